@@ -1,0 +1,45 @@
+"""The one error tree. Every message is one line: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+
+class ApiSmoothError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 2
+
+
+class ConfigurationError(ApiSmoothError):
+    """A setting is outside its range, unknown, or in conflict with another one."""
+
+
+class ImageError(ApiSmoothError):
+    """An input image is missing, unreadable, unsafe to decode, or of an unsupported kind."""
+
+
+class UnreachableRadiusError(ConfigurationError):
+    """The radius asked for cannot be certified at this σ, α and cap, whatever the answers are."""
+
+
+class WeightsError(ApiSmoothError):
+    """Weights are missing, do not fit the network, or do not have the pinned sha256."""
+
+
+class MissingExtraError(ApiSmoothError):
+    """An optional dependency is not installed; the message carries the pip line."""
+
+
+class BudgetError(ApiSmoothError):
+    """The budget is exhausted and there is no partial result to return."""
+
+    exit_code = 3
+
+
+class ProviderError(ApiSmoothError):
+    """The provider failed for good (credentials, quota, or an answer that breaks its contract)."""
+
+    exit_code = 4
+
+
+class DriftError(ProviderError):
+    """The provider's model changed within one certificate, which voids it."""

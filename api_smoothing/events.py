@@ -1,0 +1,45 @@
+"""What happens during a run, told to whoever listens: progress bars, logs and meters are observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from api_smoothing.results import Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageStarted:
+    """An image is loaded and its first query is about to be made. `planned` is None when it is open-ended."""
+
+    image: str
+    index: int
+    planned: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VotesCounted:
+    """A round of answers was counted. `n` is the image's total so far; `leader` its most frequent class."""
+
+    image: str
+    index: int
+    n: int
+    sent: int
+    cached: int
+    leader: str | None
+    leader_votes: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCertified:
+    """An image is decided."""
+
+    image: str
+    index: int
+    certificate: Certificate
+
+
+Event: TypeAlias = ImageStarted | VotesCounted | ImageCertified
+Observer: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,109 @@
+"""The installation's secret seed: 128 random bits that an adversary cannot know, made once and kept private.
+
+With a public seed one can search for an image on which the known noise misleads the vote; about 1/α tries
+find a false certificate. So the seed is secret by default, and `seed=K` marks a certificate as public.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import ConfigurationError
+
+_SEED_BYTES = 16
+_FILE = "seed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """A 16-byte key for the noise, and its name on a certificate: "secret:<fingerprint>" or "public:K"."""
+
+    key: bytes = field(repr=False)
+    label: str
+
+
+def resolve_seed(value: int | None) -> Seed:
+    """The seed for the user's setting: None is the installation's secret, a whole number a public seed."""
+    if value is None:
+        key = installation_seed()
+        return Seed(key=key, label=f"secret:{fingerprint(key)}")
+    return Seed(key=public_seed(value), label=f"public:{value}")
+
+
+def public_seed(k: int) -> bytes:
+    """The 16-byte key of the public seed `k`, the same everywhere."""
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise ConfigurationError(f"seed must be a whole number, or None for the secret one, not {k!r}")
+    return hashlib.sha256(f"api-smooth public seed {k}".encode()).digest()[:_SEED_BYTES]
+
+
+def fingerprint(seed: bytes) -> str:
+    """16 hexadecimal digits that name a seed and do not give it away."""
+    return hashlib.sha256(b"api-smooth seed fingerprint\0" + seed).hexdigest()[:16]
+
+
+def home() -> Path:
+    """The folder of the seed, the cache and the ledger: $API_SMOOTH_HOME, or the platform's cache folder."""
+    if chosen := os.environ.get("API_SMOOTH_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "api-smooth"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "api-smooth"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "api-smooth"
+
+
+def installation_seed() -> bytes:
+    """The 16 secret bytes of this installation, made on first use in `home()` with mode 0600.
+
+    Raises `ConfigurationError` when the file is malformed, cannot be made or read, or is open to other users:
+    a key that others may have read is not silently used.
+    """
+    path = home() / _FILE
+    try:
+        if not path.exists():
+            _create(path)
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(4 * _SEED_BYTES)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(
+            f"the secret seed {path} cannot be made or read ({reason}): set API_SMOOTH_HOME elsewhere"
+        ) from error
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(
+            f"the secret seed {path} is open to other users: run chmod 600 on it, or delete it for a new one"
+        )
+    try:
+        seed = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        seed = b""
+    if len(seed) != _SEED_BYTES:
+        raise ConfigurationError(
+            f"the secret seed {path} is malformed: restore its 32 hex digits, or delete it for a new one"
+        )
+    return seed
+
+
+def _create(path: Path) -> None:
+    """Put a new seed in place at once and whole; where two processes race, the first one's seed stays."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_SEED_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # unlike a rename, never replaces
+    finally:
+        draft.unlink()

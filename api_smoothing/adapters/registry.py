@@ -1,0 +1,50 @@
+"""Provider names and what they load: the built-in ones, then those of installed plugins."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from api_smoothing.adapters.base import Adapter
+from api_smoothing.errors import ConfigurationError
+
+GROUP = "api_smoothing.adapters"
+BUILT_IN = {
+    "torchvision": "api_smoothing.adapters.torchvision:load",
+}
+
+
+def names() -> list[str]:
+    """Every provider name that `load` takes, built-in ones first."""
+    return [*BUILT_IN, *sorted(set(_plugins()) - set(BUILT_IN))]
+
+
+def load(name: str, **options: Any) -> Adapter:
+    """The adapter called `name`, set up with its own `options`.
+
+    A plugin is an entry point of group `api_smoothing.adapters` that names a callable returning an Adapter.
+    Plugins add names; a built-in name always means the built-in adapter.
+
+    Raises ConfigurationError for an unknown name, and whatever one-line error the adapter has for its options.
+    """
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name].split(":")
+        factory = getattr(import_module(module), attribute)
+    elif plugin := _plugins().get(name):
+        factory = plugin.load()
+    else:
+        raise ConfigurationError(unknown("provider", name, names()))
+    adapter: Adapter = factory(**options)
+    return adapter
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """The error line for a name nobody knows, with the nearest known ones."""
+    near = difflib.get_close_matches(name, known, n=3) or known[:5]
+    return f"unknown {kind} {name!r}; did you mean {' or '.join(near)}?"
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

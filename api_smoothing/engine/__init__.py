@@ -1,0 +1,1 @@
+"""The I/O: ask a provider for votes, cheaply and safely."""

@@ -1,0 +1,33 @@
+"""The name of a vote stream: a digest of everything that decides the answer to a query."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from api_smoothing.adapters.base import AdapterCard
+from api_smoothing.noise import NoiseStream
+
+if TYPE_CHECKING:
+    from api_smoothing.denoisers.base import Denoiser
+
+
+def stream_name(noise: NoiseStream, *, seed: str, adapter: AdapterCard, denoiser: Denoiser | None) -> str:
+    """A hex digest; two streams of one name get the same answer to the same query index.
+
+    `seed` is the seed's public label, never its key. The label map is not part of it: the cache keeps what the
+    provider said, and a map only reads it.
+    """
+    facts = {
+        "format": 1,
+        "image": noise.image_digest.hex(),
+        "shape": list(noise.shape),
+        "sub": noise.sub,
+        "noise": noise.kind,
+        "sigma": noise.sigma,
+        "seed": seed,
+        "denoiser": None if denoiser is None else [denoiser.card.sha256, getattr(denoiser, "compute", "")],
+        "provider": [adapter.name, adapter.fingerprint],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

@@ -1,0 +1,159 @@
+"""From a user's settings to the parts they name, refusing in one line what cannot work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from api_smoothing import adapters, denoisers
+from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
+from api_smoothing.adapters.labels import LabelMap, top_label
+from api_smoothing.denoisers.choose import choose
+from api_smoothing.engine.cache import DiskCache, MemoryCache, VoteCache
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.results import Budget
+from api_smoothing.secret import home
+
+if TYPE_CHECKING:
+    from api_smoothing.denoisers.base import Denoiser
+
+METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
+NOISES = ("gaussian", "uniform", "laplace")
+
+
+def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget | None) -> None:
+    """Refuse settings outside their ranges."""
+    if not (math.isfinite(sigma) and 0 < sigma <= 10):
+        raise ConfigurationError(
+            f"sigma must be positive, in [0,1] pixel units, not {sigma:g}; 0.25 is usual"
+        )
+    if not 0 < alpha < 0.5:
+        raise ConfigurationError(f"alpha must lie between 0 and 0.5, not {alpha:g}; 0.001 is usual")
+    if method not in METHODS:
+        raise ConfigurationError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
+    if noise not in NOISES:
+        raise ConfigurationError(f"unknown noise {noise!r}; use one of {', '.join(NOISES)}")
+    limits = {} if budget is None else {"queries": budget.queries, "usd": budget.usd}
+    for name, limit in limits.items():
+        if limit is not None and not limit >= 0:
+            raise ConfigurationError(f"the budget in {name} must not be negative, not {limit}")
+
+
+def check_question(radius: float | None, n: int | None) -> None:
+    """Refuse a certification without a question, or with an impossible one."""
+    if radius is None and n is None:
+        raise ConfigurationError("say what to certify: a radius, a number of queries n, or both")
+    if radius is not None and not (math.isfinite(radius) and radius > 0):
+        raise ConfigurationError(f"radius must be positive, in [0,1] pixel units, not {radius:g}")
+    if n is not None and n < 1:
+        raise ConfigurationError(f"n must be at least 1, not {n}")
+
+
+def device(name: str) -> str:
+    """The torch device meant by `name`; "auto" is CUDA where there is one."""
+    if name == "auto":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def adapter(provider: object, *, model: str | Path | None, device: str, **options: Any) -> Adapter:
+    """The adapter for a provider's name, an Adapter, an nn.Module or a callable."""
+    if isinstance(provider, str):
+        return adapters.load(
+            provider, **options, **_given(model=model), **({"device": device} if _is_local(provider) else {})
+        )
+    if isinstance(provider, Adapter):
+        _refuse_options(provider, model, options)
+        return provider
+    from torch import nn
+
+    from api_smoothing.adapters.local import CallableAdapter, ModuleAdapter
+
+    if model is not None:
+        raise ConfigurationError("model= goes with a provider's name; here the provider is the model")
+    try:
+        if isinstance(provider, nn.Module):
+            return ModuleAdapter(provider, device=device, **options)
+        if callable(provider):
+            return CallableAdapter(provider, **options)
+    except TypeError as error:
+        raise ConfigurationError(f"unknown option for this provider: {error}") from None
+    raise ConfigurationError(
+        f"provider is a {type(provider).__name__}; give a provider's name, an Adapter, an nn.Module or a callable"
+    )
+
+
+def denoiser(
+    choice: str | Path | Denoiser | None, *, sigma: float, size: object, card: AdapterCard, device: str
+) -> Denoiser | None:
+    """The denoiser meant by `choice`, checked to cover `sigma` and the size of the images."""
+    if choice is None:
+        return None
+    side = size if isinstance(size, int) else size[0] if isinstance(size, tuple) else card.native_side
+    if choice == "auto":
+        choice = choose(side=side, sigma=sigma)
+    found = denoisers.load(choice, device=device) if isinstance(choice, str | Path) else choice
+    low, high = found.card.sigma_range
+    if not low <= sigma <= high:
+        raise ConfigurationError(
+            f"sigma {sigma:g} is outside what denoiser {found.card.id} was trained for, [{low:g}, {high:g}]"
+        )
+    sides = size if isinstance(size, tuple) else (size,) if isinstance(size, int) else ()
+    if found.card.sizes and any(s not in found.card.sizes for s in sides):
+        raise ConfigurationError(
+            f"denoiser {found.card.id} is for sides {', '.join(map(str, found.card.sizes))}, not {size}"
+        )
+    return found
+
+
+def size(choice: int | tuple[int, int] | None, chosen: Denoiser | None) -> int | tuple[int, int] | None:
+    """What images are brought to: as asked, else the denoiser's native side, else nothing."""
+    if choice is not None or chosen is None or not chosen.card.sizes:
+        return choice
+    return chosen.card.sizes[0]
+
+
+def denoiser_name(chosen: Denoiser) -> str:
+    """`id@sha256`, shortened."""
+    return f"{chosen.card.id}@{chosen.card.sha256[:16]}"
+
+
+def cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> VoteCache:
+    """Where answers are kept; on disk only when every part of the pipeline can be named for good."""
+    nameable = bool(adapter.card.fingerprint) and (denoiser is None or bool(denoiser.card.sha256))
+    if choice is False or not nameable:
+        return MemoryCache()
+    folder = home() / "votes" if choice is True else Path(choice)
+    return DiskCache(folder, durable=adapter.card.accepts != "tensor")
+
+
+def workers(concurrency: int | Literal["auto"], adapter: Adapter) -> int:
+    """How many requests may be under way at once."""
+    if concurrency == "auto":
+        return 1 if adapter.card.accepts == "tensor" else 8
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
+    return concurrency
+
+
+def reader(labels: LabelMap | None) -> Callable[[Answer], Hashable | None]:
+    """How an answer becomes a vote."""
+    return top_label if labels is None else labels
+
+
+def _is_local(provider: str) -> bool:
+    return provider == "torchvision"
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if v is not None}
+
+
+def _refuse_options(provider: Adapter, model: object, options: dict[str, Any]) -> None:
+    extra = [*(["model"] if model is not None else []), *options]
+    if extra:
+        raise ConfigurationError(f"{extra[0]}= goes with a provider's name, not with a ready Adapter")

@@ -1,0 +1,98 @@
+"""From what was proved and what was spent to the values a user gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from api_smoothing import images
+from api_smoothing.certify.base import FAILED, Bound
+from api_smoothing.certify.predict import predict, two_sided_p_value
+from api_smoothing.engine.votes import Tally
+from api_smoothing.results import Certificate, Prediction
+
+NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
+
+
+def certificate(
+    bound: Bound,
+    tally: Tally,
+    loaded: images.Loaded,
+    *,
+    facts: Mapping[str, Any],
+    target: float | None,
+    cost_usd: float,
+) -> Certificate:
+    """The certificate of one image: `bound` in the noise space, carried back to the original image."""
+    label = None if bound.label is None else str(bound.label)
+    norm = NORMS[facts["noise"]]
+    radius = 0.0 if label is None else bound.radius
+    stopped, reason = bound.stopped, bound.reason
+    if stopped is None:
+        stopped, reason = "budget", f"the budget was spent after {bound.n + bound.n0} votes"
+    return Certificate(
+        label=label,
+        radius=radius,
+        radius_original=loaded.radius_original(radius, norm=norm),
+        p_lower=bound.p_lower,
+        votes=bound.votes,
+        n=bound.n,
+        n0=bound.n0,
+        sigma=facts["sigma"],
+        alpha=facts["alpha"],
+        norm=norm,
+        method=bound.method,
+        target_radius=target,
+        reached=bound.reached,
+        stopped=stopped,
+        reason=reason,
+        runner_up=None if bound.runner_up is None else str(bound.runner_up),
+        counts={str(k): v for k, v in sorted(bound.counts.items(), key=lambda item: -item[1])},
+        failed=bound.failed,
+        queries=tally.sent,
+        cached=tally.cached,
+        cost_usd=cost_usd,
+        provider=facts["provider"],
+        model_version=tally.version,
+        denoiser=facts["denoiser"],
+        label_map=facts["label_map"],
+        noise=facts["noise"],
+        seed=facts["seed"],
+        image=loaded.source,
+        image_sha256=loaded.digest.hex(),
+        space=(loaded.grid.shape[0], loaded.grid.shape[1]),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def prediction(
+    votes: Sequence[Hashable | None],
+    tally: Tally,
+    loaded: images.Loaded,
+    *,
+    facts: Mapping[str, Any],
+    cost_usd: float,
+) -> Prediction:
+    """Cohen's PREDICT on `votes`."""
+    label = predict(votes, alpha=facts["alpha"])
+    counts = Counter(vote for vote in votes if vote is not None and vote is not FAILED)
+    ranked = [*sorted(counts.values(), reverse=True), 0, 0]
+    against = max(ranked[1], len(votes) - sum(counts.values()))  # "no label" and failures are one more outcome
+    return Prediction(
+        label=None if label is None else str(label),
+        p_value=two_sided_p_value(ranked[0], against) if ranked[0] > against else 1.0,
+        votes=max(counts.values(), default=0),
+        n=len(votes),
+        counts={str(k): v for k, v in counts.most_common()},
+        failed=sum(vote is FAILED for vote in votes),
+        sigma=facts["sigma"],
+        alpha=facts["alpha"],
+        queries=tally.sent,
+        cached=tally.cached,
+        cost_usd=cost_usd,
+        provider=facts["provider"],
+        image=loaded.source,
+        image_sha256=loaded.digest.hex(),
+    )

@@ -1,0 +1,55 @@
+"""The statistics of a certificate, pure: no I/O, no clock, numpy and scipy.special only (imported on use)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api_smoothing.certify.base import FAILED, Bound, Certifier, Stopped
+
+if TYPE_CHECKING:
+    from api_smoothing.certify.choose import Method
+    from api_smoothing.certify.radius import Noise
+
+__all__ = ["FAILED", "Bound", "Certifier", "Stopped", "certifier"]
+
+
+def certifier(
+    *,
+    method: Method = "auto",
+    target: float | None = None,
+    n: int | None = None,
+    n0: int = 100,
+    alpha: float = 0.001,
+    sigma: float,
+    noise: Noise = "gaussian",
+    slack: float = 0.0,
+    max_classes: int = 1,
+    cap: int | None = None,
+) -> Certifier:
+    """The certifier for these settings; it has seen no answer yet.
+
+    `target` is the radius asked for, `n` the number of answers fixed beforehand, `cap` what the budget
+    allows, which may be raised later. With a target, "auto" and "sequential" stop as soon as it is decided:
+    exact α-spending within `n`, the e-process without `n`. With `n` alone "auto" is the no-split rule
+    "fixed", "sequential" the best radius at any time. "clopper-pearson" and "runner-up" take `n0` votes to
+    choose the class, then `n` others. `alpha` is the error of the certificate, `slack` the total-variation
+    distance charged to every bound, `max_classes` the most classes one answer may vote for (above 1:
+    sequential rules only).
+
+    Raises ConfigurationError for settings out of range, UnreachableRadiusError if no answers could reach
+    `target`.
+    """
+    from api_smoothing.certify.choose import choose
+
+    return choose(
+        method=method,
+        target=target,
+        n=n,
+        n0=n0,
+        alpha=alpha,
+        sigma=sigma,
+        noise=noise,
+        slack=slack,
+        max_classes=max_classes,
+        cap=cap,
+    )

@@ -1,0 +1,81 @@
+"""Exact first-passage probabilities of a count over a boundary, by dynamic programming.
+
+A stopping rule for one class is a boundary K: stop at the first n with k_n ≥ K(n), where k_n counts the votes
+for the class among the first n. Everything a rule promises (error, power, mean number of answers) is a sum
+over the at most n+1 counts that are still alive at n, so it is computed, not simulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_TINY = 1e-17  # mass dropped at either end of the band, per trim; all of it is charged to `dropped`
+_TRIM = 16  # answers between two trims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Where the count ends up: `upper` + `lower` + `alive.sum()` + `dropped` = 1 (up to rounding).
+
+    `upper` is P(crossed K), `lower` P(stopped below), `calls` E[answers until either, or the horizon].
+    `alive[i]` is P(still running at the horizon with count `first` + i). `dropped` is the mass that left the
+    band; whoever needs an upper bound on an error adds it.
+    """
+
+    upper: float
+    lower: float
+    calls: float
+    first: int
+    alive: Floats
+    dropped: float
+
+
+def passage(upper: Counts, p: float, lower: Counts | None = None) -> Passage:
+    """First passage of a Bernoulli(`p`) count over `upper`, or to `lower` or below, within len(upper)
+    answers.
+
+    `upper[n-1]` is the smallest count that stops at n (n+1 or more: none does); `lower[n-1]` the largest one
+    that stops from below (−1: none does). Answers after the horizon are not looked at.
+    """
+    tops = upper.tolist()
+    floors = None if lower is None else lower.tolist()
+    mass = np.ones(1)
+    first = 0
+    crossed = fallen = calls = dropped = 0.0
+    for i, top in enumerate(tops):
+        calls += float(mass.sum())
+        step = np.empty(mass.size + 1)
+        step[0] = 0.0
+        step[1:] = mass
+        step *= p
+        step[:-1] += (1.0 - p) * mass
+        over = first + step.size - top
+        if over > 0:
+            over = min(over, step.size)
+            crossed += float(step[step.size - over :].sum())
+            step = step[: step.size - over]
+        if floors is not None and floors[i] >= first:
+            under = min(floors[i] - first + 1, step.size)
+            fallen += float(step[:under].sum())
+            step = step[under:]
+            first += under
+        if i % _TRIM == 0 and step.size > 1:
+            low = int(np.searchsorted(np.cumsum(step), _TINY))
+            high = step.size - int(np.searchsorted(np.cumsum(step[::-1]), _TINY))
+            if low >= high:
+                dropped += float(step.sum())
+                step = step[:0]
+            else:
+                dropped += float(step[:low].sum() + step[high:].sum())
+                step = step[low:high]
+                first += low
+        mass = step
+        if mass.size == 0:
+            break
+    return Passage(upper=crossed, lower=fallen, calls=calls, first=first, alive=mass, dropped=dropped)

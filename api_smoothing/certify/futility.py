@@ -1,0 +1,42 @@
+"""When to give up. Neither reason bears on soundness: a run that is given up certifies nothing it had not
+proved.
+
+Certain: even if every answer still affordable voted for the class, its boundary would not be met. In all
+likelihood: an upper confidence sequence puts every class below p0. It is the e-process of `mixture` on the
+answers that are *not* votes for the class, against p ≥ p0; the class with the most votes is the last to fall,
+and a class nobody has voted for yet fell long before. If some class does have p ≥ p0 the run is given up with
+probability at most `LEVEL`, however long it is.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from api_smoothing.certify.boundary import Boundary, OpenBoundary
+from api_smoothing.certify.nulls import CHOSEN
+from api_smoothing.certify.sequential import open_boundary
+
+#: Probability of giving up on an image whose class does reach the target.
+LEVEL = 0.01
+
+
+@lru_cache(maxsize=512)
+def futility_boundary(p0: float, level: float = LEVEL) -> OpenBoundary:
+    """K(n) on the answers that are not votes for a class: met, the class is taken to be below `p0`."""
+    return open_boundary(1.0 - p0, level, CHOSEN)
+
+
+def spare(upper: Boundary, cap: int | None) -> int | None:
+    """The answers among `cap` that may miss the class with its boundary still met; None without a cap."""
+    return None if cap is None else cap - upper.at(cap)
+
+
+def until_certain(upper: Boundary, cap: int | None, top: int, n: int) -> int | None:
+    """The fewest further answers after which no class can meet `upper` within `cap`; 0 if that is so already."""
+    allowed = spare(upper, cap)
+    return None if allowed is None else max(0, allowed - (n - top) + 1)
+
+
+def until_likely(lower: Boundary | None, top: int, n: int) -> int | None:
+    """The fewest further answers after which every class may have been put below p0; 0 if they have been."""
+    return None if lower is None else lower.reach(n - top, n)

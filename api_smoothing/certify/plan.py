@@ -1,0 +1,104 @@
+"""What a certificate will take, before the first query: reachable radius, fewest answers, expected answers,
+power.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from api_smoothing.certify import clopper_pearson
+from api_smoothing.certify.anytime import unanimous_lower
+from api_smoothing.certify.boundary import Boundary
+from api_smoothing.certify.crossing import passage
+from api_smoothing.certify.fallback import RESERVE
+from api_smoothing.certify.fixed import no_split_lower
+from api_smoothing.certify.futility import futility_boundary, spare
+from api_smoothing.certify.mixture import divergence
+from api_smoothing.certify.radius import Noise, radius, threshold
+from api_smoothing.certify.sequential import open_boundary
+from api_smoothing.certify.spending import spending_boundary
+
+Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """For one assumed p: `calls` is E[answers], `power` is P(target certified), both within the horizon."""
+
+    p: float
+    calls: float
+    power: float
+
+
+def max_radius(
+    *,
+    n: int,
+    alpha: float,
+    sigma: float,
+    method: Method = "auto",
+    noise: Noise = "gaussian",
+    slack: float = 0.0,
+    max_classes: int = 1,
+) -> float:
+    """The radius that `n` unanimous votes certify (after n0 others for "clopper-pearson"); 0 if none."""
+    if method == "clopper-pearson":
+        p_lower = float(clopper_pearson.lower(n, n, alpha))
+    elif method == "sequential" or max_classes > 1:
+        p_lower = unanimous_lower(n, alpha, max_classes)
+    else:
+        p_lower = no_split_lower(n, n, alpha)
+    return radius(p_lower, sigma=sigma, noise=noise, slack=slack)
+
+
+def target_boundary(p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1) -> Boundary:
+    """The boundary a target run uses: exact α-spending with a cap, the e-process without."""
+    level = alpha * (1.0 - RESERVE)
+    return (
+        open_boundary(p0, level, max_classes)
+        if cap is None
+        else spending_boundary(p0, cap, level, max_classes)
+    )
+
+
+def min_queries(
+    target: float, *, alpha: float, sigma: float, noise: Noise = "gaussian", slack: float = 0.0
+) -> int:
+    """The fewest answers with which any method could certify `target`: p0^n ≤ α, all of them agreeing.
+
+    Raises UnreachableRadiusError where no number is enough.
+    """
+    p0 = threshold(target, sigma=sigma, noise=noise, slack=slack)
+    return math.ceil(math.log(alpha) / math.log(p0) * (1.0 - 1e-12))
+
+
+def information_limit(p: float, p0: float, alpha: float, give_up: float = 0.01) -> float:
+    """The mean number of answers that no test of p0 can beat: ln(1/α)/KL(p‖p0), or ln(1/give_up)/KL below p0.
+
+    For tests with error `alpha` (below p0: `give_up`) that always stop. Source: Wald 1947; Farrell 1964.
+    """
+    gap = float(divergence(p, p0))
+    return math.log(1.0 / (alpha if p > p0 else give_up)) / gap if gap > 0.0 else math.inf
+
+
+def expected_queries(
+    p: float, p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1, horizon: int = 20_000
+) -> Expectation:
+    """Exact mean number of answers and power of a target run if the most probable class has probability `p`.
+
+    The run gives up as a real one does. `cap` selects exact α-spending; without it runs are followed to
+    `horizon`, where those still going are counted as stopped.
+    """
+    upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes)
+    last = horizon if cap is None else cap
+    counts = upper.counts(last)
+    n = np.arange(1, last + 1)
+    floors = n - futility_boundary(p0).counts(last)
+    allowed = spare(upper, cap)
+    if allowed is not None:
+        floors = np.maximum(floors, n - allowed - 1)
+    ran = passage(counts, p, floors)
+    return Expectation(p=p, calls=ran.calls, power=ran.upper)

@@ -1,0 +1,203 @@
+"""Query counts of the stopping rules on published certification logs, without a model.
+
+    python benchmarks/replay.py --replay DIR [--nulls 100000]
+
+DIR holds one CSV a model with the columns image, label, predict, radius and vote_share (empty: abstained, replayed
+with 0.45). An image is a Bernoulli stream of its top class. Means and decisions are exact (dynamic programming over
+the counts of all images at once), so they carry no simulation error; only the null replays are drawn at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from api_smoothing.certify import clopper_pearson
+from api_smoothing.certify.boundary import Boundary
+from api_smoothing.certify.futility import LEVEL, futility_boundary, spare
+from api_smoothing.certify.mixture import divergence
+from api_smoothing.certify.plan import target_boundary
+
+ALPHA = 0.001
+HORIZON = 100_000  # a run without a cap is followed this far, and the information limit cut off there
+CAPS = (None, 10_000, 100_000)
+TARGETS = {0.25: (0.125, 0.25, 0.5), 0.5: (0.25, 0.5, 1.0)}
+ABSTAINED = 0.45
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One model's log: σ, each image's vote share, and the radius the n = 100,000 protocol certified."""
+
+    name: str
+    sigma: float
+    share: Floats
+    radius: Floats
+
+
+def read_log(path: Path) -> Log:
+    """Read one CSV; σ is taken from the file's name."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = re.search(r"sigma([0-9.]+[0-9])", path.stem)
+    if found is None:
+        raise SystemExit(f"{path}: the file name does not say sigma<number>")
+    share = np.array([float(row["vote_share"] or ABSTAINED) for row in rows])
+    return Log(
+        name=path.stem,
+        sigma=float(found[1]),
+        share=share,
+        radius=np.array([float(r["radius"]) for r in rows]),
+    )
+
+
+def rule(p0: float, cap: int | None) -> tuple[Counts, Counts]:
+    """K(n) and the largest count that gives up, for n = 1 … cap (or the horizon)."""
+    upper: Boundary = target_boundary(p0, alpha=ALPHA, cap=cap)
+    n = np.arange(1, (cap or HORIZON) + 1)
+    floors = n - futility_boundary(p0).counts(n.size)
+    allowed = spare(upper, cap)
+    return upper.counts(n.size), floors if allowed is None else np.maximum(floors, n - allowed - 1)
+
+
+def passages(upper: Counts, lower: Counts, p: Floats) -> tuple[Floats, Floats]:
+    """Mean number of answers, and probability of being certified, for each `p`."""
+    calls, certified = np.zeros(p.size), np.zeros(p.size)
+    rows = np.arange(p.size)
+    mass = np.ones((p.size, 1))
+    first = 0
+    for top, floor in zip(upper.tolist(), lower.tolist(), strict=True):
+        calls[rows] += mass.sum(axis=1)
+        step = np.zeros((rows.size, mass.shape[1] + 1))
+        hit = p[rows, None]
+        step[:, 1:] = mass * hit
+        step[:, :-1] += mass * (1.0 - hit)
+        width = max(0, top - first)
+        certified[rows] += step[:, width:].sum(axis=1)
+        below = max(0, floor + 1 - first)
+        mass = step[:, below:width]
+        first += below
+        alive = mass.sum(axis=1) > 1e-12
+        if not alive.all():
+            rows, mass = rows[alive], mass[alive]
+        if rows.size == 0 or mass.shape[1] == 0:
+            break
+    return calls, certified
+
+
+def limits(p: Floats, p0: float) -> Floats:
+    """The information limit of each image, at most HORIZON: ln(1/α)/KL(p‖p0) above p0, ln(1/0.01)/KL below."""
+    evidence = np.where(p > p0, math.log(1.0 / ALPHA), math.log(1.0 / LEVEL))
+    with np.errstate(divide="ignore"):
+        return np.minimum(HORIZON, evidence / divergence(p, p0))
+
+
+def false_certificates(upper: Counts, p0: float, replays: int, rng: np.random.Generator) -> int:
+    """How many of `replays` independent streams at p = `p0`, never given up, meet the boundary.
+
+    The streams are followed together: how many of them stand at each count is all that matters.
+    """
+    standing = np.array([replays], dtype=np.int64)
+    first, certified = 0, 0
+    for top in upper.tolist():
+        hits = rng.binomial(standing, p0)
+        step = np.zeros(standing.size + 1, dtype=np.int64)
+        step[1:] = hits
+        step[:-1] += standing - hits
+        width = max(0, top - first)
+        certified += int(step[width:].sum())
+        step = step[:width]
+        filled = np.nonzero(step)[0]
+        if filled.size == 0:
+            break
+        standing = step[filled[0] : filled[-1] + 1]
+        first += int(filled[0])
+    return certified
+
+
+def report(log: Log, target: float) -> list[tuple[float, float]]:
+    """Print one line a rule; returns (mean answers, mean limit) of each."""
+    p0 = float(ndtr(target / log.sigma))
+    limit = limits(log.share, p0)
+    above = log.share > p0
+    protocol = log.radius >= target
+    print(
+        f"\n{log.name}  r={target:g}  p0={p0:.4f}  certified by n=100,000: {protocol.sum()}  "
+        f"mean limit {limit.mean():.1f} (images above p0: {limit[above].mean():.1f})"
+    )
+    means = []
+    for cap in CAPS:
+        upper, lower = rule(p0, cap)
+        shares, where = np.unique(log.share, return_inverse=True)
+        calls, certified = (values[where] for values in passages(upper, lower, shares))
+        missed = float((1.0 - certified)[protocol].sum())
+        extra = float(certified[~protocol].sum())
+        name = "no cap" if cap is None else f"cap {cap:,}"
+        print(
+            f"  {name:12s} mean answers {calls.mean():8.1f}  /limit {calls.mean() / limit.mean():.3f}"
+            f"  above p0: {calls[above].mean():8.1f} /limit {calls[above].mean() / limit[above].mean():.3f}"
+            f"  mean of ratios {np.mean(calls / limit):.3f} (above p0 {np.mean(calls[above] / limit[above]):.3f})"
+            f"  decisions that differ {missed + extra:.1f} (missed {missed:.1f}, more {extra:.1f})",
+            flush=True,
+        )
+        means.append((float(calls.mean()), float(limit.mean())))
+    return means
+
+
+def main() -> None:
+    """Report every log at every target, then the null replays."""
+    parser = argparse.ArgumentParser(description="Query counts of the stopping rules on published logs.")
+    parser.add_argument("--replay", type=Path, required=True, help="folder of the logs")
+    parser.add_argument("--nulls", type=int, default=100_000, help="streams at p = p0 for each rule")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", type=float, default=None, help="only this radius, in units of σ")
+    options = parser.parse_args()
+    began = time.perf_counter()
+    ratios: dict[str, list[tuple[float, float]]] = {}
+    thresholds: set[float] = set()
+    for path in sorted(options.replay.glob("*.csv")):
+        log = read_log(path)
+        targets = (
+            TARGETS.get(log.sigma, (log.sigma,)) if options.target is None else (options.target * log.sigma,)
+        )
+        for target in targets:
+            thresholds.add(round(target / log.sigma, 6))
+            for cap, means in zip(CAPS, report(log, target), strict=True):
+                ratios.setdefault("no cap" if cap is None else f"cap {cap:,}", []).append(means)
+    print("\nall logs and targets, mean answers / mean limit:")
+    for name, pairs in ratios.items():
+        calls, limit = (sum(values) for values in zip(*pairs, strict=True))
+        print(
+            f"  {name:12s} {calls / limit:.3f}   (largest of a log and target: {max(c / m for c, m in pairs):.3f})"
+        )
+    rng = np.random.default_rng(options.seed)
+    print(f"\nnull replays at p = p0, {options.nulls:,} streams each, α={ALPHA:g}:")
+    for scaled in sorted(thresholds):
+        p0 = float(ndtr(scaled))
+        for cap in (None, 10_000):
+            upper = target_boundary(p0, alpha=ALPHA, cap=cap).counts(cap or HORIZON)
+            wrong = false_certificates(upper, p0, options.nulls, rng)
+            bound = float(clopper_pearson.upper(wrong, options.nulls, 0.05))
+            name = "no cap" if cap is None else f"cap {cap:,}"
+            print(
+                f"  r={scaled:g}σ {name:11s} {wrong} false certificates: {wrong / options.nulls:.2e} "
+                f"(95 % upper bound {bound:.2e})",
+                flush=True,
+            )
+    print(f"\n{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from api_smoothing.adapters.local import ModuleAdapter, file_sha256
 from api_smoothing.adapters.registry import unknown
 from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError
+from api_smoothing.precision import compute_type
 
 BUNDLED = "cifar10"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -50,10 +51,12 @@ def load(
 def _bundled(*, device: str, top: int) -> ModuleAdapter:
     from api_smoothing.adapters import cifar10net
 
+    compute = compute_type(device, "auto")
+    network = cifar10net.load_cifar10net()
     return ModuleAdapter(
-        cifar10net.load_cifar10net(),
+        network if compute == "fp32" else _InShorterType(network, compute),
         name="torchvision/cifar10",
-        fingerprint=f"cifar10@{cifar10net.SHA256}",
+        fingerprint=f"cifar10@{cifar10net.SHA256}/{compute}",
         class_names=cifar10net.CLASSES,
         native_side=32,
         device=device,
@@ -187,4 +190,17 @@ class _Normalised(nn.Module):
         if self.side is not None and tuple(x.shape[2:]) != (self.side, self.side):
             x = F.interpolate(x, size=(self.side, self.side), mode="bilinear", antialias=True)
         out: Tensor = self.network((x - self.mean) / self.std)
+        return out
+
+
+class _InShorterType(nn.Module):
+    """`network` computing in bf16 or fp16; images and scores stay float32."""
+
+    def __init__(self, network: nn.Module, compute: str) -> None:
+        super().__init__()
+        self.type = torch.bfloat16 if compute == "bf16" else torch.float16
+        self.network = network.to(self.type)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(x.to(self.type)).float()
         return out

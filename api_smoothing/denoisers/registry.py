@@ -1,0 +1,100 @@
+"""Which denoisers there are, and loading one: bundled, installed by another package, or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from api_smoothing.denoisers.base import Denoiser, DenoiserCard
+from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.precision import compute_type
+
+WEIGHTS = Path(__file__).parent / "weights"
+GROUP = "api_smoothing.denoisers"
+
+#: sha256 of every bundled weights file.
+PINNED: dict[str, str] = {
+    "unet-cifar10-mse": "8a2ee8732cf124cf548e690b9ae27904fe5406bb29f5302d4edbf1ec277fea3d",
+    "unet-cifar10": "bf6059552c19912fcfa5e5e15aed16a8db7a312dc40c8a4c7be43d85bf92fcef",
+}
+
+
+def names() -> list[str]:
+    """The names `load` takes: the bundled ones, then those other packages add."""
+    return sorted(PINNED) + sorted(
+        entry.name for entry in entry_points(group=GROUP) if entry.name not in PINNED
+    )
+
+
+def load(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "auto") -> Denoiser:
+    """The denoiser of that name, or in that .safetensors file with its card (.json) beside it.
+
+    `dtype` is what it computes in: "fp32", "bf16", "fp16", or "auto", the fastest `device` has natively.
+    The weights must have the sha256 that is pinned (bundled) or on the card (files), else WeightsError.
+    An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`.
+    """
+    name = str(name_or_path)
+    if name in PINNED:
+        return _from_file(WEIGHTS / f"{name}.safetensors", PINNED[name], device, dtype)
+    if name.endswith(".safetensors"):
+        return _from_file(Path(name), None, device, dtype)
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            made: Denoiser = entry.load()(device=device, dtype=dtype)
+            return made
+    raise ConfigurationError(
+        f"no denoiser {name!r}; there are {', '.join(names())}, or give a .safetensors file"
+    )
+
+
+def read_card(file: Path) -> dict[str, Any]:
+    """The JSON card beside the weights `file`. Raises WeightsError."""
+    card = file.with_suffix(".json")
+    if not card.is_file():
+        raise WeightsError(
+            f"no card {card.name} beside {file.name}; copy the .json of the same name there too"
+        )
+    try:
+        loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"the card {card.name} is not JSON; fetch it again") from error
+    return loaded
+
+
+def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoiser:
+    if not file.is_file():
+        raise WeightsError(
+            f"no denoiser weights at {file}; reinstall api-smooth, or give the file that train wrote"
+        )
+    facts, data = read_card(file), file.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != (pinned or facts.get("sha256")):
+        raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
+    from safetensors.torch import load as read
+
+    from api_smoothing.denoisers import unet
+
+    try:
+        low, high = facts["sigma_range"]
+        card = DenoiserCard(
+            id=facts["id"],
+            sha256=digest,
+            sigma_range=(float(low), float(high)),
+            sizes=tuple(facts["sizes"]),
+            multiple=int(facts["multiple"]),
+            quality=facts["quality"],
+            training=facts["training"],
+        )
+        architecture = facts["architecture"]
+        if architecture["kind"] != "unet":
+            raise WeightsError(
+                f"{file.name} is a {architecture['kind']}; only unet weights can be loaded from files"
+            )
+        return unet.build(card, architecture, read(data), device=device, compute=compute_type(device, dtype))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"the card of {file.name} lacks or garbles {error}; fetch both files again"
+        ) from error

@@ -1,0 +1,71 @@
+"""Any network or function as a denoiser, in one line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedDenoiser:
+    """A foreign D(x, σ) with a card. `compute` names the type of its parameters."""
+
+    card: DenoiserCard
+    compute: str
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
+        """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ outside the card's range."""
+        levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
+        low, high = self.card.sigma_range
+        if len(x) and not (
+            low * (1 - 1e-6) <= float(levels.min()) and float(levels.max()) <= high * (1 + 1e-6)
+        ):
+            raise ConfigurationError(
+                f"{self.card.id} serves σ from {low} to {high}; choose σ in it or another denoiser"
+            )
+        out = self.function(x.float().clone(), levels)
+        if out.shape != x.shape:
+            raise ConfigurationError(
+                f"{self.card.id} turned {tuple(x.shape)} into {tuple(out.shape)}; a denoiser keeps the shape"
+            )
+        return out.to(x.device, x.dtype)
+
+
+def wrap(
+    network: nn.Module | Callable[[Tensor, Tensor], Tensor],
+    *,
+    id: str,
+    sigma_range: tuple[float, float],
+    sizes: Sequence[int] = (),
+    multiple: int = 1,
+) -> WrappedDenoiser:
+    """`network(x, sigma)` as a denoiser: x (N,3,H,W) float32, clean signal in [0,1] plus noise; σ (N,) float32.
+
+    A module is put in eval mode and identified by the sha256 of its parameters and buffers. A plain function
+    shows nothing to digest, so `id` must name its version: results are cached under it.
+    """
+    digest, compute = hashlib.sha256(id.encode()), "fp32"
+    if isinstance(network, nn.Module):
+        network = network.eval()
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        types = {p.dtype for p in network.parameters()}
+        compute = (
+            {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(types.pop(), "fp32")
+            if len(types) == 1
+            else "fp32"
+        )
+    card = DenoiserCard(
+        id=id, sha256=digest.hexdigest(), sigma_range=sigma_range, sizes=tuple(sizes), multiple=multiple
+    )
+    return WrappedDenoiser(card=card, compute=compute, function=network)

@@ -1,0 +1,21 @@
+"""What a bundled network computes in: the fastest number type its device has natively."""
+
+from __future__ import annotations
+
+from api_smoothing.errors import ConfigurationError
+
+
+def compute_type(device: str, dtype: str) -> str:
+    """What `dtype` means on `device`: "auto" is bf16 where it is native, otherwise fp32."""
+    if dtype in {"fp32", "bf16", "fp16"}:
+        return dtype
+    if dtype != "auto":
+        raise ConfigurationError(f"dtype {dtype!r} is unknown; choose auto, fp32, bf16 or fp16")
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device == "cpu":
+        has = torch.cpu.get_capabilities()
+        return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"
+    return "fp32"

@@ -1,0 +1,145 @@
+"""Classifiers a denoiser is made stable for, before it meets the one it is meant for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from api_smoothing.adapters.cifar10net import load_cifar10net
+from api_smoothing.errors import WeightsError
+from api_smoothing.training.data import ImageSet
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Block(nn.Module):
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1: nn.Module = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2: nn.Module = nn.BatchNorm2d(outside)
+        self.pad = 0 if stride == 1 and inside == outside else outside // 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        short = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad)) if self.pad else x
+        return F.relu(y + short)
+
+
+class CifarResNet(nn.Module):
+    """ResNet-(6n+2) for 32×32 images with parameter-free shortcuts (He et al. 2016, section 4.2, option A)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1: nn.Module = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(*[_Block(i if k == 0 else o, o, stride if k == 0 else 1) for k in range(n)])
+            for i, o, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+        )
+        self.linear = nn.Linear(64, 10)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        logits: Tensor = self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+        return logits
+
+    def fuse(self) -> CifarResNet:
+        """Fold each batch normalisation into its convolution, in place."""
+        for module in [self, *(m for m in self.modules() if isinstance(m, _Block))]:
+            for k in ("1", "2"):
+                conv, norm = getattr(module, f"conv{k}", None), getattr(module, f"bn{k}", None)
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, f"conv{k}", fuse_conv_bn_eval(conv, norm))
+                    setattr(module, f"bn{k}", nn.Identity())
+        return self
+
+
+class _Normalised(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net((x - self.mean) / self.std)
+        return logits
+
+
+def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
+    """A frozen classifier of (N,3,H,W) in [0,1], channels-last, eval mode.
+
+    `cifar10` is the bundled one; otherwise the first match in `folders` of `<name>.safetensors` (trained here),
+    or `<name>*.th` / `<name>*.pth` (a state dict of a CIFAR ResNet, or of the torchvision model of that name);
+    otherwise torchvision's own weights. Raises WeightsError.
+    """
+    net = _find(name, folders).eval().requires_grad_(False)
+    return net.to(memory_format=torch.channels_last)
+
+
+def _find(name: str, folders: list[Path]) -> nn.Module:
+    if name == "cifar10":
+        return load_cifar10net()
+    for folder in folders:
+        if (own := folder / f"{name}.safetensors").is_file():
+            return load_cifar10net(own)
+        for file in sorted((*folder.glob(f"{name}-*.th"), *folder.glob(f"{name}*.pth"))):
+            return _from_state(name, file)
+    from torchvision import models
+
+    if name not in models.list_models():
+        raise WeightsError(
+            f"no surrogate {name} in {', '.join(map(str, folders))}, nor in torchvision; name another"
+        )
+    return _Normalised(models.get_model(name, weights="DEFAULT"))
+
+
+def _from_state(name: str, file: Path) -> nn.Module:
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = {k.removeprefix("module."): v.float() for k, v in state.get("state_dict", state).items()}
+    depth = name.removeprefix("resnet")
+    try:
+        if depth.isdigit() and (int(depth) - 2) % 6 == 0 and state["linear.weight"].shape == (10, 64):
+            net = CifarResNet((int(depth) - 2) // 6)
+            net.load_state_dict(state)
+            return net.eval().fuse()
+        from torchvision import models
+
+        whole = models.get_model(name, weights=None)
+        whole.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError(f"{file} does not fit a {name}; give its own weights") from error
+    return _Normalised(whole)
+
+
+@torch.no_grad()
+def own_labels(names: list[str], nets: list[nn.Module], data: ImageSet, cache: Path) -> Tensor:
+    """(surrogates, N) int64: each one's label of each clean image, kept in `cache` once computed."""
+    key = "/".join(names)
+    if cache.is_file() and key in (found := load_file(cache)) and found[key].shape[1] == len(data):
+        return found[key].long()
+    rows = []
+    for net in nets:
+        parts = []
+        for k in range(0, len(data), 250):
+            with torch.autocast("cpu", torch.bfloat16):
+                parts.append(net(data.floats(slice(k, k + 250))).argmax(1))
+        rows.append(torch.cat(parts))
+    labels = torch.stack(rows)
+    save_file({key: labels.to(torch.int16)}, cache)
+    return labels

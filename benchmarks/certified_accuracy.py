@@ -1,13 +1,14 @@
-"""Certified accuracy of black-box targets behind a denoiser, by the paper's protocol and sequentially.
+"""Certified accuracy of black-box targets behind a denoiser, sequentially and by the paper's protocol.
 
     python benchmarks/certified_accuracy.py --data DIR [--images 0:500] [--sigma 0.25] [--denoiser auto|none|NAME]
+        [--targets bundled,resnet56] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
 
-Every image is asked the same queries for all targets (the noise and the denoiser do not depend on the target).
-The paper's protocol (n0=100 votes choose the class, n=10,000 others bound it, Clopper-Pearson, alpha=0.001) is
-curtailed: an image stops as soon as its remaining votes can change no entry of the table, which leaves every
-entry what the full run gives. The sequential target mode then runs on the same votes.
+Every image is asked the same queries for all targets (noise and denoiser do not depend on the target) and all
+rules. Sequential: one certificate per radius with cap n, each on its own at alpha. Paper: n0 votes choose the class,
+n others bound it (Clopper-Pearson); an image stops as soon as its remaining votes can change no entry of the table,
+which leaves every entry what the full run gives.
 
-DIR holds `cifar10/` (sheets of test images), and for the target resnet56 `weights/` with its checkpoint.
+DIR holds `cifar10/` (sheets of test images) and, for the target resnet56, `weights/` and the loader `load.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import math
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from api_smoothing.adapters import load as load_adapter
 from api_smoothing.adapters.cifar10net import CLASSES
 from api_smoothing.adapters.local import ModuleAdapter
 from api_smoothing.certify import clopper_pearson
-from api_smoothing.engine.votes import VoteSource
+from api_smoothing.certify.radius import threshold
+from api_smoothing.training.data import load_images
 
-RADII = (0.0, 0.25, 0.5, 0.75)
+MAJORITY = 1e-9  # a target radius that stands for "any": its p0 is one half
 
 
 class Together:
@@ -42,9 +43,10 @@ class Together:
 
     def __init__(self, targets: dict[str, Adapter]) -> None:
         self._targets = targets
-        names = "+".join(targets)
         prints = "+".join(target.card.fingerprint for target in targets.values())
-        self.card = AdapterCard(name=names, fingerprint=prints, accepts="tensor", batch=256, native_side=32)
+        self.card = AdapterCard(
+            name="+".join(targets), fingerprint=prints, accepts="tensor", batch=256, native_side=32
+        )
 
     def label(self, batch: Any, /) -> list[Answer]:
         each = [target.label(batch) for target in self._targets.values()]
@@ -54,95 +56,152 @@ class Together:
         return Verdict.FATAL
 
 
-def resnet56(data: Path) -> Adapter:
-    """The pretrained ResNet-56 beside the data, run as the bundled classifier is: bfloat16 where the CPU has it."""
-    spec = importlib.util.spec_from_file_location("reference_data", data / "load.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = Fused(module.resnet_cifar(56))
-    return ModuleAdapter(
-        network, name="resnet56", fingerprint="resnet56-4bfd9763/bf16", class_names=CLASSES, top=1
-    )
-
-
 class Fused(torch.nn.Module):
     """A classifier with its batch normalisation folded into its convolutions, in bfloat16 and channels_last."""
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, *, compiled: bool) -> None:
         super().__init__()
         import torch.fx.experimental.optimization as optimization
 
         folded = optimization.fuse(network.eval())
         self.network = folded.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        if compiled:
+            import torch._inductor.config as inductor
+
+            inductor.freezing = True
+            self.network = torch.compile(self.network)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.network(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
 
 
-def thresholds(sigma: float, n: int, alpha: float, slack: float) -> list[int]:
-    """For each radius the fewest of n votes whose Clopper-Pearson bound certifies it; n+1 when none does."""
-    found = []
-    for radius in RADII:
-        p0 = 0.5 * (1 + math.erf(radius / sigma / math.sqrt(2))) + slack
-        low, high = 0, n + 1
-        while low < high:
-            k = (low + high) // 2
-            low, high = (low, k) if clopper_pearson.lower(k, n, alpha) > p0 else (k + 1, high)
-        found.append(low)
-    return found
+def resnet56(data: Path, *, compiled: bool) -> Adapter:
+    """The pretrained ResNet-56 beside the data, in bfloat16."""
+    spec = importlib.util.spec_from_file_location("reference_data", data / "load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = Fused(module.resnet_cifar(56), compiled=compiled)
+    return ModuleAdapter(
+        network, name="resnet56", fingerprint="resnet56-4bfd9763/bf16", class_names=CLASSES, top=1
+    )
 
 
-class PaperProtocol:
-    """Which of RADII an image is certified at, from n0 + n votes, deciding each as early as it is certain."""
+class Votes:
+    """The votes of one image for every target, asked a block at a time when a rule wants them."""
 
-    def __init__(self, needed: list[int], *, n0: int, n: int) -> None:
-        self._needed, self._n0, self._n = needed, n0, n
-        self._choosing: Counter[Hashable] = Counter()
-        self.label: Hashable = None
-        self.seen = self.k = self.n = 0
+    def __init__(self, api: SmoothedAPI, pixels: Any, limit: int) -> None:
+        loaded = images.load(pixels, size=api.size)
+        noise = api._noise_stream(loaded)
+        self.slack = noise.slack
+        source = api._source(loaded, noise)
+        source._read = lambda answer: tuple(label.name for label in answer.labels)
+        self._more: Iterator[Any] = (vote for portion in source.take(range(limit)) for vote in portion)
+        self._asked: list[tuple[Hashable, ...]] = []
 
-    def add(self, vote: Hashable) -> None:
-        self.seen += 1
-        if self.seen <= self._n0:
-            self._choosing[vote] += 1
-            self.label = self._choosing.most_common(1)[0][0]
-        elif self.n < self._n:
-            self.n += 1
-            self.k += vote == self.label
-
-    def decided(self, radius: int) -> bool | None:
-        """Whether RADII[radius] is certified; None while the remaining votes can still change that."""
-        if self.seen >= self._n0 and self.k >= self._needed[radius]:
-            return True
-        return False if self.n - self.k > self._n - self._needed[radius] else None
+    def upto(self, count: int) -> list[tuple[Hashable, ...]]:
+        """The first `count` votes."""
+        while len(self._asked) < count:
+            self._asked.append(next(self._more))
+        return self._asked
 
 
-def votes_of(source: VoteSource, limit: int) -> Iterator[tuple[Hashable, ...]]:
-    """Votes of all targets, one tuple a query; each block is asked only when the one before is used up."""
-    for portion in source.take(range(limit)):
-        yield from portion  # type: ignore[misc]
-
-
-def sequential(
-    next_votes: Callable[[int], list[Hashable]], api: SmoothedAPI, radius: float, n: int, slack: float
-) -> Any:
-    """The sequential target mode with cap n over the same votes."""
+def sequential(votes: Votes, target: int, api: SmoothedAPI, radius: float, n: int) -> dict[str, Any]:
+    """The target mode at one radius with cap n."""
     certifier = certify.certifier(
         method="sequential",
-        target=radius,
+        target=max(radius, MAJORITY),
         n=n,
         alpha=api.alpha,
         sigma=api.sigma,
         noise=api.noise,
-        slack=slack,
+        slack=votes.slack,
     )
     used = 0
     while (count := certifier.need()) > 0:
-        certifier.add(next_votes(used + count)[used:])
+        certifier.add([vote[target] for vote in votes.upto(used + count)[used : used + count]])
         used += count
-    return certifier.result()
+    bound = certifier.result()
+    return {"label": bound.label if bound.reached else None, "n": bound.n, "stopped": bound.stopped}
+
+
+def needed(api: SmoothedAPI, radii: Sequence[float], n: int, slack: float) -> list[int]:
+    """For each of `radii` the fewest of n votes whose Clopper-Pearson bound certifies it; n+1 when none does."""
+    found = []
+    for radius in radii:
+        p0 = threshold(max(radius, MAJORITY), sigma=api.sigma, noise=api.noise, slack=slack)
+        low, high = 0, n + 1
+        while low < high:
+            k = (low + high) // 2
+            low, high = (low, k) if clopper_pearson.lower(k, n, api.alpha) > p0 else (k + 1, high)
+        found.append(low)
+    return found
+
+
+def paper(
+    votes: Votes, target: int, api: SmoothedAPI, truth: str, radii: Sequence[float], n0: int, n: int
+) -> dict[str, Any]:
+    """The paper's protocol, curtailed: a wrong label enters the table nowhere, only r=0.25 is then decided."""
+    least = needed(api, radii, n, votes.slack)
+    label = Counter(vote[target] for vote in votes.upto(n0)[:n0]).most_common(1)[0][0]
+    wanted = [i for i, radius in enumerate(radii) if label == truth or radius == 0.25]
+    seen = k = 0
+    while seen < n and any(k < least[r] and seen - k <= n - least[r] for r in wanted):
+        more = votes.upto(n0 + seen + 1)
+        k += more[n0 + seen][target] == label
+        seen += 1
+    return {"label": label, "k": k, "n": seen, "certified": [k >= v for v in least]}
+
+
+def accuracies(rows: list[dict[str, Any]], rule: str) -> list[float]:
+    """The share of images certified at each radius with their true label."""
+    if rule == "paper":
+        right = [row["paper"]["certified"] for row in rows if row["paper"]["label"] == row["truth"]]
+    else:
+        right = [[at["label"] == row["truth"] for at in row["sequential"]] for row in rows]
+    if not right:
+        return []
+    return [sum(certified) / len(rows) for certified in zip(*right, strict=True)]
+
+
+def print_tables(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], rules: list[str]) -> None:
+    print(
+        f"certified accuracy, sigma={args.sigma:g}, alpha={args.alpha:g}, denoiser={args.denoiser}, ", end=""
+    )
+    print(f"images {args.images}, n={args.n}")
+    print(
+        f"{'target':<10} {'rule':<11}"
+        + "".join(f"  r={radius:<5g}" for radius in args.radii)
+        + "  mean queries"
+    )
+    for name, found in rows.items():
+        for rule in rules:
+            if rule == "paper":
+                means = f"{args.n0 + args.n}"
+            else:
+                each = zip(*([at["n"] for at in row["sequential"]] for row in found), strict=True)
+                means = " / ".join(f"{statistics.mean(at):.0f}" for at in each)
+            cells = "".join(f"  {value:<7.3f}" for value in accuracies(found, rule))
+            print(f"{name:<10} {rule:<11}{cells}  {means}")
+    if rules == ["sequential", "paper"]:
+        print_differences(args, rows)
+
+
+def print_differences(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+    at = args.radii.index(0.25)
+    print(f"\nsequential target mode at r=0.25 with cap {args.n} against the paper's rule on the same votes")
+    for name, found in rows.items():
+        mean = statistics.mean(row["sequential"][at]["n"] for row in found)
+        print(f"{name:<10} mean queries {mean:.1f}, {(args.n + args.n0) / mean:.1f} times fewer")
+        for row in found:
+            fixed = row["paper"]["label"] if row["paper"]["certified"][at] else None
+            ours = row["sequential"][at]
+            if fixed != ours["label"]:
+                print(
+                    f"  differs: image {row['image']}, paper {fixed} ({row['paper']['k']} of {row['paper']['n']}), "
+                    f"sequential {ours['label']} after {ours['n']}"
+                )
 
 
 def main() -> int:
@@ -153,27 +212,30 @@ def main() -> int:
     parser.add_argument("--images", default="0:500")
     parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--alpha", type=float, default=0.001)
+    parser.add_argument("--radii", default="0,0.25,0.5,0.75")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--target-radius", type=float, default=0.25)
     parser.add_argument("--denoiser", default="auto")
     parser.add_argument("--targets", default="bundled,resnet56")
+    parser.add_argument("--rules", default="sequential,paper")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="compile ResNet-56 (needs a C++ compiler)")
     parser.add_argument("--cache", default=None, help="folder for the answers, to resume an interrupted run")
     parser.add_argument(
         "--json", type=Path, default=None, help="where to write one line per image and target"
     )
     args = parser.parse_args()
-
-    from api_smoothing.training.data import load_cifar10
+    args.radii = [float(radius) for radius in args.radii.split(",")]
 
     start, stop = (int(v) for v in args.images.split(":"))
-    pixels, truth = load_cifar10(args.data / "cifar10", "test")
-    names = args.targets.split(",")
+    test = load_images(args.data / "cifar10", "test")
+    pixels, truth = test.images.numpy(), test.labels
+    assert truth is not None
     makers: dict[str, Callable[[], Adapter]] = {
         "bundled": lambda: load_adapter("torchvision", model="cifar10", top=1),
-        "resnet56": lambda: resnet56(args.data),
+        "resnet56": lambda: resnet56(args.data, compiled=args.compile),
     }
+    names, rules = args.targets.split(","), args.rules.split(",")
     api = SmoothedAPI(
         Together({name: makers[name]() for name in names}),
         sigma=args.sigma,
@@ -183,93 +245,28 @@ def main() -> int:
         seed=args.seed,
         cache=args.cache or False,
     )
-    print(f"{api.settings()}", file=sys.stderr)
+    print(api.settings(), file=sys.stderr)
     out = args.json.open("w") if args.json else None
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    began, needed = time.monotonic(), None
+    began = time.monotonic()
     for index in range(start, stop):
-        loaded = images.load(pixels[index], size=api.size)
-        stream = api._noise_stream(loaded)
-        needed = needed or thresholds(args.sigma, args.n, args.alpha, stream.slack)
-        source = api._source(loaded, stream)
-        source._read = lambda answer: tuple(label.name for label in answer.labels)
-        label = CLASSES[truth[index]]
-        votes: list[tuple[Hashable, ...]] = []
-        more = votes_of(source, 20 * args.n)
-        protocols = [PaperProtocol(needed, n0=args.n0, n=args.n) for _ in names]
-
-        def open_radii(protocol: PaperProtocol, label: str = label) -> bool:
-            """A wrongly labelled image enters the table nowhere; only its decision at the target is compared."""
-            wanted = [r for r, v in enumerate(RADII) if protocol.label == label or v == args.target_radius]
-            return any(protocol.decided(r) is None for r in wanted)
-
-        while any(p.seen < args.n0 or (p.seen < args.n0 + args.n and open_radii(p)) for p in protocols):
-            vote = next(more)
-            votes.append(vote)
-            for target, protocol in enumerate(protocols):
-                protocol.add(vote[target])
-
+        votes, label = Votes(api, pixels[index], 2 * args.n), CLASSES[int(truth[index])]
         for target, name in enumerate(names):
-
-            def next_votes(
-                count: int,
-                target: int = target,
-                votes: list[tuple[Hashable, ...]] = votes,
-                more: Iterator[tuple[Hashable, ...]] = more,
-            ) -> list[Hashable]:
-                while len(votes) < count:
-                    votes.append(next(more))
-                return [vote[target] for vote in votes[:count]]
-
-            protocol = protocols[target]
-            bound = sequential(next_votes, api, args.target_radius, args.n, stream.slack)
-            certified = [bool(protocol.decided(r)) for r in range(len(RADII))]
-            row = {
-                "image": index,
-                "target": name,
-                "truth": label,
-                "label": protocol.label,
-                "k": protocol.k,
-                "n": protocol.n,
-                "certified": certified,
-                "sequential": {"label": bound.label, "n": bound.n, "stopped": bound.stopped},
-            }
+            row: dict[str, Any] = {"image": index, "target": name, "truth": label}
+            if "sequential" in rules:
+                row["sequential"] = [sequential(votes, target, api, radius, args.n) for radius in args.radii]
+            if "paper" in rules:
+                row["paper"] = paper(votes, target, api, label, args.radii, args.n0, args.n)
             rows[name].append(row)
             if out:
                 print(json.dumps(row), file=out, flush=True)
-        if (index + 1 - start) % 10 == 0 or index + 1 == stop:
-            spent = time.monotonic() - began
-            heads = "  ".join(f"{name} {_accuracies(rows[name])}" for name in names)
-            print(f"{index + 1 - start} images, {spent:.0f} s: {heads}", file=sys.stderr, flush=True)
-    _print_tables(args, rows)
+        if (index + 1 - start) % 10 == 0:
+            heads = "; ".join(
+                f"{name} {rule} {accuracies(rows[name], rule)}" for name in names for rule in rules
+            )
+            print(f"{index + 1 - start} images, {time.monotonic() - began:.0f} s: {heads}", file=sys.stderr)
+    print_tables(args, rows, rules)
     return 0
-
-
-def _accuracies(rows: list[dict[str, Any]]) -> str:
-    right = [row for row in rows if row["label"] == row["truth"]]
-    return " ".join(f"{sum(r['certified'][i] for r in right) / len(rows):.3f}" for i in range(len(RADII)))
-
-
-def _print_tables(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
-    heads = "".join(f"  r={radius:<5g}" for radius in RADII)
-    print(
-        f"certified accuracy, sigma={args.sigma:g}, denoiser={args.denoiser}, images {args.images}, n={args.n}"
-    )
-    print(f"{'target':<12}{heads}")
-    for name, found in rows.items():
-        print(f"{name:<12}" + "".join(f"  {float(v):<7.3f}" for v in _accuracies(found).split()))
-    print(f"\nsequential target mode at r={args.target_radius:g} with cap {args.n} on the same votes")
-    at = RADII.index(args.target_radius)
-    for name, found in rows.items():
-        mean = statistics.mean(row["sequential"]["n"] for row in found)
-        print(f"{name:<12}  mean queries {mean:.1f}, {(args.n + args.n0) / mean:.1f} times fewer")
-        for row in found:
-            fixed = row["label"] if row["certified"][at] else None
-            if fixed != row["sequential"]["label"]:
-                print(
-                    f"  differs: image {row['image']}, fixed {fixed} ({row['k']}/{row['n']}), "
-                    f"sequential {row['sequential']['label']} after {row['sequential']['n']}"
-                )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from skimage import data
 
 from api_smoothing import SmoothedAPI, images
-from api_smoothing.adapters import cifar10net
+from api_smoothing.adapters import load as load_adapter
 from api_smoothing.denoisers import load
 from api_smoothing.denoisers.choose import choose
 from api_smoothing.noise import to_float
@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     picture = data.chelsea()
     denoiser = load(choose(side=32, sigma=args.sigma))
-    classifier = cifar10net.load_cifar10net()
+    classifier = load_adapter("torchvision", model="cifar10")._module  # the bare network
     with SmoothedAPI("torchvision", sigma=args.sigma, cache=False, seed=0) as api:
         loaded = images.load(picture, size=api.size)
         noisy = to_float(loaded.grid + api._noise_stream(loaded).sample(range(1024)), loaded.sub)
@@ -65,9 +65,8 @@ def main() -> None:
             whole = seconds(lambda: api.certify(picture, n=args.n))
         alone = seconds(lambda: bare(best, args.n))
         ratios.append(alone / whole)
-        print(
-            f"round {number}: bare {args.n / alone:.0f} images/s (batch {best}), certify {args.n / whole:.0f}, ratio {ratios[-1]:.3f}"
-        )
+        rates = f"bare {args.n / alone:.0f} images/s (batch {best}), certify {args.n / whole:.0f}"
+        print(f"round {number}: {rates}, ratio {ratios[-1]:.3f}", flush=True)
     print(f"median ratio {statistics.median(ratios):.3f}")
 
 

@@ -116,6 +116,15 @@ def test_budget_holds_over_all_images() -> None:
     assert found[2].label is None
 
 
+def test_a_target_the_budget_cannot_decide_is_stopped_by_the_budget() -> None:
+    """When the rest of the budget cannot bring the target, it is kept, and nothing is called futile."""
+    model = Counting(share=0.95)
+    found = smoothed(model, budget=Budget(queries=60)).certify(GREY, radius=0.25)
+    assert (found.label, found.reached, found.stopped) == (None, False, "budget")
+    assert model.asked < 60
+    assert smoothed(Counting(share=0.95)).certify(GREY, radius=0.25).reached
+
+
 def test_unreachable_radius_is_refused_before_the_first_query() -> None:
     """A radius that no answers could certify costs nothing, and the message says what is reachable."""
     model = Counting()

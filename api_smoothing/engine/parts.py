@@ -29,8 +29,8 @@ def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget
         raise ConfigurationError(
             f"sigma must be positive, in [0,1] pixel units, not {sigma:g}; 0.25 is usual"
         )
-    if not 0 < alpha < 0.5:
-        raise ConfigurationError(f"alpha must lie between 0 and 0.5, not {alpha:g}; 0.001 is usual")
+    if not 0 < alpha <= 0.1:
+        raise ConfigurationError(f"alpha must be above 0 and at most 0.1, not {alpha:g}; 0.001 is usual")
     if method not in METHODS:
         raise ConfigurationError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
     if noise not in NOISES:

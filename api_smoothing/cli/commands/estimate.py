@@ -1,0 +1,50 @@
+"""Estimate the queries, dollars and seconds of a run without sending anything."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.settings import Settings, add_setting_flags
+from api_smoothing.cli.smoothing import FACADE, open_api, settings_of
+from api_smoothing.errors import ConfigurationError
+
+SUMMARY = "say what a run would cost; sends nothing"
+SETTINGS = ("radius", "n", "n0", *FACADE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or a folder of them")
+    parser.add_argument("--count", type=int, metavar="K", help="a number of images, instead of images")
+    add_setting_flags(parser, SETTINGS)
+    parser.add_argument("--json", action="store_true", help="one JSON object, and nothing else")
+
+
+def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    from api_smoothing.cli.inputs import find_images
+
+    settings = settings_of(args, SETTINGS)
+    if (args.count is None) == (not args.images):
+        raise ConfigurationError("give images, or --count K without images")
+    if args.count is not None and args.count < 1:
+        raise ConfigurationError(f"--count must be a whole number from 1 on, not {args.count}")
+    if settings.radius is None and settings.n is None:
+        raise ConfigurationError("give --radius R, -n N, or both")
+    images = args.count if args.count is not None else find_images(args.images)
+    progress = Progress(sys.stderr, 0, summaries=False)
+    return print_estimate(settings, images, as_json=args.json, progress=progress)
+
+
+def print_estimate(
+    settings: Settings, images: Sequence[str] | int, *, as_json: bool, progress: Progress
+) -> int:
+    """Print the estimate for these images, or this many. Returns the exit code."""
+    from api_smoothing.cli.text import describe_estimate
+
+    with open_api(settings, progress) as api:
+        estimate = api.estimate(images, radius=settings.radius, n=settings.n)
+    progress.clear()
+    print(estimate.to_json() if as_json else describe_estimate(estimate))
+    return 0

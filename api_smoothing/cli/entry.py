@@ -1,0 +1,142 @@
+"""Finds the commands, runs one, and turns whatever it raises into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NoReturn, Protocol, cast
+
+from api_smoothing import __version__
+from api_smoothing.cli import commands
+from api_smoothing.errors import ApiSmoothError
+
+EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
+4 provider failed, 130 interrupted"
+
+_HELP = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
+
+Run = Callable[[argparse.Namespace, Sequence[str]], int]
+
+
+class Command(Protocol):
+    """What a module in `commands/` offers."""
+
+    SUMMARY: str
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments; imports nothing heavy."""
+
+    @staticmethod
+    def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+        """Do it and return the exit code; `argv` is the whole command line, for messages that repeat it."""
+        ...
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see: {self.prog} --help)")
+
+
+class UsageError(ApiSmoothError):
+    """The command line itself is wrong."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` excludes the program's name."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
+    except ApiSmoothError as error:
+        return _complain(error, str(error), error.exit_code)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except KeyboardInterrupt:
+        print("\napi-smooth: interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(error, f"{place}{error.strerror or error}", 2)
+    except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
+        text = f"internal error, please report it: {type(error).__name__}: {error} \
+(API_SMOOTH_DEBUG=1 shows the traceback)"
+        return _complain(error, text, 1)
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
+    known = [found.name for found in pkgutil.iter_modules(commands.__path__)]
+    if argv and not argv[0].startswith("-") and argv[0] not in known:
+        near = difflib.get_close_matches(argv[0], known, n=1) or known
+        raise UsageError(f"unknown command {argv[0]!r}; did you mean {' or '.join(near)}?")
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    return cast(Run, args.run)(args, argv)
+
+
+def _complain(error: Exception, text: str, code: int) -> int:
+    if os.environ.get("API_SMOOTH_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"api-smooth: error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _closed_pipe() -> int:
+    """Whoever read the output has gone. Point it at nothing, or Python complains again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, from the modules in `commands/`."""
+    parser = OneLineParser(
+        prog="api-smooth",
+        usage="api-smooth [-h] [--version] COMMAND …",
+        description="Certificates of robustness for vision models you can only call.",
+        epilog=f"example: api-smooth certify cat.png --radius 0.25\n\n{EXIT_CODES}",
+        formatter_class=_HELP,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"api-smooth {__version__}", help="print the version and exit"
+    )
+    found = dict(_commands())
+    listing = "\n".join(f"{name:<11} {command.SUMMARY}" for name, command in found.items())
+    subparsers = parser.add_subparsers(
+        prog="api-smooth",
+        title="commands",
+        description=listing,
+        help=argparse.SUPPRESS,
+        metavar="COMMAND",
+        required=True,
+    )
+    for name, command in found.items():
+        sub = subparsers.add_parser(
+            name,
+            description=(command.__doc__ or command.SUMMARY).strip(),
+            formatter_class=_HELP,
+            allow_abbrev=False,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def _commands() -> Iterator[tuple[str, Command]]:
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        yield found.name, cast(Command, module)

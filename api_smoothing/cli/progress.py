@@ -1,0 +1,89 @@
+"""Progress on standard error: one line that updates on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TextIO
+
+from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+
+EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
+
+
+class Progress:
+    """An observer. `images` is how many there are; `summaries` prints a line for each when decided."""
+
+    def __init__(self, stream: TextIO, images: int, *, summaries: bool) -> None:
+        self._stream = stream
+        self._images = images
+        self._summaries = summaries
+        self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._number = 0
+        self._started = self._shown = time.monotonic()
+        self._sent = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case ImageStarted():
+                self._number += 1
+                self._started, self._sent = time.monotonic(), 0
+                self.say(f"{self._place()}{event.image}: started")
+            case VotesCounted():
+                self._sent = event.sent
+                self._show(_votes(event, self._rate()))
+            case ImageCertified():
+                self.clear()
+                if self._summaries:
+                    self._line(_summary(event, self._rate()))
+
+    def say(self, text: str) -> None:
+        """Something that is neither result nor error, such as "loading"; a terminal forgets it again."""
+        if self._terminal:
+            self._update(text)
+
+    def clear(self) -> None:
+        """Leave the terminal's line empty, for other output."""
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def _show(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._shown < EVERY_SECONDS[self._terminal]:
+            return
+        self._shown = now
+        if self._terminal:
+            self._update(self._place() + text)
+        else:
+            self._line(text)
+
+    def _update(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns
+        self._stream.write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
+        self._stream.flush()
+
+    def _line(self, text: str) -> None:
+        print(self._place() + text, file=self._stream, flush=True)
+
+    def _place(self) -> str:
+        return f"[{self._number}/{self._images}] " if self._images > 1 else ""
+
+    def _rate(self) -> float:
+        return self._sent / max(time.monotonic() - self._started, 1e-3)
+
+
+def _votes(event: VotesCounted, rate: float) -> str:
+    leader = "no label yet" if event.leader is None else f"{event.leader} {event.leader_votes / event.n:.1%}"
+    cost = f", ${event.cost_usd:.4f}" if event.cost_usd else ""
+    cached = f", {event.cached} cached" if event.cached else ""
+    return f"{event.image}: {event.n} votes, {leader}, {rate:.0f} queries/s{cached}{cost}"
+
+
+def _summary(event: ImageCertified, rate: float) -> str:
+    done = event.certificate
+    result = "abstained" if done.label is None else f"{done.label}, radius {done.radius:.4f}"
+    pace = f", {rate:.0f} queries/s" if done.queries else ""
+    return f"{event.image}: {result}, {done.n} votes ({done.stopped}){pace}"

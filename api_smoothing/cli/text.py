@@ -1,0 +1,101 @@
+"""Results as short blocks for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api_smoothing.results import Certificate, CostEstimate, Prediction
+
+
+def describe_certificate(done: Certificate) -> str:
+    """A block of lines: what was certified, where, on which votes, and what it cost."""
+    height, width = done.space
+    norm = done.norm.replace("l", "ℓ")
+    if done.label is None:
+        result = [("label", "none: abstained"), ("", _why_abstained(done))]
+    else:
+        result = [
+            ("label", done.label),
+            (
+                "radius",
+                f"{done.radius:.4f} {norm} as it enters the noise ({height}×{width}, pixels in [0,1])",
+            ),
+        ]
+        if done.radius_original != done.radius:
+            result.append(("", f"{done.radius_original:.4f} {norm} for the image as given"))
+    if done.target_radius is not None:
+        result.append(("target", f"{done.target_radius:g}: {'reached' if done.reached else 'not reached'}"))
+    chosen = f", after {done.n0} that chose it" if done.n0 else ""
+    failed = f", {done.failed} failed" if done.failed else ""
+    votes = f"{done.votes} of {done.n}{chosen}{failed}"
+    return _block(
+        done.image,
+        [
+            *result,
+            ("votes", f"{votes}; runner-up {done.runner_up}" if done.runner_up else votes),
+            ("proof", f"σ = {done.sigma:g}, α = {done.alpha:g}, {done.method}, {_seed(done.seed)}"),
+            ("stopped", _why_stopped(done)),
+            ("cost", _cost(done)),
+        ],
+    )
+
+
+def describe_prediction(done: Prediction) -> str:
+    """A block of lines: the label and the votes behind it."""
+    label = done.label or "none: abstained (the leading label's majority is not significant)"
+    return _block(
+        done.image,
+        [
+            ("label", label),
+            ("votes", f"{done.votes} of {done.n}" + (f", {done.failed} failed" if done.failed else "")),
+            ("proof", f"p = {done.p_value:.2g}, σ = {done.sigma:g}, α = {done.alpha:g}; there is no radius"),
+            ("cost", _cost(done)),
+        ],
+    )
+
+
+def describe_estimate(done: CostEstimate) -> str:
+    """A block of lines: low, expected and high, and what they assume."""
+    seconds = (done.seconds_low, done.seconds_expected, done.seconds_high)
+    span = "{:>12} {:>12} {:>12}".format
+    rows = [
+        ("", span("low", "expected", "high")),
+        ("queries", span(f"{done.queries_low:,}", f"{done.queries_expected:,}", f"{done.queries_high:,}")),
+        ("dollars", span(f"{done.usd_low:,.2f}", f"{done.usd_expected:,.2f}", f"{done.usd_high:,.2f}")),
+    ]
+    if done.seconds_high:
+        rows.append(("seconds", span(*(f"{s:,.1f}" for s in seconds))))
+    if done.max_radius is not None:
+        rows.append(("radius", f"at most {done.max_radius:.4f} can be certified with these settings"))
+    rows += [("assuming" if not i else "", text) for i, text in enumerate(done.assumptions)]
+    count = f"{done.images} image{'s' if done.images != 1 else ''}"
+    return _block(f"Estimate for {count}; nothing was sent.", rows)
+
+
+def _why_abstained(done: Certificate) -> str:
+    if not done.n:
+        return "nothing was asked"
+    return "the votes do not prove that any label keeps its majority; this says nothing else about the image"
+
+
+def _why_stopped(done: Certificate) -> str:
+    why = {
+        "target": "the target is certified",
+        "futile": "the target is out of reach",
+        "budget": "the budget is spent",
+        "n": "all queries are counted",
+        "failed": "too many queries failed",
+    }[done.stopped]
+    return f"{why} ({done.reason})" if done.reason else why
+
+
+def _seed(seed: str) -> str:
+    return "secret seed" if seed.startswith("secret:") else f"public seed {seed.removeprefix('public:')}"
+
+
+def _cost(done: Certificate | Prediction) -> str:
+    return f"{done.queries:,} queries sent, {done.cached:,} from the cache, ${done.cost_usd:.4f}"
+
+
+def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join([title, *(f"  {name:<9} {text}".rstrip() for name, text in rows)])

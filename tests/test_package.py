@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "api_smoothing"
+LIMIT_MB = 20
+
+#: Who may import whom inside the package, besides the leaves, which all may.
+MAY_IMPORT = {
+    "certify": set(),
+    "adapters": set(),
+    "denoisers": set(),
+    "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
+    "training": {"adapters", "denoisers"},
+}
+LEAVES = {"results", "events", "errors", "precision"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from the sdist as an installer would, without a network."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    pytest.importorskip("build")
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_has_one_package(wheel: zipfile.ZipFile) -> None:
+    """Nothing is installed at top level but api_smoothing: `adapters` belongs to another distribution."""
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"api_smoothing"}
+
+
+def test_the_wheel_has_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    """Code, weights with their cards, recipes, label maps and py.typed are all inside; caches are not."""
+    here = {
+        str(file.relative_to(ROOT))
+        for file in PACKAGE.rglob("*")
+        if file.is_file() and file.suffix not in {".pyc", ".part"}
+    }
+    inside = {name for name in wheel.namelist() if name.startswith("api_smoothing/")}
+    assert inside == here
+    for needed in ["py.typed", "adapters/label_maps/cifar10.toml", "training/recipes/cifar10.toml"]:
+        assert f"api_smoothing/{needed}" in inside
+    weights = [name for name in inside if name.endswith(".safetensors")]
+    assert "api_smoothing/adapters/weights/cifar10.safetensors" in weights
+    assert any(name.startswith("api_smoothing/denoisers/weights/") for name in weights)
+    for name in weights:
+        assert name.replace(".safetensors", ".json") in inside, "weights without a card"
+
+
+def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
+    """The whole download stays under the limit."""
+    assert sum(info.compress_size for info in wheel.infolist()) < LIMIT_MB * 1e6
+
+
+def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
+    """The command, the licence and the typing marker are in the metadata."""
+    read = {Path(name).name: name for name in wheel.namelist() if ".dist-info/" in name}
+    assert "api-smooth = api_smoothing.cli:main" in wheel.read(read["entry_points.txt"]).decode()
+    metadata = wheel.read(read["METADATA"]).decode()
+    assert "License-Expression: MIT" in metadata
+    assert "Requires-Python: >=3.11" in metadata
+
+
+def test_one_version() -> None:
+    """pyproject.toml, the package and the changelog agree on the version."""
+    from api_smoothing import __version__
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_links_at_the_top_point_into_the_package() -> None:
+    """adapters and denoisers are one step from the root, as links only."""
+    for name in ("adapters", "denoisers"):
+        assert (ROOT / name).is_symlink()
+        assert (ROOT / name).resolve() == PACKAGE / name
+
+
+def imports_of(file: Path) -> set[str]:
+    """The parts of the package that `file` imports, at any depth of the code; type-checking ones too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = file.relative_to(ROOT).with_suffix("").parts[: -node.level]
+            names = [".".join([*base, node.module or alias.name]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            whole = node.module == "api_smoothing"
+            names = [f"api_smoothing.{a.name}" for a in node.names] if whole else [node.module or ""]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("api_smoothing.")}
+    return found
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_parts_import_only_what_lies_below(part: str) -> None:
+    """The layers hold: never upward, never sideways between adapters, denoisers and certify."""
+    for file in (PACKAGE / part).rglob("*.py"):
+        assert imports_of(file) <= MAY_IMPORT[part] | LEAVES | {part}, file
+
+
+def test_statistics_import_numpy_and_scipy_special_only() -> None:
+    """certify/ is pure mathematics: besides the standard library, numpy and scipy.special."""
+    for file in (PACKAGE / "certify").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [
+                    f"{node.module}.{a.name}" if node.module == "scipy" else node.module or ""
+                    for a in node.names
+                ]
+            for name in names:
+                top = name.split(".")[0]
+                allowed = top in sys.stdlib_module_names or top in {"numpy", "api_smoothing"}
+                assert allowed or name.startswith("scipy.special"), f"{file}: {name}"
+
+
+def test_nothing_is_unpickled() -> None:
+    """No file of the package uses pickle, and torch.load is always told weights_only."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not {a.name for a in node.names} & {"pickle", "dill", "joblib", "cloudpickle"}, file
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert "weights_only=True" in ast.unparse(node), file

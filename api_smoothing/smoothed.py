@@ -266,4 +266,3 @@ class SmoothedAPI:
     def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:
         for observer in self._observers:
             observer(event)
-

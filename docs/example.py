@@ -14,8 +14,8 @@ from skimage import data
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- example: written by docs/example.py -->", "<!-- end of example -->"
 COMMANDS = [
-    "api-smooth certify chelsea.png --radius 0.15 --seed 7",
-    "api-smooth certify chelsea.png --radius 0.15 --seed 7 | grep cost",
+    "api-smooth certify chelsea.png --sigma 0.12 --radius 0.1 --seed 7",
+    "api-smooth certify chelsea.png --sigma 0.12 --radius 0.1 --seed 7 | grep cost",
     "api-smooth plan --radius 0.25",
 ]
 

@@ -19,7 +19,7 @@ from api_smoothing import SmoothedAPI, denoisers, images
 from api_smoothing.noise import NoiseStream, to_float, to_uint8
 from api_smoothing.secret import resolve_seed
 
-SIGMA, RADIUS, SEED, SHOWN = 0.25, 0.15, 7, 4
+SIGMA, RADIUS, SEED, SHOWN = 0.12, 0.1, 7, 4
 INK, SOFT, LINE, HERE, THERE, PAPER = "#1f2933", "#66727f", "#9aa5b1", "#2563a8", "#b4541a", "#ffffff"
 FONT = "font-family='Helvetica,Arial,sans-serif'"
 

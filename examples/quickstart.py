@@ -9,8 +9,8 @@ from api_smoothing import SmoothedAPI
 
 photo = data.chelsea()  # 300×451 pixels, uint8; a path, bytes or a PIL image would do as well
 
-with SmoothedAPI("torchvision", model="cifar10", sigma=0.25) as api:
-    certificate = api.certify(photo, radius=0.25, n=1000)  # stops as soon as 0.25 is decided
+with SmoothedAPI("torchvision", model="cifar10", sigma=0.12) as api:
+    certificate = api.certify(photo, radius=0.1)  # stops as soon as that is decided
 
 if certificate.label is None:
     print(f"abstained after {certificate.n} queries: {certificate.reason}")

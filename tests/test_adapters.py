@@ -46,7 +46,8 @@ def test_label_map_reads_names_ids_thresholds_and_ties(tmp_path: Path) -> None:
     """Names match in any case, ids too; low scores are not seen; ties go to the class named first."""
     path = write_map(
         tmp_path,
-        'other = "other"\n[classes.car]\nlabels = ["Car", "/m/0k4j"]\nthreshold = 0.5\n[classes.cat]\nlabels = ["cat"]\n',
+        'other = "other"\n[classes.car]\nlabels = ["Car", "/m/0k4j"]\nthreshold = 0.5\n'
+        '[classes.cat]\nlabels = ["cat"]\n',
     )
     read = LabelMap.load(path)
     assert read(answer(("CAR", 0.6), ("cat", 0.55))) == "car"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from api_smoothing.certify import FAILED, Bound, Certifier, certifier, fixed
+from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.fallback import Fallback
 from api_smoothing.certify.plan import target_boundary
 from api_smoothing.certify.target import TargetCertifier
@@ -300,6 +302,24 @@ def test_a_run_below_the_target_says_why_it_stopped() -> None:
     assert made.result().stopped in ("budget", "target", "futile")
 
 
+@pytest.mark.parametrize("budget", [{"n": 60}, {"cap": 60}])
+@pytest.mark.parametrize("p", [0.8, 0.9])
+def test_certain_futility_is_neither_early_nor_late(budget: dict[str, int], p: float) -> None:
+    """A run is given up for certain at the first n at which unanimous answers could not bring the target."""
+    for seed in range(25):
+        made, answers, top, n = certifier(target=0.25, sigma=0.25, **budget), stream(seed, p), 0, 0
+        boundary = target_boundary(float(ndtr(1.0)), alpha=0.001, cap=budget.get("n"))
+        while made.need():
+            needed = boundary.reach(top, n)
+            assert needed is not None
+            assert n + needed <= 60
+            made.add([next(answers)])
+            top, n = max(made.result().counts.values(), default=0), n + 1
+        if "certain" in made.result().reason:
+            needed = boundary.reach(top, n)
+            assert needed is None or n + needed > 60
+
+
 def test_a_missed_target_reports_what_was_proved() -> None:
     """A share well above ½ but below the target is certified at a smaller radius, with reached=False."""
     bound, _ = run(certifier(target=0.5, sigma=0.25), stream(1, 0.965), one_by_one=False)
@@ -360,6 +380,23 @@ def test_fallback_and_target_share_one_alpha() -> None:
             assert error <= ALPHA
     p0, _ = fallback_run()
     assert claims_error(p0, 1 - p0, 60, lambda level, p: p <= level) <= ALPHA
+
+
+def test_the_fallback_leaves_the_target_its_share() -> None:
+    """At every level: its own error, the target's, and what the other classes can do, sum to at most α."""
+    p0, made = fallback_run()
+    levels = made._fallback._levels
+    target = target_boundary(p0, alpha=ALPHA, cap=120).counts(120)
+    majority = levels[0][2]
+
+    def others(p: float) -> float:
+        return passage(target, p).upper + passage(majority.counts(600), p).upper
+
+    own = [math.exp(-boundary.log_threshold) for _, _, boundary in levels]  # Ville
+    assert 2 * (own[0] + passage(target, 0.5).upper) <= ALPHA
+    for (_, below, _), (_, g, _), level in zip(levels, levels[1:], own[1:], strict=False):
+        assert level + passage(target, g).upper + others(1 - below) <= ALPHA * (1 + 1e-9)
+    assert passage(target, p0).upper + others(1 - levels[-1][1]) <= ALPHA
 
 
 def test_the_fallback_claims_in_order() -> None:

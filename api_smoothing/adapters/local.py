@@ -19,7 +19,7 @@ MICRO_BATCH = {"cpu": 32, "cuda": 256}
 
 
 class CallableAdapter:
-    """A function from float32 images (N,3,H,W) in [0,1], on the 8-bit grid, to N labels or an (N, classes) score tensor.
+    """A function from float32 images (N,3,H,W) in [0,1], on the 8-bit grid, to N labels or (N, classes) scores.
 
     Labels are str, int or None ("no label"). With scores, the best class is the answer, named by `class_names`
     or by its number. The function is called with exactly the queries that are counted. Without a

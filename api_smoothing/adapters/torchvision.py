@@ -198,9 +198,9 @@ class _InShorterType(nn.Module):
 
     def __init__(self, network: nn.Module, compute: str) -> None:
         super().__init__()
-        self.type = torch.bfloat16 if compute == "bf16" else torch.float16
-        self.network = network.to(self.type)
+        self._compute = torch.bfloat16 if compute == "bf16" else torch.float16
+        self.network = network.to(self._compute)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.network(x.to(self.type)).float()
+        out: Tensor = self.network(x.to(self._compute)).float()
         return out

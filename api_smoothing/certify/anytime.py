@@ -88,8 +88,7 @@ def majority_provable(n: int, alpha: float, max_classes: int = 1) -> bool:
 
 
 class AnytimeCertifier:
-    """Best radius, valid at every n; ends at `limit` answers, or when not even unanimity would prove a
-    majority.
+    """Best radius, valid at every n; ends at `limit` answers, or when a majority is out of reach.
 
     A later run may go on from the same answers with a larger limit: what was proved stays proved.
     """

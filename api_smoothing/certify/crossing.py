@@ -37,8 +37,7 @@ class Passage:
 
 
 def passage(upper: Counts, p: float, lower: Counts | None = None) -> Passage:
-    """First passage of a Bernoulli(`p`) count over `upper`, or to `lower` or below, within len(upper)
-    answers.
+    """First passage of a Bernoulli(`p`) count to `upper` or above, or to `lower` or below.
 
     `upper[n-1]` is the smallest count that stops at n (n+1 or more: none does); `lower[n-1]` the largest one
     that stops from below (−1: none does). Answers after the horizon are not looked at.

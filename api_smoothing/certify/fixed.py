@@ -38,8 +38,7 @@ def no_split_k_min(n: int, alpha: float) -> int:
 
 
 def no_split_lower(k: int, n: int, alpha: float) -> float:
-    """A lower bound on p of the class with most votes, `k` of `n`, the same votes having chosen it; 0:
-    abstain.
+    """A lower bound on p of the class with most votes, `k` of `n`, chosen by the same votes; 0: abstain.
 
     LCB_k = inf{p ≥ ½: f_k(p) + f_kmin(1−p) > α}, rounded down. If the true p_c of a class is below its bound
     at k, then k ≥ K(p_c), the smallest count with LCB > p_c: that has probability at most f_K(p_c) if p_c ≥

@@ -1,5 +1,4 @@
-"""When to give up. Neither reason bears on soundness: a run that is given up certifies nothing it had not
-proved.
+"""When to give up. Neither reason bears on soundness: giving up certifies nothing.
 
 Certain: even if every answer still affordable voted for the class, its boundary would not be met. In all
 likelihood: an upper confidence sequence puts every class below p0. It is the e-process of `mixture` on the

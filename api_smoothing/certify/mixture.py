@@ -99,8 +99,7 @@ class Mixture:
 
 
 def tuned_mixture(p0: float, alpha: float, *, longest: float = _LONGEST) -> Mixture:
-    """The prior used against p ≤ `p0` at error `alpha`: spread over how many answers an alternative would
-    need.
+    """The prior used against p ≤ `p0` at error `alpha`, spread over the answers an alternative needs.
 
     Component j is the q whose information limit ln(1/α)/KL(q‖p0) is n_j, n_j geometric from the unanimous
     minimum ln(1/α)/ln(1/p0) to `longest`. Equal weights would cost about the same relative overhead at every scale;

@@ -65,8 +65,7 @@ def null_error(crossing: Callable[[float], float], p0: float, max_classes: int) 
 
 
 def open_crossing(boundary: OpenBoundary, horizon: int, p: float) -> float:
-    """Bound P(a class of probability `p` ≤ p0 ever meets `boundary`): exact to `horizon`, Ville's inequality
-    after.
+    """Bound P(a class of probability `p` ≤ p0 ever meets `boundary`): exact to `horizon`, Ville after.
 
     From a state with e-value E_H, still below the threshold 1/a, the probability of ever reaching it is at
     most min(1, a·E_H); the states are weighted with their exact probabilities.

@@ -1,6 +1,4 @@
-"""What a certificate will take, before the first query: reachable radius, fewest answers, expected answers,
-power.
-"""
+"""What a certificate will take, before the first query: radius, fewest and expected answers, power."""
 
 from __future__ import annotations
 

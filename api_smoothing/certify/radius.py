@@ -28,9 +28,7 @@ _UP = 1.0 + 1e-14  # rounding of ndtr and exp
 
 
 def radius(p_lower: float, *, sigma: float, noise: Noise = "gaussian", slack: float = 0.0) -> float:
-    """The radius within which the class keeps its majority if its probability is at least `p_lower`; 0 if ≤
-    ½.
-    """
+    """The radius within which a class of probability at least `p_lower` keeps its majority; 0 if ≤ ½."""
     p = p_lower - slack
     if not p > 0.5:
         return 0.0
@@ -76,13 +74,12 @@ def runner_up_radius(p_a: float, p_b: float, *, sigma: float, slack: float = 0.0
 
 
 def top_k_threshold(target: float, k: int, *, sigma: float, slack: float = 0.0) -> float:
-    """The probability that keeps a class among the `k` most probable ones within ℓ2 radius `target`, Gaussian
-    noise.
+    """The probability that keeps a class among the `k` most probable within ℓ2 radius `target`.
 
-    Votes are single classes, so the probabilities sum to at most 1: a class above 1/(k+1) is outnumbered by
-    at most k−1 others. Within radius r a probability p falls at most to Φ(Φ⁻¹(p) − r/σ), hence p0 = Φ(r/σ +
-    Φ⁻¹(1/(k+1))); k = 1 is `threshold`. It uses no bound on the other classes, unlike Jia et al. 2020, Thm 1,
-    and is never larger than that theorem's radius.
+    Gaussian noise. Votes are single classes, so the probabilities sum to at most 1: a class above 1/(k+1) is
+    outnumbered by at most k−1 others. Within radius r a probability p falls at most to Φ(Φ⁻¹(p) − r/σ), hence
+    p0 = Φ(r/σ + Φ⁻¹(1/(k+1))); k = 1 is `threshold`. It uses no bound on the other classes, unlike
+    Jia et al. 2020, Thm 1, and is never larger than that theorem's radius.
     """
     check(sigma=sigma, noise="gaussian", slack=slack)
     if k < 1:

@@ -1,5 +1,4 @@
-"""Target boundaries without a cap: valid at every look, for any number of classes, stopped or resumed at
-will.
+"""Target boundaries without a cap: valid at every look, for any number of classes.
 
 The threshold of the mixture e-process is not 1/α but whatever makes the error over all classes (`nulls`)
 exactly α. Up to a horizon that error is computed; beyond it Ville's inequality bounds it from the state the

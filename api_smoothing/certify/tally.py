@@ -1,6 +1,4 @@
-"""Counting answers, and the two rules that hold for every certificate: what is no vote, and when too many
-failed.
-"""
+"""Counting answers: what is no vote, and when too many failed."""
 
 from __future__ import annotations
 
@@ -67,8 +65,7 @@ def bound(
     n0: int = 0,
     failed_before: int = 0,
 ) -> Bound:
-    """A Bound from the votes, abstaining where radius is 0, and failed where more than 5 % of the answers
-    did.
+    """A Bound from the votes: abstained where radius is 0, failed where over 5 % of the answers did.
 
     `failed_before` counts the failures among the n0 answers that chose the class.
     """

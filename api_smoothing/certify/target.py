@@ -1,5 +1,4 @@
-"""The target certifier: all classes at once, from the first answer, until one meets the boundary or none
-will.
+"""The target certifier: all classes at once, until one meets the boundary or none will.
 
 The error over all classes is part of the boundary (see `nulls`), so no answers are set aside to choose a
 class and the vocabulary may be open. At most one class can meet a boundary of p0 ≥ ½, as it takes more than

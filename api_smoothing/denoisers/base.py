@@ -36,8 +36,9 @@ class Denoiser(Protocol):
     def card(self) -> DenoiserCard: ...
 
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
-        """x (N,3,H,W) float, clean signal in [0,1] plus noise of standard deviation `sigma` (a number, or (N,)).
+        """Estimate the clean image.
 
+        x (N,3,H,W) is float: clean signal in [0,1] plus noise of standard deviation `sigma`, a number or (N,).
         Returns x̂0 (N,3,H,W) of the same dtype on the same device. Values may leave [0,1]; the caller clips.
         Row i depends on row i of x and sigma only.
         """

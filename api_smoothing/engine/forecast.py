@@ -61,7 +61,9 @@ def forecast(
     )
 
 
-def _queries(known: Sequence[Sequence[Hashable | None]], question: Question) -> tuple[int, int, int, list[str]]:
+def _queries(
+    known: Sequence[Sequence[Hashable | None]], question: Question
+) -> tuple[int, int, int, list[str]]:
     fixed = question.fixed
     if fixed is not None:
         total = sum(max(0, fixed - len(votes)) for votes in known)

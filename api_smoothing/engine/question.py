@@ -65,9 +65,15 @@ def within_budget(question: Question, answers: int, *, slack: float, refuse: boo
     if question.fixed is not None:
         if answers >= question.fixed:
             return certifier
-        return Unaffordable(certifier, f"the budget allows {answers} of the {question.fixed} queries an image takes")
+        return Unaffordable(
+            certifier, f"the budget allows {answers} of the {question.fixed} queries an image takes"
+        )
     try:
-        return question.certifier(slack=slack, cap=answers) if answers else Unaffordable(certifier, "no budget is left")
+        return (
+            question.certifier(slack=slack, cap=answers)
+            if answers
+            else Unaffordable(certifier, "no budget is left")
+        )
     except UnreachableRadiusError as error:
         if refuse:
             raise

@@ -79,7 +79,9 @@ def prediction(
     label = predict(votes, alpha=facts["alpha"])
     counts = Counter(vote for vote in votes if vote is not None and vote is not FAILED)
     ranked = [*sorted(counts.values(), reverse=True), 0, 0]
-    against = max(ranked[1], len(votes) - sum(counts.values()))  # "no label" and failures are one more outcome
+    against = max(
+        ranked[1], len(votes) - sum(counts.values())
+    )  # "no label" and failures are one more outcome
     return Prediction(
         label=None if label is None else str(label),
         p_value=two_sided_p_value(ranked[0], against) if ranked[0] > against else 1.0,

@@ -22,7 +22,9 @@ def today() -> str:
 
 def command_line(kind: str, recipe: str, seed: int) -> str:
     """The command that trains this again."""
-    return f"api-smooth train {kind} --recipe {recipe} --data DATA --out OUT" + (f" --seed {seed}" if seed else "")
+    return f"api-smooth train {kind} --recipe {recipe} --data DATA --out OUT" + (
+        f" --seed {seed}" if seed else ""
+    )
 
 
 def write_weights(file: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:

@@ -126,7 +126,11 @@ def train_denoiser(
             raise ConfigurationError(f"objective {phase['objective']} is unknown; name mse or stability")
         average = Average(net, decay=phase["decay"])
         optimizer = torch.optim.AdamW(
-            net.parameters(), lr=phase["lr"], betas=tuple(phase.get("betas", (0.9, 0.98))), weight_decay=0.0, foreach=True
+            net.parameters(),
+            lr=phase["lr"],
+            betas=tuple(phase.get("betas", (0.9, 0.98))),
+            weight_decay=0.0,
+            foreach=True,
         )
         run = fit(
             net,

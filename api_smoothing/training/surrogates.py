@@ -106,11 +106,18 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
         raise WeightsError(
             f"no surrogate {name} in {', '.join(map(str, folders))}, nor in torchvision; name another"
         )
-    return _Normalised(models.get_model(name, weights="DEFAULT"))
+    net = models.get_model(name, weights=None)
+    net.load_state_dict(
+        models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
+    )
+    return _Normalised(net)
 
 
 def _from_state(name: str, file: Path) -> nn.Module:
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"{file} cannot be read as plain weights; save a state dict") from error
     state = {k.removeprefix("module."): v.float() for k, v in state.get("state_dict", state).items()}
     depth = name.removeprefix("resnet")
     try:

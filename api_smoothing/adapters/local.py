@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Local networks run on batches of exactly this many images, padded, so that an image's answer cannot
 #: depend on how many others were asked with it (float convolutions round differently at other shapes).
-MICRO_BATCH = {"cpu": 32, "cuda": 256}
+MICRO_BATCH = {"cpu": 64, "cuda": 256}
 
 
 class CallableAdapter:

@@ -78,8 +78,8 @@ def top_k_threshold(target: float, k: int, *, sigma: float, slack: float = 0.0) 
 
     Gaussian noise. Votes are single classes, so the probabilities sum to at most 1: a class above 1/(k+1) is
     outnumbered by at most k−1 others. Within radius r a probability p falls at most to Φ(Φ⁻¹(p) − r/σ), hence
-    p0 = Φ(r/σ + Φ⁻¹(1/(k+1))); k = 1 is `threshold`. It uses no bound on the other classes, unlike
-    Jia et al. 2020, Thm 1, and is never larger than that theorem's radius.
+    p0 = Φ(r/σ + Φ⁻¹(1/(k+1))); k = 1 is `threshold`. It uses no bound on the other classes; Jia et al. 2020,
+    Thm 1, uses them and may certify more.
     """
     check(sigma=sigma, noise="gaussian", slack=slack)
     if k < 1:

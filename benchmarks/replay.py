@@ -24,7 +24,7 @@ from scipy.special import ndtr
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.crossing import passage
-from api_smoothing.certify.futility import LEVEL, futility_boundary, spare
+from api_smoothing.certify.futility import LEVEL, futility_boundary, hopeless_share, spare
 from api_smoothing.certify.mixture import divergence
 from api_smoothing.certify.plan import target_boundary
 
@@ -68,7 +68,7 @@ def rule(p0: float, cap: int | None) -> tuple[Counts, Counts]:
     """K(n) and the largest count that gives up, for n = 1 … cap (or the horizon)."""
     upper: Boundary = target_boundary(p0, alpha=ALPHA, cap=cap)
     n = np.arange(1, (cap or HORIZON) + 1)
-    floors = n - futility_boundary(p0).counts(n.size)
+    floors = n - futility_boundary(hopeless_share(upper, p0)).counts(n.size)
     allowed = spare(upper, cap)
     return upper.counts(n.size), floors if allowed is None else np.maximum(floors, n - allowed - 1)
 

@@ -10,7 +10,7 @@ from api_smoothing.certify.base import Certifier
 from api_smoothing.certify.boundary import CappedBoundary, OpenBoundary
 from api_smoothing.certify.fallback import Fallback, Level, fallback_levels
 from api_smoothing.certify.fixed import FixedCertifier
-from api_smoothing.certify.futility import futility_boundary
+from api_smoothing.certify.futility import futility_boundary, hopeless_share
 from api_smoothing.certify.nulls import capped_crossing, open_crossing
 from api_smoothing.certify.plan import Method as PlanMethod
 from api_smoothing.certify.plan import max_radius, min_queries, target_boundary
@@ -103,11 +103,13 @@ def _to_target(
     if least is None or (limit is not None and least > limit):
         raise _unreachable(target, limit, alpha, sigma, noise, slack, "sequential" if n is None else "fixed")
     levels = _levels(target, n, alpha, sigma, noise, slack) if max_classes == 1 else ()
+    hopeless = hopeless_share(upper, p0)
     return TargetCertifier(
         target=target,
         p0=p0,
         upper=upper,
-        lower=futility_boundary(p0),
+        hopeless=hopeless,
+        lower=futility_boundary(hopeless),
         limit=limit,
         limit_name="n" if limit == n else "budget",
         fallback=Fallback(levels) if levels else None,

@@ -1,10 +1,11 @@
 """When to give up. Neither reason bears on soundness: giving up certifies nothing.
 
 Certain: even if every answer still affordable voted for the class, its boundary would not be met. In all
-likelihood: an upper confidence sequence puts every class below p0. It is the e-process of `mixture` on the
-answers that are *not* votes for the class, against p ≥ p0; the class with the most votes is the last to fall,
-and a class nobody has voted for yet fell long before. If some class does have p ≥ p0 the run is given up with
-probability at most `LEVEL`, however long it is.
+likelihood: an upper confidence sequence puts every class below the `hopeless_share` h: p0, or under a cap the
+larger share that certifies at the cap, as a class in between would miss it more often than not. It is the
+e-process of `mixture` on the answers that are *not* votes for the class, against p ≥ h; the class with the
+most votes is the last to fall, and a class nobody has voted for yet fell long before. If some class does have
+p ≥ h the run is given up with probability at most `LEVEL`, however long it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from api_smoothing.certify.sequential import open_boundary
 
 #: Probability of giving up on an image whose class does reach the target.
 LEVEL = 0.01
+
+
+def hopeless_share(upper: Boundary, p0: float) -> float:
+    """The share h of votes below which a class is given up: K(N)/N with a cap N, else `p0`."""
+    cap = upper.cap
+    return p0 if cap is None else max(p0, min(upper.at(cap), cap - 1) / cap)
 
 
 @lru_cache(maxsize=512)

@@ -14,7 +14,7 @@ from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.fallback import RESERVE
 from api_smoothing.certify.fixed import no_split_lower
-from api_smoothing.certify.futility import futility_boundary, spare
+from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
 from api_smoothing.certify.mixture import divergence
 from api_smoothing.certify.radius import Noise, radius, threshold
 from api_smoothing.certify.sequential import open_boundary
@@ -94,7 +94,7 @@ def expected_queries(
     last = horizon if cap is None else cap
     counts = upper.counts(last)
     n = np.arange(1, last + 1)
-    floors = n - futility_boundary(p0).counts(last)
+    floors = n - futility_boundary(hopeless_share(upper, p0)).counts(last)
     allowed = spare(upper, cap)
     if allowed is not None:
         floors = np.maximum(floors, n - allowed - 1)

@@ -20,7 +20,7 @@ from functools import partial
 from api_smoothing.certify.anytime import ConfidenceSequence
 from api_smoothing.certify.base import FAILED, Bound, Stopped
 from api_smoothing.certify.boundary import Boundary
-from api_smoothing.certify.futility import futility_boundary, until_certain, until_likely
+from api_smoothing.certify.futility import futility_boundary, hopeless_share, until_certain, until_likely
 from api_smoothing.certify.radius import Noise, radius, threshold, top_k_threshold
 from api_smoothing.certify.sequential import open_boundary
 from api_smoothing.certify.spending import spending_boundary
@@ -76,7 +76,9 @@ class PresenceCertifier:
                 if n is None
                 else spending_boundary(self._p0, n, alpha, votes)
             )
-        self._lower = futility_boundary(self._p0)
+        self._lower = futility_boundary(
+            self._p0 if self._upper is None else hopeless_share(self._upper, self._p0)
+        )
         self.method = "sequential"
         self._n = self._failed = 0
         self._votes: dict[Hashable, int] = {Absent(label): 0 for label in self._absent}

@@ -22,9 +22,10 @@ from api_smoothing.certify.tally import Tally, bound, refuse_surplus
 class TargetCertifier:
     """Certifies the radius `target` for whichever class meets `upper`; gives up when that is in vain.
 
-    `lower` is the futility boundary (None: give up only when certain). `limit` is the number of answers after
-    which the run ends: the cap of `upper`, or, for a boundary without one, whatever the budget allows (None:
-    no limit). `fallback` proves smaller radii along the way, for a run that ends without the target.
+    `lower` is the futility boundary for the share `hopeless` (None: give up only when certain). `limit` is the
+    number of answers after which the run ends: the cap of `upper`, or, for a boundary without one, whatever the
+    budget allows (None: no limit). `fallback` proves smaller radii along the way, for a run that ends without
+    the target.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TargetCertifier:
         target: float,
         p0: float,
         upper: Boundary,
+        hopeless: float,
         lower: Boundary | None,
         limit: int | None,
         limit_name: Literal["n", "budget"],
@@ -43,7 +45,7 @@ class TargetCertifier:
         if p0 < 0.5:
             raise ValueError("a target certifier needs p0 of at least ½")
         self._target, self._p0 = target, p0
-        self._upper, self._lower = upper, lower
+        self._upper, self._lower, self._hopeless = upper, lower, hopeless
         self._limit, self._limit_name, self._fallback = limit, limit_name, fallback
         self.method = method
         self._tally = Tally()
@@ -86,7 +88,7 @@ class TargetCertifier:
             self._reason = f"certain: {top} of {n} votes, and {self._limit} answers cannot make them enough"
         elif self._lower is not None and n - top >= self._lower.at(n):
             self._stopped = "futile"
-            self._reason = f"in all likelihood: every class is below p={self._p0:.4g} at level 0.01"
+            self._reason = f"in all likelihood: every class is below p={self._hopeless:.4g} at level 0.01"
 
     def result(self) -> Bound:
         """The target if it was met, else the largest smaller radius proved so far."""

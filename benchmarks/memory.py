@@ -14,7 +14,7 @@ CHILD = """
 import resource, sys
 from skimage import data
 from api_smoothing import SmoothedAPI
-with SmoothedAPI("torchvision", sigma=0.25, seed=0, method="fixed", cache=sys.argv[2]) as api:
+with SmoothedAPI("torchvision", sigma=0.12, seed=0, method="fixed", cache=sys.argv[2]) as api:
     certificate = api.certify(data.chelsea(), n=int(sys.argv[1]))
 assert certificate.n == int(sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

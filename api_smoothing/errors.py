@@ -41,5 +41,9 @@ class ProviderError(ApiSmoothError):
     exit_code = 4
 
 
+class CredentialsError(ProviderError):
+    """A provider's credentials are missing or rejected; the message names the variable and the test command."""
+
+
 class DriftError(ProviderError):
     """The provider's model changed within one certificate, which voids it."""

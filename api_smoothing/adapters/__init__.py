@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.labels import LabelMap
 from api_smoothing.adapters.registry import load, names
 
@@ -10,9 +10,11 @@ __all__ = [
     "Adapter",
     "AdapterCard",
     "Answer",
+    "Credentials",
     "EncodedImage",
     "Label",
     "LabelMap",
+    "Quota",
     "Verdict",
     "load",
     "names",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,33 +39,96 @@ class EncodedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """The provider takes at most `count` images (or requests) in any window of `seconds`."""
+
+    unit: Literal["image", "request"]
+    count: int
+    seconds: float = 1.0
+
+    @property
+    def per_second(self) -> float:
+        """The rate this allows in the long run."""
+        return self.count / self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCard:
-    """The facts about a provider the engine plans with.
+    """The facts about a provider the engine plans with. None stands for "no limit known".
 
     `accepts` is "tensor" for a local model, which receives a float32 tensor (N,3,H,W) in [0,1] on the
-    8-bit grid, or "png" for a service. `batch` is the most images one `label` call takes. `fingerprint`
-    names everything that can change an answer (weights, options); it is part of the cache key.
-    An empty fingerprint means that cannot be named; answers are then cached no longer than the object lives.
-    `native_side` is the side in pixels of the square images the model was made for, None for any.
-    `labels` is the closed set of names the provider can answer with, or None when it is open.
+    8-bit grid, or "png" for a service. `fingerprint` names everything that can change an answer (model,
+    weights, options, endpoint), never a secret; it is part of the cache key. An empty fingerprint means that
+    cannot be named; answers are then cached no longer than the object lives. `labels` is the closed set of
+    names the provider can answer with, or None when it is open; `max_labels` the most labels of one answer.
+
+    `native_side` is the side in pixels of the square images the model was made for. `min_side` and `max_side`
+    bound the sides the provider takes: smaller images are enlarged by a whole factor, larger ones refused.
+    `batch` is the most images one `label` call takes, `max_image_bytes` the most bytes of one encoded image,
+    `max_request_bytes` of all images of one call together.
+
+    `price` is a key of the price table; `usd_per_query` is for providers that are not in it. `quotas` hold for
+    everyone who shares `quota_key` (the name, when empty) on this machine. `drift` says how a change of the
+    model shows: in each answer's `model_version`, only through a canary image, or never (a local model).
+    `end_of_life` is the ISO date on which the service ends.
     """
 
     name: str
     fingerprint: str
     accepts: Literal["png", "tensor"] = "png"
     batch: int = 1
-    usd_per_query: float = 0.0
-    queries_per_second: float | None = None
     labels: tuple[str, ...] | None = None
+    max_labels: int | None = None
     native_side: int | None = None
+    min_side: int = 1
+    max_side: int | None = None
+    max_image_bytes: int | None = None
+    max_request_bytes: int | None = None
+    usd_per_query: float = 0.0
+    price: str | None = None
+    quotas: tuple[Quota, ...] = ()
+    quota_key: str = ""
+    drift: Literal["version", "canary", "none"] = "none"
+    end_of_life: str | None = None
+
+    @property
+    def queries_per_second(self) -> float | None:
+        """The most queries a second the quotas allow, with full batches; None without a quota."""
+        rates = [q.per_second * (1 if q.unit == "image" else self.batch) for q in self.quotas]
+        return min(rates, default=None)
 
 
-class Verdict(Enum):
-    """What to do about an error: give up for good, try the same query again, or count it as failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What an error means.
 
-    FATAL = "fatal"
-    TRANSIENT = "transient"
-    REFUSED = "refused"
+    "fatal": no query can succeed (key, quota of the month, a broken contract). "transient": the same query may
+    succeed now. "throttled": it may after `retry_after` seconds, and everyone on this quota waits. "refused":
+    the provider will not answer about this image. `message` is one line without secrets: what, and what to do.
+    `sent` is False only when the request surely never reached the provider, so that it cannot have cost.
+    """
+
+    kind: Literal["fatal", "transient", "throttled", "refused"]
+    message: str = ""
+    retry_after: float | None = None
+    sent: bool = True
+
+    FATAL: ClassVar[Verdict]
+    TRANSIENT: ClassVar[Verdict]
+    REFUSED: ClassVar[Verdict]
+
+
+Verdict.FATAL = Verdict(kind="fatal")
+Verdict.TRANSIENT = Verdict(kind="transient")
+Verdict.REFUSED = Verdict(kind="refused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Whether a provider's credentials are there, by looking only: `source` says where, or what is missing."""
+
+    found: bool
+    source: str
 
 
 @runtime_checkable
@@ -76,8 +138,13 @@ class Adapter(Protocol):
     @property
     def card(self) -> AdapterCard: ...
 
-    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer]:
-        """Answer each image in order. Exactly one request is made for the whole sequence."""
+    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
+        """Answer each image in order. Exactly one request is made for the whole sequence.
+
+        A Verdict stands in the place of an image the provider failed on inside a response that succeeded.
+        A response that breaks the provider's contract (missing keys, wrong count) raises; it is never read
+        as "no labels". An `ApiSmoothError` passes through to the user; anything else goes to `verdict`.
+        """
         ...
 
     def verdict(self, error: Exception, /) -> Verdict:

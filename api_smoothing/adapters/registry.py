@@ -13,6 +13,11 @@ from api_smoothing.errors import ConfigurationError
 GROUP = "api_smoothing.adapters"
 BUILT_IN = {
     "torchvision": "api_smoothing.adapters.torchvision:load",
+    "aws": "api_smoothing.adapters.aws:load",
+    "azure": "api_smoothing.adapters.azure:load",
+    "google": "api_smoothing.adapters.google:load",
+    "clarifai": "api_smoothing.adapters.clarifai:load",
+    "http": "api_smoothing.adapters.http:load",
 }
 
 

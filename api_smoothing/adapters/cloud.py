@@ -1,0 +1,55 @@
+"""What the adapters of remote providers share: SDK imports, credentials errors, contract errors, redaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from api_smoothing.errors import CredentialsError, MissingExtraError
+
+
+class BrokenContract(Exception):
+    """A response that succeeded but does not have the provider's documented shape. Never a vote."""
+
+
+def sdk(module: str, *, extra: str) -> Any:
+    """Import a provider's SDK on first use. Raises MissingExtraError with the pip line."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        missing = (error.name or module).split(".")[0]
+        raise MissingExtraError(
+            f"{missing} is not installed; run: pip install 'api-smooth[{extra}]'"
+        ) from None
+
+
+def missing_credentials(provider: str, what: str) -> CredentialsError:
+    """The error for credentials that are not there; `what` says which variables to set."""
+    return CredentialsError(f"{what}; test it with: api-smooth providers check {provider}")
+
+
+def one_line(text: object, *, secrets: Iterable[str | None] = (), limit: int = 240) -> str:
+    """`text` on one line, cut to `limit` characters, with every secret in it replaced."""
+    line = " ".join(str(text).split())
+    for secret in secrets:
+        if secret:
+            line = line.replace(secret, "[secret]")
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """A Retry-After header in seconds, from either of its two forms; None when absent or unreadable."""
+    if not retry_after:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", retry_after):
+        return float(retry_after)
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (at - datetime.now(UTC)).total_seconds()) if at.tzinfo else None

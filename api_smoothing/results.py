@@ -13,10 +13,15 @@ SCHEMA: Final = "api-smooth/certificate/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most a run may spend: queries sent, US dollars, or both. None means no limit."""
+    """The most a run may spend: queries sent (attempts that failed included), US dollars, or both.
+
+    None means no limit. `run` names the run the budget belongs to: every object and process that names the same
+    one, now or later, shares what is left of it. Without a name the budget is one object's own.
+    """
 
     queries: int | None = None
     usd: float | None = None
+    run: str | None = None
 
 
 T = TypeVar("T")
@@ -42,9 +47,10 @@ class Certificate:
     guarantee for the image as it was given, before resizing. `p_lower` bounds from below the probability of
     `label` under the noise. `votes` of the `n` counted answers were for `label`; `n0` separate answers chose
     it (paper protocol only); `failed` answers counted in `n` but voted for no class. `counts` maps label to
-    votes; "no label" and failures are not in it. `queries` were sent for this certificate now, `cached` were
-    answered before and read from the cache. `reached` says whether `target_radius` was certified (None
-    without a target), and `stopped` why the queries ended: "target", "futile", "budget", "n" or "failed".
+    votes; "no label" and failures are not in it. `queries` were sent for this certificate now, attempts that
+    failed and canaries included; `cached` were answered before and read from the cache. `reached` says whether
+    `target_radius` was certified (None without a target), and `stopped` why the queries ended: "target",
+    "futile", "budget", "n" or "failed".
     `image_sha256` is the digest of the pixels that enter the noise. `created` is UTC, ISO 8601.
     """
 

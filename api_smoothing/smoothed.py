@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from api_smoothing import images
 from api_smoothing.adapters.labels import LabelMap
 from api_smoothing.certify.base import Certifier
+from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.engine import parts
 from api_smoothing.engine.forecast import forecast
-from api_smoothing.engine.identity import stream_name
-from api_smoothing.engine.pipeline import Pipeline
-from api_smoothing.engine.purse import Purse
+from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.question import Method, Question, within_budget
 from api_smoothing.engine.report import certificate, prediction
-from api_smoothing.engine.votes import Tally, VoteSource, collect
+from api_smoothing.engine.session import Session
+from api_smoothing.engine.votes import LabelReader, Tally, VoteSource, collect
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction
@@ -76,9 +76,16 @@ class SmoothedAPI:
         self.size = parts.size(size, self._denoiser)
         self._labels = LabelMap.load(labels) if isinstance(labels, str | Path) else labels
         self._seed = resolve_seed(seed)
-        self._purse = Purse(budget or Budget(), usd_per_query=self._adapter.card.usd_per_query)
-        self._cache = parts.cache(cache, self._adapter, self._denoiser)
-        self._workers = parts.workers(concurrency, self._adapter)
+        where = options.get("endpoint_id")  # a sandbox's certificate must not pass for the service's
+        self._provider = f"{self._adapter.card.name}@{where}" if where else self._adapter.card.name
+        self._session = Session(
+            self._adapter,
+            denoiser=self._denoiser,
+            budget=budget or Budget(),
+            cache=parts.cache(cache, self._adapter, self._denoiser),
+            device=self._device,
+            workers=parts.workers(concurrency),
+        )
         self._observers = tuple(observers)
 
     def certify(
@@ -122,10 +129,61 @@ class SmoothedAPI:
                 loaded,
                 facts=self._facts(),
                 target=radius,
-                cost_usd=self._purse.cost_usd(source.tally.sent),
+                cost_usd=self._session.account.cost_usd(source.tally.sent),
             )
             self._tell(ImageCertified(image=loaded.source, index=index, certificate=result))
             yield result
+
+    def certify_labels(
+        self,
+        img: images.ImageLike,
+        *,
+        thresholds: float | Mapping[str, float] = 0.5,
+        radius: float | None = None,
+        n: int | None = None,
+        absent: Collection[str] = (),
+    ) -> list[Certificate]:
+        """Certify that labels are reported at all, each on its own, from the same answers.
+
+        An answer votes for every label whose score is at least its threshold in [0,1]; a certificate says that
+        more than half of the noisy copies report the label, for every image within its radius. `thresholds` maps
+        the labels of interest to theirs; a number holds for every label. `absent` names labels that are also
+        certified not to be reported ("not: NAME"). With a label map the labels are its classes. All certificates
+        hold together with probability 1 − α; the first one carries the queries.
+
+        With `radius` a label is done when it is certified or given up; with `n` alone each gets its best radius.
+        Raises what `certify` raises.
+        """
+        parts.check_question(radius, n)
+        most = self._adapter.card.max_labels
+        reader = LabelReport(self._labels, thresholds, most=most, absent=absent)
+        loaded = images.load(img, size=self.size)
+        noise = self._noise_stream(loaded)
+        source = self._source(loaded, noise, reader)
+        certifier = PresenceCertifier(
+            alpha=self.alpha,
+            sigma=self.sigma,
+            max_labels=reader.most,
+            target=radius,
+            n=n,
+            absent=absent,
+            noise=self.noise,
+            slack=noise.slack,
+        )
+        self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
+        collect(certifier, source, lambda tally: self._tell(self._progress(loaded, 0, tally)))
+        found = presences(
+            certifier.results(),
+            source.tally,
+            loaded,
+            facts=self._facts(),
+            target=radius,
+            named=reader.named,
+            cost_usd=self._session.account.cost_usd(source.tally.sent),
+        )
+        for certificate_ in found:
+            self._tell(ImageCertified(image=loaded.source, index=0, certificate=certificate_))
+        return found
 
     def predict(self, img: images.ImageLike, *, n: int = 100) -> Prediction:
         """The smoothed classifier's label from `n` queries, or None when the vote is too close to call.
@@ -136,8 +194,13 @@ class SmoothedAPI:
         loaded = images.load(img, size=self.size)
         source = self._source(loaded, self._noise_stream(loaded))
         votes = [vote for portion in source.take(range(n)) for vote in portion]
+        source.finish()
         return prediction(
-            votes, source.tally, loaded, facts=self._facts(), cost_usd=self._purse.cost_usd(source.tally.sent)
+            votes,
+            source.tally,
+            loaded,
+            facts=self._facts(),
+            cost_usd=self._session.account.cost_usd(source.tally.sent),
         )
 
     def estimate(
@@ -160,9 +223,10 @@ class SmoothedAPI:
         return forecast(
             known,
             question=self._question(radius, n, n0),
-            affordable=self._purse.affordable(),
+            affordable=self._session.account.affordable(),
             card=self._adapter.card,
-            usd=self._purse.cost_usd,
+            price=self._session.price,
+            extra_per_image=self._session.extra_per_image,
         )
 
     def digest(self, img: images.ImageLike) -> str:
@@ -174,8 +238,8 @@ class SmoothedAPI:
         return {**self._facts(), "size": self.size if not isinstance(self.size, tuple) else list(self.size)}
 
     def close(self) -> None:
-        """Release the cache; answers on disk stay."""
-        self._cache.close()
+        """Release files; answers on disk stay."""
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +251,7 @@ class SmoothedAPI:
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "provider": self._adapter.card.name,
+            "provider": self._provider,
             "denoiser": None if self._denoiser is None else parts.denoiser_name(self._denoiser),
             "label_map": None if self._labels is None else f"{self._labels.name}@{self._labels.sha256[:16]}",
             "sigma": self.sigma,
@@ -221,29 +285,21 @@ class SmoothedAPI:
 
     def _certifier(self, question: Question, slack: float, source: VoteSource, *, first: bool) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
-        affordable = self._purse.affordable()
+        affordable = self._session.account.affordable()
         if affordable is None:
             return question.certifier(slack=slack)
+        affordable = max(0, affordable - self._session.extra_per_image)
         return within_budget(question, source.cached_ahead(affordable), slack=slack, refuse=first)
 
-    def _source(self, loaded: images.Loaded, noise: NoiseStream) -> VoteSource:
-        stream = stream_name(
-            noise, seed=self._seed.label, adapter=self._adapter.card, denoiser=self._denoiser
-        )
-        self._cache.describe(stream, {**self._facts(), "image": loaded.source})
-        return VoteSource(
-            stream=stream,
-            pipeline=Pipeline(
-                grid=loaded.grid,
-                noise=noise,
-                denoiser=self._denoiser,
-                adapter=self._adapter,
-                device=self._device,
-                workers=self._workers,
-            ),
-            cache=self._cache,
-            purse=self._purse,
-            read=parts.reader(self._labels),
+    def _source(
+        self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None
+    ) -> VoteSource:
+        return self._session.source(
+            loaded,
+            noise,
+            seed=self._seed.label,
+            facts=self._facts(),
+            read=read or parts.reader(self._labels),
         )
 
     def _known(self, img: images.ImageLike) -> list[Any]:
@@ -260,7 +316,7 @@ class SmoothedAPI:
             cached=tally.cached,
             leader=leader,
             leader_votes=votes,
-            cost_usd=self._purse.cost_usd(tally.sent),
+            cost_usd=self._session.account.cost_usd(tally.sent),
         )
 
     def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:

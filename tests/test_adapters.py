@@ -111,7 +111,7 @@ def test_plugins_add_names_and_never_replace(monkeypatch: pytest.MonkeyPatch) ->
             return lambda **options: options
 
     monkeypatch.setattr(registry, "_plugins", lambda: {"acme": Plugin(), "torchvision": Plugin()})
-    assert adapters.names() == ["torchvision", "acme"]
+    assert adapters.names() == ["torchvision", "aws", "azure", "google", "clarifai", "http", "acme"]
     assert adapters.load("acme", key=1) == {"key": 1}
     assert isinstance(adapters.load("torchvision"), ModuleAdapter)
 

@@ -14,10 +14,11 @@ from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label
 from api_smoothing.adapters.local import CallableAdapter
 from api_smoothing.certify.base import FAILED
 from api_smoothing.engine import attempt as attempts
+from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.cache import MemoryCache
 from api_smoothing.engine.pipeline import Pipeline
 from api_smoothing.engine.purse import Purse
-from api_smoothing.engine.votes import VoteSource, collect
+from api_smoothing.engine.votes import StreamShelf, VoteSource, collect
 from api_smoothing.errors import DriftError, ProviderError
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
@@ -31,7 +32,7 @@ class Scripted:
     def __init__(
         self, *, batch: int = 4, errors: Sequence[Exception | None] = (), versions: Sequence[str] = ()
     ) -> None:
-        self.card = AdapterCard(name="scripted", fingerprint="scripted-1", batch=batch, usd_per_query=0.001)
+        self.card = AdapterCard(name="scripted", fingerprint="scripted-1", batch=batch)
         self.requests: list[list[bytes]] = []
         self._errors, self._versions = list(errors), list(versions)
 
@@ -58,22 +59,31 @@ def source_of(
     noise = NoiseStream(
         sigma=0.25, seed=b"0" * 16, image_digest=IMAGE.digest, shape=IMAGE.grid.shape, sub=IMAGE.sub
     )
+    cache = MemoryCache() if cache is None else cache
+    account = Purse(budget or Budget(), micro_usd=1000)
+    sender = Sender(
+        stream="s",
+        adapter=adapter,
+        account=account,
+        shelf=StreamShelf(cache, "s", shared=False),
+        limiter=None,
+        sleep=lambda seconds: None,
+    )
+    pipeline = Pipeline(
+        grid=IMAGE.grid, noise=noise, denoiser=None, card=adapter.card, sender=sender, workers=workers
+    )
     return VoteSource(
         stream="s",
-        pipeline=Pipeline(grid=IMAGE.grid, noise=noise, denoiser=None, adapter=adapter, workers=workers),
-        cache=MemoryCache() if cache is None else cache,
-        purse=Purse(budget or Budget(), usd_per_query=adapter.card.usd_per_query),
+        pipeline=pipeline,
+        usage=sender.usage,
+        cache=cache,
+        account=account,
         read=lambda answer: answer.labels[0].name if answer.labels else None,
     )
 
 
 def votes_of(source: VoteSource, indices: range) -> list[Hashable | None]:
     return [vote for portion in source.take(indices) for vote in portion]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -131,12 +141,29 @@ def test_transient_errors_are_tried_again() -> None:
 
 
 def test_final_failures_count_as_failed_and_are_not_cached() -> None:
-    """A refused query votes for no class, is counted, and may be asked again by a later run."""
+    """A query refused twice votes for no class, is counted, and may be asked again by a later run."""
     cache = MemoryCache()
-    votes = votes_of(source_of(Scripted(errors=[ValueError("bad")]), cache=cache), range(8))
-    assert votes[:4] == [FAILED] * 4
-    assert FAILED not in votes[4:]
+    errors = [ValueError("bad"), ValueError("bad")]
+    votes = votes_of(source_of(Scripted(errors=errors, batch=1), cache=cache), range(8))
+    assert votes[0] is FAILED
+    assert FAILED not in votes[1:]
     assert FAILED not in votes_of(source_of(Scripted(), cache=cache), range(8))
+
+
+def test_one_refused_image_does_not_fail_its_batch() -> None:
+    """A refused batch is asked again in halves, until only the image that is refused has failed."""
+
+    class Picky(Scripted):
+        def label(self, sent: Any, /) -> list[Answer]:
+            answers = super().label(sent)
+            if any(image.data == self.requests[0][2] for image in sent):
+                raise ValueError("bad image")
+            return answers
+
+    adapter = Picky(batch=4)
+    votes = votes_of(source_of(adapter), range(4))
+    assert [vote is FAILED for vote in votes] == [False, False, True, False]
+    assert [len(request) for request in adapter.requests] == [4, 2, 2, 1, 1, 1]
 
 
 def test_attempts_are_bounded() -> None:

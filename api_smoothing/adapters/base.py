@@ -133,7 +133,11 @@ class Credentials:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """A provider. Adapters never retry and never wait: the engine does."""
+    """A provider. Adapters never retry and never wait: the engine does.
+
+    An adapter may also have `connect()`, which does what the first call needs besides the call: import the SDK,
+    look up credentials, make a client. It is called before each request, and outside of the request's turn.
+    """
 
     @property
     def card(self) -> AdapterCard: ...

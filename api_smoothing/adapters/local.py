@@ -43,10 +43,11 @@ class CallableAdapter:
             fingerprint=fingerprint or "",
             accepts="tensor",
             batch=batch,
+            max_labels=1,
             labels=None if class_names is None else tuple(class_names),
         )
 
-    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer]:
+    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer]:
         import torch
 
         with torch.inference_mode():
@@ -108,11 +109,12 @@ class ModuleAdapter:
             fingerprint=f"{fingerprint}/{self._device.type}" if fingerprint else "",
             accepts="tensor",
             batch=256,
+            max_labels=top,
             labels=None if class_names is None else tuple(class_names),
             native_side=native_side,
         )
 
-    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer]:
+    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer]:
         import torch
 
         if not isinstance(images, torch.Tensor):

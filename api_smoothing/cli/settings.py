@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -41,6 +41,9 @@ class Settings:
     budget_queries: int | None = None
     budget_usd: float | None = None
     cache: bool | str = True
+    run: str | None = None
+    rate: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Expected(Exception):
@@ -139,6 +142,31 @@ def _cache(value: Any) -> bool | str:
     raise _Expected("true, false, or a folder")
 
 
+def _read_options(text: str) -> Any:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(equals and name.strip() for name, equals, _ in pairs):
+        raise _Expected("NAME=VALUE[,NAME=VALUE…]")
+    return {name.strip(): _option(value.strip()) for name, _, value in pairs}
+
+
+def _option(text: str) -> Any:
+    """A number, a truth value, several names separated by |, or text."""
+    if "|" in text:
+        return [part.strip() for part in text.split("|") if part.strip()]
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _options(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise _Expected("a table of the provider's options")
+    return value
+
+
 _POSITIVE: Final = _real("a number above 0", lambda v: v > 0)
 _COUNT: Final = _whole("a whole number from 1 on", 1)
 
@@ -170,6 +198,18 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "budget_queries": _Kind(*_whole("a whole number from 0 on", 0), "Q", "most queries this run may send"),
     "budget_usd": _Kind(
         *_real("a number from 0 on", lambda v: v >= 0), "X", "most US dollars this run may spend"
+    ),
+    "run": _Kind(
+        str, _name, "NAME", "name of the run the budget is for (default: this command on these images)"
+    ),
+    "rate": _Kind(
+        *_POSITIVE, "I", "images a second the account may send (default: the provider's usual quota)"
+    ),
+    "options": _Kind(
+        _read_options,
+        _options,
+        "K=V,…",
+        "the provider's own options, such as region=eu-west-1 or only=Cat|Dog",
     ),
     "cache": _Kind(_read_cache, _cache, "DIR", "folder of the answers (default: api-smooth cache path)"),
 }

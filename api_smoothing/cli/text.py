@@ -56,20 +56,32 @@ def describe_prediction(done: Prediction) -> str:
 
 def describe_estimate(done: CostEstimate) -> str:
     """A block of lines: low, expected and high, and what they assume."""
-    seconds = (done.seconds_low, done.seconds_expected, done.seconds_high)
     span = "{:>12} {:>12} {:>12}".format
+    usd, digits = (done.usd_low, done.usd_expected, done.usd_high), 2 if done.usd_high >= 1 else 4
     rows = [
         ("", span("low", "expected", "high")),
         ("queries", span(f"{done.queries_low:,}", f"{done.queries_expected:,}", f"{done.queries_high:,}")),
-        ("dollars", span(f"{done.usd_low:,.2f}", f"{done.usd_expected:,.2f}", f"{done.usd_high:,.2f}")),
+        ("dollars", span(*(f"{amount:,.{digits}f}" for amount in usd))),
     ]
     if done.seconds_high:
-        rows.append(("seconds", span(*(f"{s:,.1f}" for s in seconds))))
+        times = (done.seconds_low, done.seconds_expected, done.seconds_high)
+        rows.append(("time", span(*map(_duration, times))))
     if done.max_radius is not None:
         rows.append(("radius", f"at most {done.max_radius:.4f} can be certified with these settings"))
     rows += [("assuming" if not i else "", text) for i, text in enumerate(done.assumptions)]
     count = f"{done.images} image{'s' if done.images != 1 else ''}"
     return _block(f"Estimate for {count}; nothing was sent.", rows)
+
+
+def _duration(seconds: float) -> str:
+    """In the two largest units that matter: "4.2 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24:,} d {hours % 24} h"
 
 
 def _why_abstained(done: Certificate) -> str:

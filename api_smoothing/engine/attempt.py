@@ -1,47 +1,254 @@
-"""One request to a provider: tried again while its error is transient, given up in an orderly way."""
+"""One request to a provider: paid before it leaves, tried again while that can help, given up in an orderly way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
 
-from api_smoothing.adapters.base import Adapter, Answer, Verdict
-from api_smoothing.errors import ApiSmoothError, ProviderError
+from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
+from api_smoothing.engine.account import Account
+from api_smoothing.engine.outcome import Gate, Limiter, Open, Outcome, Shelf, Usage
+from api_smoothing.errors import (
+    ApiSmoothError,
+    ConfigurationError,
+    CredentialsError,
+    MissingExtraError,
+    ProviderError,
+)
 
-ATTEMPTS = 4
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ATTEMPTS: Final = 5  # at each query, one after the other
+REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
+LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
+
+_BEFORE_SENDING: Final = (ConfigurationError, CredentialsError, MissingExtraError)
+
+Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
 
 
-def attempt(request: Callable[[], list[Answer]], adapter: Adapter, count: int) -> list[Answer | None]:
-    """The `count` answers of one request; all None when it was refused or stayed transient to the end.
+@dataclass(slots=True)
+class _Job:
+    """The queries of one `send`, how often each was refused, and how long the provider asked to wait."""
 
-    Raises ProviderError when the provider failed for good or broke its contract.
-    """
+    images: Images
+    indices: list[int]
+    refused: Counter[int] = field(default_factory=Counter)
+    wait: float | None = None
 
-    def transient(error: BaseException) -> bool:
-        return isinstance(error, Exception) and _verdict(adapter, error) is Verdict.TRANSIENT
+    def part(self, indices: Sequence[int]) -> Images:
+        if len(indices) == len(self.indices):
+            return self.images
+        place = {index: row for row, index in enumerate(self.indices)}
+        rows = [place[i] for i in indices]
+        images = self.images
+        return [images[row] for row in rows] if isinstance(images, Sequence) else images[rows]
 
-    retrying = Retrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.5, max=20),
-        retry=retry_if_exception(transient),
-        reraise=True,
-    )
-    try:
-        answers = retrying(request)
-    except ApiSmoothError:
-        raise
-    except Exception as error:
-        if _verdict(adapter, error) is Verdict.FATAL:
-            text = " ".join(str(error).split())[:300]
+
+class Sender:
+    """Sends the queries of one stream. Thread-safe; one call of `send` is one provider batch."""
+
+    def __init__(
+        self,
+        *,
+        stream: str,
+        adapter: Adapter,
+        account: Account,
+        shelf: Shelf,
+        limiter: Limiter | None,
+        version: Callable[[], str] | None = None,
+        usage: Usage | None = None,
+        gate: Gate | None = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._stream, self._adapter = stream, adapter
+        self._account, self._shelf, self._limiter = account, shelf, limiter
+        self._version = version  # asked before a request leaves; stamped on answers that carry none
+        self._halted = threading.Event()
+        self._sleep = self._halted.wait if sleep is None else sleep
+        self._gate = gate or Gate()
+        self._stopped: ApiSmoothError | None = None
+        self.usage = Usage() if usage is None else usage
+
+    def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
+        """The outcome of every query. Answers are on the shelf before this returns or raises.
+
+        Raises ProviderError when the provider failed for good or broke its contract.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+        outcomes: dict[int, Outcome] = {}
+        job = _Job(images, list(indices))
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=lambda state: _pause(job, state),
+            sleep=self._wait,
+            retry=retry_if_result(bool),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
+        )
+        left: list[int] = retrying(self._round, job, outcomes)
+        return {**outcomes, **dict.fromkeys(left)}
+
+    def halt(self) -> None:
+        """End all waits; what is under way comes in, and nothing more leaves."""
+        self._stopped = self._stopped or ProviderError("the run was ended")
+        self._halted.set()
+
+    def _wait(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def _round(self, job: _Job, outcomes: dict[int, Outcome]) -> list[int]:
+        """One attempt at every query of the job without an outcome; returns those to try again."""
+        job.wait = None
+        queue = [[i for i in job.indices if i not in outcomes]]
+        again: list[int] = []
+        while queue:
+            part = queue.pop()
+            verdict = self._request(job, part, outcomes, again)
+            if verdict is not None and verdict.kind == "refused" and len(part) > 1:
+                asked = [i for i in part if i not in outcomes]
+                half = len(asked) // 2
+                queue += [asked[half:], asked[:half]]  # one bad image must not fail its neighbours
+            elif verdict is not None:
+                self._note(verdict, job)
+                asked = [i for i in part if i not in outcomes]
+                again += self._still_open(asked, verdict, job, outcomes)
+        return again
+
+    def _still_open(
+        self, asked: Sequence[int], verdict: Verdict, job: _Job, outcomes: dict[int, Outcome]
+    ) -> list[int]:
+        """Those of `asked` that are worth another attempt after `verdict`; the others have failed."""
+        if verdict.kind != "refused":
+            return list(asked)
+        job.refused.update(asked)
+        final = [i for i in asked if job.refused[i] >= REFUSALS]
+        outcomes.update(dict.fromkeys(final))
+        return [i for i in asked if job.refused[i] < REFUSALS]
+
+    def _request(
+        self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
+    ) -> Verdict | None:
+        """One request. Fills in what is decided; returns the verdict on the request as a whole, if it failed."""
+        reservation = self._account.reserve(self._stream, part)
+        outcomes.update(dict.fromkeys(reservation.busy, Open.BUSY))
+        outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
+        granted = list(reservation.granted)
+        if not granted:
+            return None
+        known = self._shelf.find(granted)
+        if known:  # answered by someone else between our look and our claim
+            self._account.settle(reservation, sent=False)
+            outcomes.update(known)
+            left = [i for i in granted if i not in known]
+            return self._request(job, left, outcomes, again) if left else None
+        began, sent = time.monotonic(), False
+        try:
+            version = None if self._version is None else self._version()
+            with self._gate.passing():
+                self._ready(len(granted))
+                began, sent = time.monotonic(), True
+                reply = self._label(job.part(granted))
+            if isinstance(reply, Verdict):
+                sent = reply.sent
+                return reply
+            self._read(granted, reply, version, outcomes, again, job)
+            return None
+        except ApiSmoothError as error:
+            self._stopped = error
+            sent = sent and not isinstance(error, _BEFORE_SENDING)
+            raise
+        finally:
+            if sent:
+                self.usage.count(len(granted), time.monotonic() - began)
+            self._account.settle(reservation, sent=sent)
+
+    def _label(self, images: Images) -> Sequence[Answer | Verdict] | Verdict:
+        """What the adapter returns, or its verdict on the error it raised; a fatal one stops this sender."""
+        try:
+            return self._adapter.label(images)
+        except ApiSmoothError as error:
+            self._stopped = error
+            raise
+        except Exception as error:
+            verdict = self._adapter.verdict(error)
+            self.usage.last_error = self._say(verdict, error)
+            if verdict.kind == "fatal":
+                self._stopped = ProviderError(self.usage.last_error)
+                raise self._stopped from None
+            return verdict
+
+    def _ready(self, images: int) -> None:
+        """Wait until a request may leave, with everything done that would delay it after its turn has come."""
+        if self._stopped is not None:
+            raise self._stopped
+        connect = getattr(self._adapter, "connect", None)
+        if connect is not None:
+            connect()
+        if self._limiter is not None:
+            self._limiter.wait(images)
+
+    def _read(
+        self,
+        asked: Sequence[int],
+        answers: Sequence[Answer | Verdict],
+        version: str | None,
+        outcomes: dict[int, Outcome],
+        again: list[int],
+        job: _Job,
+    ) -> None:
+        """Sort a response into answers, which are kept at once, and the verdicts on single images."""
+        if len(answers) != len(asked):
             raise ProviderError(
-                f"provider {adapter.card.name} failed: {type(error).__name__}: {text}"
-            ) from error
-        return [None] * count
-    if len(answers) != count:
-        raise ProviderError(f"provider {adapter.card.name} gave {len(answers)} answers to {count} queries")
-    return list(answers)
+                f"provider {self._adapter.card.name} gave {len(answers)} answers to {len(asked)} queries"
+            )
+        given = {
+            i: _stamped(a, version) for i, a in zip(asked, answers, strict=True) if isinstance(a, Answer)
+        }
+        outcomes.update(self._shelf.keep(given))
+        for index, verdict in zip(asked, answers, strict=True):
+            if isinstance(verdict, Verdict):
+                self.usage.last_error = verdict.message
+                if verdict.kind == "fatal":
+                    raise ProviderError(self._say(verdict, None))
+                self._note(verdict, job)
+                again += self._still_open([index], verdict, job, outcomes)
+
+    def _note(self, verdict: Verdict, job: _Job) -> None:
+        """Remember how long to wait; after a throttle everyone on the quota waits."""
+        if verdict.kind != "throttled":
+            return
+        wait = verdict.retry_after
+        if wait is not None and wait > LONGEST_WAIT:
+            raise ProviderError(
+                f"provider {self._adapter.card.name} asks to wait {wait:.0f} s: {verdict.message or 'try later'}"
+            )
+        job.wait = max(job.wait or 0.0, 1.0 if wait is None else wait)
+        if self._limiter is not None:
+            self._limiter.pause(job.wait)
+
+    def _say(self, verdict: Verdict, error: Exception | None) -> str:
+        text = verdict.message or (
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}" if error else "it gave no reason"
+        )
+        return f"provider {self._adapter.card.name} failed: {text}"
 
 
-def _verdict(adapter: Adapter, error: Exception) -> Verdict:
-    return Verdict.FATAL if isinstance(error, ApiSmoothError) else adapter.verdict(error)
+def _stamped(answer: Answer, version: str | None) -> Answer:
+    if version is None or answer.model_version is not None:
+        return answer
+    return replace(answer, model_version=version)
+
+
+def _pause(job: _Job, state: RetryCallState) -> float:
+    """Exponential with full jitter; never less than the provider asked for."""
+    backoff = random.uniform(0.0, min(20.0, 0.5 * 2.0**state.attempt_number))
+    return backoff if job.wait is None else job.wait + 0.5 * backoff

@@ -1,14 +1,16 @@
 """The vote cache: every answer ever received, keyed by what was asked, so that nothing is asked twice.
 
-Answers are kept in chunks of consecutive query indices per *stream* (one image under one setting of noise,
-denoiser and provider). The first answer to an index stays: a later one never replaces it.
+Answers are kept per *stream* (one image under one setting of noise, denoiser and provider) and query index: those of
+models in this process in chunks of consecutive indices, those that were paid one by one, as they come in. The first
+answer to an index stays: a later one never replaces it.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +26,8 @@ CHUNK = 256
 class VoteCache(Protocol):
     """Answers by stream and query index."""
 
-    def read(self, stream: str, indices: range) -> dict[int, Answer]:
-        """The answers known among `indices`."""
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        """The answers known among `indices` (ascending)."""
         ...
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
@@ -33,7 +35,11 @@ class VoteCache(Protocol):
         ...
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        """Keep what a stream was asked with, for people who look into the cache."""
+        """Keep what a stream was asked with; the first description stays."""
+        ...
+
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        """What `describe` kept."""
         ...
 
     def close(self) -> None:
@@ -46,8 +52,9 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self._streams: dict[str, dict[int, Answer]] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
 
-    def read(self, stream: str, indices: range) -> dict[int, Answer]:
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         known = self._streams.get(stream, {})
         return {i: known[i] for i in indices if i in known}
 
@@ -56,7 +63,10 @@ class MemoryCache:
         return {i: known.setdefault(i, answer) for i, answer in answers.items()}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        """Nobody looks into a cache that dies with its owner."""
+        self._facts.setdefault(stream, dict(facts))
+
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        return self._facts.get(stream)
 
     def close(self) -> None:
         self._streams.clear()
@@ -92,13 +102,14 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 
 
 class DiskCache:
-    """Answers kept on disk, shared by processes. `durable` waits for the disk after every write.
+    """Answers kept on disk, shared by processes.
 
-    Without `durable` a write survives the death of the process, but not a loss of power: right for answers
-    that cost nothing.
+    `paid` answers are written one by one, and each write waits for the disk. Others are written in chunks, and a
+    write survives the death of the process but not a loss of power: right for answers that cost nothing.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+    def __init__(self, directory: Path, *, paid: bool = True) -> None:
+        self._paid = paid
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._cache = Cache(
@@ -106,7 +117,7 @@ class DiskCache:
                 disk=JSONOnlyDisk,
                 eviction_policy="none",
                 cull_limit=0,
-                sqlite_synchronous=2 if durable else 1,
+                sqlite_synchronous=2 if paid else 1,
                 timeout=60,
             )
         except (OSError, Timeout) as error:
@@ -114,34 +125,61 @@ class DiskCache:
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
 
-    def read(self, stream: str, indices: range) -> dict[int, Answer]:
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        if self._paid:
+            entries = ((i, self._cache.get(_key(stream, f"q{i}"), retry=True)) for i in indices)
+            return {i: _decode(entry)[i] for i, entry in entries if entry is not None}
         found: dict[int, Answer] = {}
-        for chunk in _chunks(indices):
-            found.update((i, a) for i, a in self._chunk(stream, chunk).items() if i in indices)
+        wanted = indices if isinstance(indices, range) else set(indices)
+        for chunk in sorted({i // CHUNK for i in _landmarks(indices)}):
+            found.update((i, a) for i, a in self._chunk(stream, chunk).items() if i in wanted)
         return found
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        if self._paid and len(answers) == 1:  # one `add` is a transaction of its own
+            return self._add(stream, answers)
+        with self._cache.transact(retry=True):
+            return self._add(stream, answers) if self._paid else self._merge(stream, answers)
+
+    def _add(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        """Each answer as an entry of its own."""
+        standing: dict[int, Answer] = {}
+        for index, answer in answers.items():
+            new = self._cache.add(_key(stream, f"q{index}"), _encode({index: answer}), retry=True)
+            standing[index] = answer if new else self.read(stream, [index])[index]
+        return standing
+
+    def _merge(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        """The answers into their chunks."""
+        standing: dict[int, Answer] = {}
         by_chunk: dict[int, dict[int, Answer]] = {}
         for index, answer in answers.items():
             by_chunk.setdefault(index // CHUNK, {})[index] = answer
-        standing: dict[int, Answer] = {}
-        with self._cache.transact(retry=True):
-            for chunk, new in by_chunk.items():
-                known = self._chunk(stream, chunk)
-                merged = new | known
-                self._cache.set(_key(stream, chunk), _encode(merged))
-                standing.update((i, merged[i]) for i in new)
+        for chunk, part in by_chunk.items():
+            merged = part | self._chunk(stream, chunk)
+            self._cache.set(_key(stream, chunk), _encode(merged))
+            standing.update((i, merged[i]) for i in part)
         return standing
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
         self._cache.add(f"stream:{stream}", dict(facts), retry=True)
 
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
+        return found
+
     def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
         """Each stream's name, facts and number of answers."""
+        counts: Counter[str] = Counter()
+        described = []
         for key in list(self._cache.iterkeys()):
-            if key.startswith("stream:"):
-                stream = key.removeprefix("stream:")
-                yield stream, self._cache.get(key, {}), self._count(stream)
+            stream, _, part = key.rpartition(":")
+            if stream == "stream":
+                described.append(part)
+            else:
+                counts[stream] += 1 if part.startswith("q") else len(self._cache.get(key, {"i": ()})["i"])
+        for stream in described:
+            yield stream, self._cache.get(f"stream:{stream}", {}), counts[stream]
 
     def clear(self) -> int:
         """Forget every answer; returns how many entries were removed."""
@@ -154,24 +192,20 @@ class DiskCache:
     def close(self) -> None:
         self._cache.close()
 
-    def _count(self, stream: str) -> int:
-        count, chunk = 0, 0
-        while entry := self._cache.get(_key(stream, chunk)):
-            count += len(entry["i"])
-            chunk += 1
-        return count
-
     def _chunk(self, stream: str, chunk: int) -> dict[int, Answer]:
         entry = self._cache.get(_key(stream, chunk), retry=True)
         return {} if entry is None else _decode(entry)
 
 
-def _key(stream: str, chunk: int) -> str:
-    return f"{stream}:{chunk}"
+def _key(stream: str, part: int | str) -> str:
+    return f"{stream}:{part}"
 
 
-def _chunks(indices: range) -> range:
-    return range(indices.start // CHUNK, -(-indices.stop // CHUNK)) if len(indices) else range(0)
+def _landmarks(indices: Sequence[int]) -> Sequence[int]:
+    """Indices of which each chunk touched by `indices` has one."""
+    if isinstance(indices, range):
+        return [*indices[::CHUNK], *indices[-1:]]
+    return indices
 
 
 def _encode(answers: Mapping[int, Answer]) -> dict[str, Any]:

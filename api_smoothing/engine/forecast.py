@@ -1,108 +1,121 @@
-"""What certifying will cost, from assumed vote shares and exact expectations; nothing is sent."""
+"""What certifying will cost, told before anything is sent: queries, dollars, seconds, and the radius within reach."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from datetime import date
 
-import numpy as np
-
-from api_smoothing.adapters.base import AdapterCard
+from api_smoothing.adapters.base import AdapterCard, Quota
 from api_smoothing.certify import plan
+from api_smoothing.engine.pricing import STALE_DAYS, Price, dollars
+from api_smoothing.engine.queries import Votes, to_come
 from api_smoothing.engine.question import Question
 from api_smoothing.results import CostEstimate
 
-#: Vote shares of the top class at the 5th, 15th, …, 95th percentile of images: the published certification logs of
-#: four noise-trained CIFAR-10 and ImageNet models (Salman et al. 2019; Jeong and Shin 2020), pooled.
-PRIOR: Final = (0.45, 0.5968, 0.7432, 0.8685, 0.9596, 0.9927, 0.9995, 1.0, 1.0, 1.0)
-_SPREAD = 1.645  # standard deviations to the 5th and 95th percentile of a sum of many images
-_FEW = 30  # votes from which an image's own share is believed
+_WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
 def forecast(
-    known: Sequence[Sequence[Hashable | None]],
+    known: Sequence[Votes],
     *,
     question: Question,
     affordable: int | None,
     card: AdapterCard,
-    usd: Callable[[int], float],
+    price: Price,
+    extra_per_image: int = 0,
+    today: date | None = None,
 ) -> CostEstimate:
     """The estimate for one image per entry of `known`, which holds the votes it has already.
+
+    `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
+    queries that an image costs beside its votes. Prices are judged old as of `today`. Equal arguments give equal
+    estimates.
 
     Raises UnreachableRadiusError for a radius no answers can certify.
     """
     question.certifier()  # refuses what no answers could certify
-    low, expected, high, assumptions = _queries(known, question)
-    if affordable is not None and affordable < high:
-        assumptions.append(f"the budget stops the run after {affordable} queries")
-        low, expected, high = (min(v, affordable) for v in (low, expected, high))
-    if card.usd_per_query:
-        assumptions.append(f"${card.usd_per_query:g} a query, failed ones included")
+    queries = to_come(known, question, affordable=affordable, extra=extra_per_image)
+    amounts = (queries.low, queries.expected, queries.high)
+    usd = [price.usd(amount) for amount in amounts]
     rate = card.queries_per_second
-    assumptions.append(
-        f"{rate:g} queries a second" if rate else "time depends on this machine; no rate limit applies"
-    )
-    low_s, expected_s, high_s = (0.0 if rate is None else v / rate for v in (low, expected, high))
+    seconds = [0.0 if rate is None else amount / rate for amount in amounts]
+    each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
+    lines = list(queries.lines)
+    if each is not None and question.n is None:
+        lines.append(f"the budget leaves {each:,} queries an image, for which the largest radius is given")
+    if extra_per_image:
+        lines.append(f"{extra_per_image} canary queries an image, to notice a change of the model")
+    lines += _about_money(price, queries.high, seconds[1], today or date.today())
+    lines.append(_about_time(card))
     return CostEstimate(
         images=len(known),
-        queries_low=low,
-        queries_expected=expected,
-        queries_high=high,
-        usd_low=usd(low),
-        usd_expected=usd(expected),
-        usd_high=usd(high),
-        seconds_low=low_s,
-        seconds_expected=expected_s,
-        seconds_high=high_s,
-        max_radius=_reach(question),
-        assumptions=assumptions,
+        queries_low=queries.low,
+        queries_expected=queries.expected,
+        queries_high=queries.high,
+        usd_low=usd[0],
+        usd_expected=usd[1],
+        usd_high=usd[2],
+        seconds_low=seconds[0],
+        seconds_expected=seconds[1],
+        seconds_high=seconds[2],
+        max_radius=_reach(question, each),
+        assumptions=lines,
     )
 
 
-def _queries(
-    known: Sequence[Sequence[Hashable | None]], question: Question
-) -> tuple[int, int, int, list[str]]:
-    fixed = question.fixed
-    if fixed is not None:
-        total = sum(max(0, fixed - len(votes)) for votes in known)
-        return total, total, total, [f"{fixed} queries an image, less those in the cache"]
-    prior = np.array([question.calls(share) for share in PRIOR])
-    low = expected = high = variance = 0.0
-    own = 0
-    for votes in known:
-        share = _share(votes)
-        own += share is not None
-        calls = prior if share is None else np.array([question.calls(share)] * 2) * (0.5, 2.0)
-        left = np.maximum(0.0, calls - len(votes))
-        low, high = low + float(left.min()), high + float(left.max())
-        expected += float(left.mean())
-        variance += float(left.var())
-    spread = _SPREAD * math.sqrt(variance)
-    if len(known) > 1:
-        low, high = max(low, expected - spread), min(high, expected + spread)
-    sources = [f"{own} images by their cached votes"] if own else []
-    if own < len(known):
-        sources.append(f"{len(known) - own} images by the vote shares of published certification logs")
-    return math.floor(low), round(expected), math.ceil(high), sources
+def _about_money(price: Price, queries: int, seconds: float, today: date) -> Iterator[str]:
+    if price.tiers:
+        yield f"{price.describe()}, for every attempt; the estimate lets none fail"
+    if price.usd_per_hour is not None:
+        used = (
+            f", {dollars(round(float(price.usd_per_hour) * seconds / 3600, 2))} for the time expected"
+            if seconds
+            else ""
+        )
+        yield f"{dollars(price.usd_per_hour)} an hour while the model runs, not in the dollars above{used}"
+    if price.as_of is not None:
+        old = f", more than {STALE_DAYS} days ago: look there before you spend" if price.stale(today) else ""
+        yield f"price seen on {price.as_of} at {price.source}{old}"
+    if price.unconfirmed:
+        yield f"unconfirmed: {price.unconfirmed}"
+    if price.free_per_month and price.tiers:
+        free = f"{price.free_per_month:,} a month"
+        if queries <= price.free_per_month:
+            yield f"within the free {free} this would cost $0; the estimate ignores it"
+        else:
+            saved = dollars(round(price.usd(price.free_per_month), 2))
+            yield f"{free} are free, worth {saved}; the estimate ignores it"
+    if price.note:
+        yield price.note
 
 
-def _share(votes: Sequence[Hashable | None]) -> float | None:
-    """The top class's share, shrunk so that unanimous votes do not promise certainty; None for too few votes."""
-    if len(votes) < _FEW:
+def _about_time(card: AdapterCard) -> str:
+    rate = card.queries_per_second
+    if rate is None:
+        where = "this machine" if card.accepts == "tensor" else "the provider"
+        return f"no rate limit applies; the time depends on {where}"
+    batches = any(quota.unit == "request" for quota in card.quotas) and card.batch > 1
+    quotas = ", ".join(describe_quota(quota) for quota in card.quotas)
+    return f"at most {rate:,.6g} queries a second ({quotas}{f', {card.batch} images a request' if batches else ''})"
+
+
+def describe_quota(quota: Quota) -> str:
+    """A quota in words: "1,800 images a minute"."""
+    window = _WINDOWS.get(quota.seconds)
+    unit = quota.unit if quota.count == 1 else f"{quota.unit}s"
+    return f"{quota.count:,} {unit} {f'a {window}' if window else f'in {quota.seconds:g} s'}"
+
+
+def _reach(question: Question, affordable_each: int | None) -> float | None:
+    """The radius that all the answers an image can get certify if they agree; None where nothing limits them.
+
+    With a target it may be a hair (0.02 at most) smaller in truth.
+    """
+    n = affordable_each if question.n is None else question.n
+    if n is None:
         return None
-    top = max(Counter(v for v in votes if v is not None).values(), default=0)
-    return (top + 0.5) / (len(votes) + 1.0)
-
-
-def _reach(question: Question) -> float | None:
-    if question.n is None:
-        return None
-    return plan.max_radius(
-        n=question.n,
-        alpha=question.alpha,
-        sigma=question.sigma,
-        method=question.method,
-        noise=question.noise,
-    )
+    method = question.method
+    if question.radius is not None and method in ("auto", "sequential"):
+        method = "sequential" if question.n is None else "fixed"
+    settings = {"alpha": question.alpha, "sigma": question.sigma, "noise": question.noise}
+    return plan.max_radius(n=n, method=method, **settings) if n else 0.0  # type: ignore[arg-type]

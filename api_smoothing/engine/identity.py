@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
 
 
-def stream_name(noise: NoiseStream, *, seed: str, adapter: AdapterCard, denoiser: Denoiser | None) -> str:
+def stream_name(
+    noise: NoiseStream, *, seed: str, adapter: AdapterCard, denoiser: Denoiser | None, factor: int = 1
+) -> str:
     """A hex digest; two streams of one name get the same answer to the same query index.
 
-    `seed` is the seed's public label, never its key. The label map is not part of it: the cache keeps what the
-    provider said, and a map only reads it.
+    `seed` is the seed's public label, never its key. `factor` is the enlargement before sending. The label map
+    is not part of it: the cache keeps what the provider said, and a map only reads it.
     """
-    facts = {
+    facts: dict[str, object] = {
         "format": 1,
         "image": noise.image_digest.hex(),
         "shape": list(noise.shape),
@@ -30,4 +32,6 @@ def stream_name(noise: NoiseStream, *, seed: str, adapter: AdapterCard, denoiser
         "denoiser": None if denoiser is None else [denoiser.card.sha256, getattr(denoiser, "compute", "")],
         "provider": [adapter.name, adapter.fingerprint],
     }
+    if factor > 1:
+        facts["factor"] = factor
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

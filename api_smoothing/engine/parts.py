@@ -128,13 +128,13 @@ def cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None
     if choice is False or not nameable:
         return MemoryCache()
     folder = home() / "votes" if choice is True else Path(choice)
-    return DiskCache(folder, durable=adapter.card.accepts != "tensor")
+    return DiskCache(folder, paid=adapter.card.accepts != "tensor")
 
 
-def workers(concurrency: int | Literal["auto"], adapter: Adapter) -> int:
-    """How many requests may be under way at once."""
+def workers(concurrency: int | Literal["auto"]) -> int | None:
+    """How many requests may be under way at once; None leaves it to the engine."""
     if concurrency == "auto":
-        return 1 if adapter.card.accepts == "tensor" else 8
+        return None
     if concurrency < 1:
         raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
     return concurrency

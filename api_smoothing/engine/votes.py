@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.certify.base import FAILED, Certifier
+from api_smoothing.certify.base import FAILED
+from api_smoothing.engine.account import Account
 from api_smoothing.engine.cache import VoteCache
-from api_smoothing.engine.pipeline import Pipeline
-from api_smoothing.engine.purse import Purse
+from api_smoothing.engine.canary import Watch
+from api_smoothing.engine.outcome import Open, Outcome, Usage
 from api_smoothing.errors import DriftError
 
-SPAN: Final = 4096  # queries looked up and reserved together: bounds memory, whatever n is
+SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
+_POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
 
-LabelReader = Callable[[Answer], Hashable | None]
+Vote = Any  # a class, None for "no label", FAILED; or for presence a collection of labels
+LabelReader = Callable[[Answer], Vote]
+
+
+class Asks(Protocol):
+    """What answers queries; see `engine.pipeline`."""
+
+    def ask(self, indices: Sequence[int]) -> Iterator[dict[int, Outcome]]: ...
+
+
+class Counts(Protocol):
+    """A certifier, as far as collecting goes."""
+
+    def need(self) -> int: ...
+
+    def add(self, answers: Sequence[Vote], /) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What was spent on one image so far."""
+    """What was spent on one image so far; `sent` counts every attempt."""
 
     sent: int = 0
     cached: int = 0
     out_of_budget: bool = False
     version: str | None = None
+    last_error: str = ""
     counted: dict[Hashable | None, int] = field(default_factory=dict)
+    n: int = 0
 
-    @property
-    def n(self) -> int:
-        return sum(self.counted.values())
+    def count(self, vote: Vote) -> None:
+        """Add a vote, or a vote for each of several labels."""
+        self.n += 1
+        for label in vote if isinstance(vote, frozenset) else (vote,):
+            self.counted[label] = self.counted.get(label, 0) + 1
 
     def leader(self) -> tuple[str | None, int]:
         """The most frequent class so far and its votes."""
@@ -42,23 +64,46 @@ class Tally:
         return str(name), classes[name]
 
 
+class StreamShelf:
+    """One stream's part of the cache. `shared` looks again before asking: another process may have been faster."""
+
+    def __init__(self, cache: VoteCache, stream: str, *, shared: bool) -> None:
+        self._cache, self._stream, self._shared = cache, stream, shared
+
+    def find(self, indices: Sequence[int]) -> dict[int, Answer]:
+        return self._cache.read(self._stream, sorted(indices)) if self._shared else {}
+
+    def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        return self._cache.write(self._stream, answers) if answers else {}
+
+
 class VoteSource:
     """Answers of one image's queries as votes, in the order of their indices.
 
-    `stream` names everything that decides an answer; equal streams share answers through the cache.
+    `stream` names everything that decides an answer; equal streams share answers through the cache. `spare`
+    queries of the budget are left for the canaries of `watch`: votes that cannot be confirmed are not bought.
     """
 
     def __init__(
-        self, *, stream: str, pipeline: Pipeline, cache: VoteCache, purse: Purse, read: LabelReader
+        self,
+        *,
+        stream: str,
+        pipeline: Asks,
+        usage: Usage,
+        cache: VoteCache,
+        account: Account,
+        read: LabelReader,
+        watch: Watch | None = None,
+        spare: int = 0,
     ) -> None:
         self._stream = stream
-        self._pipeline = pipeline
+        self._pipeline, self._usage = pipeline, usage
         self._cache = cache
-        self._purse = purse
-        self._read = read
+        self._account = account
+        self._read, self._watcher, self._spare = read, watch, spare
         self.tally = Tally()
 
-    def known(self, count: int) -> list[Hashable | None]:
+    def known(self, count: int) -> list[Vote]:
         """The votes already in the cache among the first `count` queries; asks nothing."""
         answers = self._cache.read(self._stream, range(count))
         return [self._read(answers[i]) for i in sorted(answers)]
@@ -75,40 +120,59 @@ class VoteSource:
                     return index
             index = span.stop
 
-    def take(self, indices: range) -> Iterator[Sequence[Hashable | None]]:
+    def finish(self) -> None:
+        """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
+        if self._watcher is not None and self.tally.n:
+            self._watcher.finish(self.tally.version, self.tally.n)
+        self.tally.sent = self._usage.sent
+
+    def take(self, indices: range) -> Iterator[Sequence[Vote]]:
         """Votes of `indices` in portions, in order; ends early when the budget does (see `tally`)."""
         for start in range(indices.start, indices.stop, SPAN):
             yield from self._take_span(range(start, min(start + SPAN, indices.stop)))
             if self.tally.out_of_budget:
                 return
 
-    def _take_span(self, span: range) -> Iterator[Sequence[Hashable | None]]:
+    def _take_span(self, span: range) -> Iterator[Sequence[Vote]]:
         known = self._cache.read(self._stream, span)
+        outcomes: dict[int, Answer | None] = dict(known)
         missing = [i for i in span if i not in known]
-        granted = missing[: self._purse.reserve(len(missing))]
-        self.tally.out_of_budget = len(granted) < len(missing)
-        end = missing[len(granted)] if self.tally.out_of_budget else span.stop
-        answers: dict[int, Answer | None] = {i: a for i, a in known.items() if i < end}
-        self.tally.cached += len(answers)
+        affordable = self._account.affordable()
+        todo = missing if affordable is None else missing[: max(0, affordable - self._spare)]
+        self.tally.out_of_budget = len(todo) < len(missing)
         given = span.start
-        for portion in chain([{}], self._pipeline.ask(granted)):
-            self.tally.sent += len(portion)
-            answers.update(portion)
-            answers.update(self._cache.write(self._stream, _given(portion)) if portion else {})
-            complete = given
-            while complete < end and complete in answers:
-                complete += 1
-            if complete > given:
-                yield [self._vote(answers.pop(i)) for i in range(given, complete)]
-                given = complete
+        while True:
+            busy: list[int] = []
+            for portion in chain([{}], self._pipeline.ask(todo)):
+                self.tally.sent, self.tally.last_error = self._usage.sent, self._usage.last_error
+                for index, outcome in portion.items():
+                    if outcome is Open.BUSY:
+                        busy.append(index)
+                    elif outcome is Open.UNPAID:
+                        self.tally.out_of_budget = True
+                    elif not isinstance(outcome, Open):
+                        outcomes[index] = outcome
+                start = given
+                while given < span.stop and given in outcomes:
+                    given += 1
+                if given > start:
+                    self.tally.cached += sum(i in known for i in range(start, given))
+                    yield [self._vote(outcomes.pop(i)) for i in range(start, given)]
+            if not busy:
+                return
+            time.sleep(_POLL)
+            found = self._cache.read(self._stream, sorted(busy))
+            known |= found
+            outcomes |= found
+            todo = [i for i in sorted(busy) if i not in found]
 
-    def _vote(self, answer: Answer | None) -> Hashable | None:
+    def _vote(self, answer: Answer | None) -> Vote:
         if answer is None:
-            vote: Hashable | None = FAILED
+            vote: Vote = FAILED
         else:
             self._watch(answer.model_version)
             vote = self._read(answer)
-        self.tally.counted[vote] = self.tally.counted.get(vote, 0) + 1
+        self.tally.count(vote)
         return vote
 
     def _watch(self, version: str | None) -> None:
@@ -122,7 +186,7 @@ class VoteSource:
         self.tally.version = version
 
 
-def collect(certifier: Certifier, source: VoteSource, on_round: Callable[[Tally], None]) -> None:
+def collect(certifier: Counts, source: VoteSource, on_round: Callable[[Tally], None]) -> None:
     """Feed `certifier` from `source` until it needs nothing more or the budget is spent."""
     index = 0
     while (count := certifier.need()) > 0:
@@ -131,8 +195,5 @@ def collect(certifier: Certifier, source: VoteSource, on_round: Callable[[Tally]
             index += len(votes)
             on_round(source.tally)
         if source.tally.out_of_budget:
-            return
-
-
-def _given(portion: Mapping[int, Answer | None]) -> dict[int, Answer]:
-    return {i: answer for i, answer in portion.items() if answer is not None}
+            break
+    source.finish()

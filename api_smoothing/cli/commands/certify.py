@@ -10,12 +10,21 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, complain, how_to_resume, open_api, settings_of
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_sandbox_flag,
+    complain,
+    how_to_resume,
+    open_api,
+    run_name,
+    settings_of,
+)
 from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
@@ -30,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
     add_setting_flags(parser, SETTINGS)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
+    add_sandbox_flag(parser)
+    parser.add_argument(
+        "--labels-present",
+        metavar="LABELS",
+        help="certify that labels are reported, not which is first: 'all', or names such as cat,dog:0.7 "
+        "with the score each needs (0.5)",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
     output.add_argument(
@@ -50,7 +66,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.dry_run:
         from api_smoothing.cli.commands.estimate import print_estimate
 
-        return print_estimate(settings, images, as_json=args.json, progress=progress)
+        return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
+    if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
+        settings = replace(settings, run=run_name(settings, images))
     return _Run(args, argv, settings, images, progress).certify()
 
 
@@ -73,22 +91,25 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(self._progress.clear)
             try:
-                api = stack.enter_context(open_api(self._settings, self._progress))
-                for certificate in self._certificates(api, stack):
-                    self._count(certificate)
-                    self._print(certificate)
+                api = stack.enter_context(
+                    open_api(self._settings, self._progress, sandbox=self._args.sandbox)
+                )
+                for certificates in self._certificates(api, stack):
+                    self._count(certificates)
+                    for certificate in certificates:
+                        self._print(certificate)
             except KeyboardInterrupt:
                 self._progress.clear()
                 complain(f"interrupted; {self._standing()}")
                 return 130
             except (BudgetError, ProviderError) as error:
                 self._progress.clear()
-                complain(f"error: {error}; {self._standing()}")
+                complain(f"error: {error}; {self._standing(spent=isinstance(error, BudgetError))}")
                 return error.exit_code
         return self._finish()
 
-    def _certificates(self, api: SmoothedAPI, stack: ExitStack) -> Iterator[Certificate]:
-        """The certificates of all images: those the run file has, then the others as they are made."""
+    def _certificates(self, api: SmoothedAPI, stack: ExitStack) -> Iterator[list[Certificate]]:
+        """The certificates of each image that the run file does not have, as they are made."""
         from api_smoothing.cli.inputs import digest_images
         from api_smoothing.cli.runfile import open_run
 
@@ -98,23 +119,37 @@ class _Run:
         left = list(self._images)
         if self._args.output is not None:
             asked = {"radius": settings.radius, "n": settings.n, "n0": settings.n0}
+            if self._args.labels_present is not None:
+                asked["labels_present"] = self._args.labels_present
             done = stack.enter_context(open_run(self._args.output, {**api.settings(), **asked}))
             known = {image: done.find(image, digest) for image, digest in digests.items()}
             left = [image for image in left if known[image] is None]
             self._decided = len(known) - len(left)
             if self._decided:
                 complain(f"{self._decided} of {len(known)} images are already in {self._args.output}")
-        more = {} if settings.n0 is None else {"n0": settings.n0}
-        for certificate in api.certify_many(left, radius=settings.radius, n=settings.n, **more):
-            if done is not None and certificate.n:
-                done.append(certificate)
-            yield certificate
+        for certificates in self._made(api, left):
+            for certificate in certificates:
+                if done is not None and certificate.n:
+                    done.append(certificate)
+            yield certificates
 
-    def _count(self, certificate: Certificate) -> None:
-        self._sent += certificate.queries
-        self._out_of_budget += certificate.stopped == "budget"
-        self._failed += certificate.stopped == "failed"
-        self._decided += certificate.stopped not in ("budget", "failed")
+    def _made(self, api: SmoothedAPI, images: Sequence[str]) -> Iterator[list[Certificate]]:
+        settings = self._settings
+        if self._args.labels_present is not None:
+            thresholds = read_thresholds(self._args.labels_present)
+            for image in images:
+                yield api.certify_labels(image, thresholds=thresholds, radius=settings.radius, n=settings.n)
+            return
+        more = {} if settings.n0 is None else {"n0": settings.n0}
+        for certificate in api.certify_many(images, radius=settings.radius, n=settings.n, **more):
+            yield [certificate]
+
+    def _count(self, certificates: Sequence[Certificate]) -> None:
+        stopped = {certificate.stopped for certificate in certificates}
+        self._sent += sum(certificate.queries for certificate in certificates)
+        self._out_of_budget += "budget" in stopped
+        self._failed += "failed" in stopped
+        self._decided += not stopped & {"budget", "failed"}
 
     def _print(self, certificate: Certificate) -> None:
         from api_smoothing.cli.text import describe_certificate
@@ -128,10 +163,24 @@ class _Run:
             return ProviderError.exit_code
         if self._out_of_budget:
             spent = "is exhausted" if self._sent else "is too small for any further image: raise it"
-            complain(f"error: the budget {spent}; {self._standing()}")
+            complain(f"error: the budget {spent}; {self._standing(spent=True)}")
             return BudgetError.exit_code
         return 0
 
-    def _standing(self) -> str:
+    def _standing(self, *, spent: bool = False) -> str:
         count = f"{self._decided} of {len(self._images)} images decided"
-        return f"{count}, {how_to_resume(self._settings, self._argv)}"
+        return f"{count}, {how_to_resume(self._settings, self._argv, spent=spent)}"
+
+
+def read_thresholds(text: str) -> float | dict[str, float]:
+    """What --labels-present says: 0.5 for "all", or the score each named label needs."""
+    if text.strip() == "all":
+        return 0.5
+    found = {}
+    for part in text.split(","):
+        name, _, score = part.rpartition(":") if ":" in part else (part, "", "0.5")
+        try:
+            found[name.strip()] = float(score)
+        except ValueError:
+            raise ConfigurationError(f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE") from None
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, open_api, settings_of
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or a folder of them")
     parser.add_argument("--count", type=int, metavar="K", help="a number of images, instead of images")
     add_setting_flags(parser, SETTINGS)
+    add_sandbox_flag(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, and nothing else")
 
 
@@ -34,16 +35,16 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError("give --radius R, -n N, or both")
     images = args.count if args.count is not None else find_images(args.images)
     progress = Progress(sys.stderr, 0, summaries=False)
-    return print_estimate(settings, images, as_json=args.json, progress=progress)
+    return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
 
 
 def print_estimate(
-    settings: Settings, images: Sequence[str] | int, *, as_json: bool, progress: Progress
+    settings: Settings, images: Sequence[str] | int, *, as_json: bool, sandbox: bool, progress: Progress
 ) -> int:
     """Print the estimate for these images, or this many. Returns the exit code."""
     from api_smoothing.cli.text import describe_estimate
 
-    with open_api(settings, progress) as api:
+    with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
         estimate = api.estimate(images, radius=settings.radius, n=settings.n)
     progress.clear()
     print(estimate.to_json() if as_json else describe_estimate(estimate))

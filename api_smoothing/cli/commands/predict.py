@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, complain, how_to_resume, open_api, settings_of
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_sandbox_flag,
+    complain,
+    how_to_resume,
+    open_api,
+    run_name,
+    settings_of,
+)
 from api_smoothing.errors import BudgetError, ProviderError
 
 SUMMARY = "label images without a radius"
@@ -18,6 +27,7 @@ SETTINGS = ("n", *(name for name in FACADE if name != "method"))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
     add_setting_flags(parser, SETTINGS)
+    add_sandbox_flag(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
 
 
@@ -27,10 +37,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
     settings = settings_of(args, SETTINGS)
     images = find_images(args.images)
+    if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
+        settings = replace(settings, run=run_name(settings, images))
     progress = Progress(sys.stderr, len(images), summaries=False)
     decided = 0
     try:
-        with open_api(settings, progress) as api:
+        with open_api(settings, progress, sandbox=args.sandbox) as api:
             digest_images(api, images)
             for image in images:
                 prediction = api.predict(image, n=settings.n or 100)
@@ -43,7 +55,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         return 130
     except (BudgetError, ProviderError) as error:
         progress.clear()
-        standing = f"{decided} of {len(images)} images decided, {how_to_resume(settings, argv)}"
+        again = how_to_resume(settings, argv, spent=isinstance(error, BudgetError))
+        standing = f"{decided} of {len(images)} images decided, {again}"
         complain(f"error: {error}; {standing}")
         return error.exit_code
     finally:

@@ -1,0 +1,466 @@
+"""Google Cloud Vision over gRPC: labels or SafeSearch, for up to 16 images a request.
+
+Its answers name no model version, so a change of the model shows only through a canary image. The lower half
+is what every gRPC service needs: an address, a connection that is made once, and errors without secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.calls import is_sendable, rate_quota, seconds_limit
+from api_smoothing.adapters.cloud import BrokenContract, missing_credentials, one_line, sdk
+from api_smoothing.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HOST: Final = "vision.googleapis.com"
+MODELS: Final = ("builtin/stable", "builtin/latest")
+FEATURES: Final = {"label-detection": "LABEL_DETECTION", "safe-search": "SAFE_SEARCH_DETECTION"}
+
+#: SafeSearch's labels, in the order in which an answer holds them.
+SAFE_SEARCH: Final = ("adult", "spoof", "medical", "violence", "racy")
+
+#: Scores of SafeSearch likelihoods, VERY_UNLIKELY (1) to VERY_LIKELY (5): the middles of five equal intervals
+#: of [0,1]. UNKNOWN (0) has none; such a label is left out.
+LIKELIHOODS: Final = {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 0.9}
+
+_BATCH = 16
+_PER_SECOND = 30  # images, and requests: 1800 a minute each; a window of a second keeps bursts out as well
+# A request may have 10 MB as JSON, where an image takes 4/3 of its bytes and less than 300 around them. That
+# gRPC sends the bytes as they are raises no documented limit.
+_MAX_BYTES = (9_500_000 - 300 * _BATCH) * 3 // 4
+
+_SET = (
+    "set GOOGLE_APPLICATION_CREDENTIALS to a key file, run gcloud auth application-default login, "
+    "or set GOOGLE_API_KEY"
+)
+_CHECK = "test it with: api-smooth providers check google"
+
+
+def load(
+    *,
+    model: str | None = None,
+    feature: str = "label-detection",
+    max_labels: int = 50,
+    key: str | None = None,
+    endpoint: str | None = None,
+    endpoint_id: str | None = None,
+    rate: float | None = None,
+    timeout: float = 30.0,
+) -> GoogleVision:
+    """Google Cloud Vision's `feature` "label-detection" or "safe-search".
+
+    `model` is "builtin/stable" (the default) or "builtin/latest". An answer has at most `max_labels` labels;
+    SafeSearch's has its five. `key` is an API key. Without one, the key file of GOOGLE_APPLICATION_CREDENTIALS
+    is used, else gcloud's, else the API key in GOOGLE_API_KEY, else the machine's account on Google Cloud.
+
+    `endpoint` is "HOST[:PORT]" or "https://HOST[:PORT]" in place of the public service. On loopback it is
+    spoken to without TLS unless it says https, and then only an API key is sent. `endpoint_id` names it in
+    the fingerprint. `rate` is in images per second, `timeout` in seconds for a request.
+
+    Raises ConfigurationError for settings out of range. Needs no SDK, no credentials and no network.
+    """
+    model = MODELS[0] if model is None else model
+    if model not in MODELS:
+        raise ConfigurationError(f"unknown model {model!r} of google; use {' or '.join(MODELS)}")
+    if feature not in FEATURES:
+        raise ConfigurationError(f"unknown feature {feature!r} of google; use {' or '.join(FEATURES)}")
+    if max_labels < 1:
+        raise ConfigurationError(f"max_labels must be at least 1, not {max_labels}")
+    address = Address.parse(endpoint or HOST)
+    safe_search = feature == "safe-search"
+    place = endpoint_id or (address.target if endpoint else "")
+    limit = "" if safe_search else f"/max_labels={max_labels}"
+    images = rate_quota(rate, _PER_SECOND)
+    card = AdapterCard(
+        name="google",
+        fingerprint=f"google/{feature}/{model}{limit}@{place or HOST}",
+        batch=fitting_batch(_BATCH, images),
+        labels=SAFE_SEARCH if safe_search else None,
+        max_labels=len(SAFE_SEARCH) if safe_search else max_labels,
+        max_image_bytes=_MAX_BYTES,
+        max_request_bytes=_MAX_BYTES,
+        price=f"google/{feature}",
+        quotas=(images, Quota(unit="request", count=_PER_SECOND)),
+        quota_key=f"google@{place}" if place else "google",
+        drift="canary",
+    )
+    return GoogleVision(
+        card, feature=feature, model=model, key=key, address=address, timeout=seconds_limit(timeout)
+    )
+
+
+class GoogleVision:
+    """One feature of Google Cloud Vision; made by `load`. Threads share one connection."""
+
+    def __init__(
+        self,
+        card: AdapterCard,
+        *,
+        feature: str,
+        model: str,
+        key: str | None,
+        address: Address,
+        timeout: float,
+    ) -> None:
+        self.card = card
+        self._feature, self._model = feature, model
+        self._key, self._address, self._timeout = (key or "").strip(), address, timeout
+        self._connection = Connection(address, self._build)
+
+    def connect(self) -> None:
+        """Do what the first call needs besides the call. Raises CredentialsError and MissingExtraError."""
+        with suppress(CallFailed):  # it fails in `label`, too, unless it has passed by then
+            self._connection.open(time.monotonic() + self._timeout)
+
+    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer | Verdict]:
+        grpc = sdk("grpc", extra="google")
+        vision = sdk("google.cloud.vision", extra="google")
+        errors = sdk("google.api_core.exceptions", extra="google")
+        decode_error = sdk("google.protobuf.message", extra="google").DecodeError
+        until = time.monotonic() + self._timeout
+        wanted = {
+            "type_": vision.Feature.Type[FEATURES[self._feature]],
+            "max_results": 0 if self.card.labels else self.card.max_labels,
+            "model": self._model,
+        }
+        feature = vision.Feature.pb(vision.Feature(wanted))
+        request = vision.BatchAnnotateImagesRequest.pb(vision.BatchAnnotateImagesRequest())
+        for image in images:
+            request.requests.add(image={"content": image.data}, features=[feature])
+        try:
+            client = self._connection.open(until)
+            response = client.batch_annotate_images(
+                vision.BatchAnnotateImagesRequest.wrap(request),
+                retry=None,
+                timeout=max(0.001, until - time.monotonic()),
+                metadata=(("x-goog-api-key", self._key),) if self._key and self._address.plain else (),
+            )
+        except (errors.GoogleAPICallError, grpc.RpcError) as error:
+            raise CallFailed(self.verdict(error)) from None  # Google's errors may quote the API key
+        except (ValueError, decode_error) as error:
+            # The SDK stumbles over details that do not fit their status, in place of reporting the status.
+            if not isinstance(error.__context__, grpc.RpcError):
+                raise
+            raise CallFailed(self.verdict(error.__context__)) from None
+        answers = vision.BatchAnnotateImagesResponse.pb(response).responses
+        if len(answers) != len(images):
+            raise BrokenContract(f"{len(answers)} answers for {len(images)} images")
+        return [self._answer(answer) for answer in answers]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        if isinstance(error, CallFailed):
+            return error.verdict
+        if isinstance(error, BrokenContract):
+            return Verdict(kind="transient", message=f"Google broke its contract: {self._clean(error)}")
+        status = getattr(error, "grpc_status_code", None)  # of google.api_core's errors
+        code = getattr(error, "code", None)
+        if status is not None:
+            about: Any = error
+            return self._judge(
+                status.name,
+                about.message,
+                reason=about.reason or "",
+                limit=(about.metadata or {}).get("quota_limit", ""),
+                retry_after=retry_delay(about.details),
+            )
+        if callable(code):  # a bare grpc.RpcError
+            return self._judge(getattr(code(), "name", "UNKNOWN"), getattr(error, "details", str)())
+        if isinstance(code, int):  # google.api_core's errors for HTTP alone
+            known = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 429: "RESOURCE_EXHAUSTED"}
+            other = "UNAVAILABLE" if code >= 500 else "FAILED_PRECONDITION"
+            return self._judge(known.get(code, other), error)
+        text = f"the call to Google failed: {type(error).__name__}: {error}"
+        return Verdict(kind="fatal", message=self._clean(text))
+
+    def _judge(
+        self,
+        status: str,
+        said: object,
+        *,
+        reason: str = "",
+        limit: str = "",
+        retry_after: float | None = None,
+    ) -> Verdict:
+        """What a gRPC `status` means, with what Google `said`, its `reason` and the quota's `limit`."""
+        text = self._clean(said)
+        message = f"Google answered {status}{f' ({reason})' if reason else ''}: {text}"
+        kind = kind_of(status)
+        if reason == "RATE_LIMIT_EXCEEDED":  # older quotas say PERMISSION_DENIED with it
+            kind = "throttled"
+        if kind == "throttled":
+            if "larger than max" in text:  # gRPC's own limit on messages has the same status
+                return Verdict(kind="refused", message=message)
+            if re.search(r"per[ _]?(day|month)|daily|monthly", f"{text} {limit}", re.IGNORECASE):
+                advice = "raise the quota in the Google Cloud console, or go on when it renews"
+                return Verdict(kind="fatal", message=f"{message}; {advice}")
+            return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=retry_after)
+        # A wrong API key comes as INVALID_ARGUMENT, a token that cannot be renewed as UNAVAILABLE.
+        wrong_key = reason == "API_KEY_INVALID" or re.search("API key|unregistered caller", text)
+        lapsed = re.search(r"invalid_(grant|client)|eauthenticat", text)
+        if status == "UNAUTHENTICATED" or (wrong_key and kind != "transient") or lapsed:
+            return Verdict(kind="fatal", message=f"{message}; {_SET}; {_CHECK}")
+        if kind == "fatal":
+            advice = "enable the Cloud Vision API and billing, or see to the permissions"
+            return Verdict(kind=kind, message=f"{message}; {advice}; {_CHECK}")
+        return Verdict(kind=kind, message=message)
+
+    def _answer(self, response: Any) -> Answer | Verdict:
+        """One image's answer. No label annotations mean "nothing found": Google leaves an empty list out."""
+        if response.HasField("error"):
+            return self._failed(response.error)
+        if not self.card.labels:
+            labels = [_label(annotation) for annotation in response.label_annotations]
+            return Answer(labels=best_first(labels)[: self.card.max_labels])
+        if not response.HasField("safe_search_annotation"):
+            raise BrokenContract("an answer has no SafeSearch annotation")
+        found = {name: getattr(response.safe_search_annotation, name) for name in SAFE_SEARCH}
+        known = {name: likelihood for name, likelihood in found.items() if likelihood}
+        if not known:
+            return Verdict(kind="transient", message="Google knows no SafeSearch likelihood of an image")
+        if not LIKELIHOODS.keys() >= set(known.values()):
+            raise BrokenContract("an answer has a SafeSearch likelihood that is not documented")
+        return Answer(labels=tuple(Label(name=name, score=LIKELIHOODS[known[name]]) for name in known))
+
+    def _failed(self, error: Any) -> Verdict:
+        """What one image's error inside a response that succeeded means."""
+        # Users report of this one that the same image succeeds when it is sent again.
+        if "bad image data" in error.message.lower():
+            said = self._clean(error.message)
+            return Verdict(kind="transient", message=f"Google answered for an image: {said}")
+        names = {status.value[0]: status.name for status in sdk("grpc", extra="google").StatusCode}
+        return self._judge(names.get(error.code, "UNKNOWN"), error.message)
+
+    def _build(self) -> Any:
+        """The client. Raises CredentialsError, or CallFailed when they cannot be fetched now."""
+        grpc = sdk("grpc", extra="google")
+        vision = sdk("google.cloud.vision", extra="google")
+        auth = sdk("google.auth.exceptions", extra="google")
+        package = "google.cloud.vision_v1.services.image_annotator.transports"
+        transport = sdk(package, extra="google").ImageAnnotatorGrpcTransport
+        address = self._address
+        if not self._key and (address.plain or not _key_file()):
+            self._key = os.environ.get("GOOGLE_API_KEY", "").strip()
+        if not is_sendable(self._key):
+            raise missing_credentials("google", f"the API key has characters that no key has: {_SET}")
+        if address.plain:
+            channel = grpc.insecure_channel(address.target, address.options)
+            return vision.ImageAnnotatorClient(transport=transport(channel=channel))
+
+        def secure_channel(target: str, **settings: Any) -> Any:
+            return transport.create_channel(target, **{**settings, "options": address.options})
+
+        options = {"api_endpoint": address.target, **({"api_key": self._key} if self._key else {})}
+        try:
+            return vision.ImageAnnotatorClient(
+                transport=partial(transport, channel=secure_channel), client_options=options
+            )
+        except auth.GoogleAuthError as error:
+            said = self._clean(error.args[0] if error.args else type(error).__name__)
+            if getattr(error, "retryable", False):
+                verdict = Verdict(
+                    kind="transient", message=f"Google's credentials failed: {said}", sent=False
+                )
+                raise CallFailed(verdict) from None
+            raise missing_credentials(
+                "google", f"no usable credentials for Google ({said}): {_SET}"
+            ) from None
+
+    def _clean(self, text: object) -> str:
+        line = re.sub(r"(?i)\b(bearer\s+|ya29\.)[\w.~+/=-]+", "[secret]", str(text))
+        return one_line(line, secrets=[self._key])
+
+
+def credentials() -> Credentials:
+    """Which credentials a call would use, by looking at variables and files only."""
+    if found := _key_file():
+        source, path = found
+        if path.is_file():
+            return Credentials(found=True, source=source)
+        return Credentials(found=False, source=f"{source} names {path}, which is not there; {_SET}")
+    if os.environ.get("GOOGLE_API_KEY", "").strip():
+        return Credentials(found=True, source="GOOGLE_API_KEY")
+    return Credentials(found=False, source=f"{_SET} (Google Cloud's own machines need none of them)")
+
+
+def _key_file() -> tuple[str, Path] | None:
+    """The file the SDK takes credentials from, after what names it: a variable, or gcloud if it wrote one."""
+    if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        return "GOOGLE_APPLICATION_CREDENTIALS", Path(named)
+    if named := os.environ.get("CLOUDSDK_CONFIG"):
+        folder = Path(named)
+    elif os.name == "nt":
+        folder = Path(os.environ.get("APPDATA", "C:/")) / "gcloud"
+    else:
+        folder = Path.home() / ".config" / "gcloud"
+    path = folder / "application_default_credentials.json"
+    return ("gcloud auth application-default login", path) if path.is_file() else None
+
+
+def _label(annotation: Any) -> Label:
+    name = annotation.description or annotation.mid
+    return Label(name=name, id=annotation.mid or None, score=score_of(annotation.score))
+
+
+# From here on: what any service spoken to over gRPC needs.
+
+Kind = Literal["fatal", "transient", "throttled", "refused"]
+
+_LASTING: Final = {
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "NOT_FOUND",
+    "FAILED_PRECONDITION",
+    "UNIMPLEMENTED",
+}
+
+
+def kind_of(status: str) -> Kind:
+    """What the name of a gRPC status means when nothing more is known; most may pass, and are transient."""
+    if status == "RESOURCE_EXHAUSTED":
+        return "throttled"
+    if status in ("INVALID_ARGUMENT", "OUT_OF_RANGE"):
+        return "refused"
+    return "fatal" if status in _LASTING else "transient"
+
+
+class CallFailed(Exception):
+    """A call that failed, with what that means; unlike the SDK's own error, it quotes no secret."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a gRPC service is, whether on this machine, and whether it is `plain`, spoken to without TLS."""
+
+    host: str
+    port: int
+    local: bool
+    plain: bool
+
+    @classmethod
+    def parse(cls, endpoint: str) -> Self:
+        """From "HOST[:PORT]" or a URL; plain on loopback without "https". Raises ConfigurationError."""
+        odd = any(map(str.isspace, endpoint)) or not endpoint.isascii()
+        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+        try:
+            host, port = parts.hostname, 443 if parts.port is None else parts.port
+        except ValueError:
+            host, port = None, 0
+        rest = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+        if odd or not host or not port or rest or parts.scheme not in ("", "http", "https"):
+            raise ConfigurationError("endpoint must be HOST[:PORT] or https://HOST[:PORT], and nothing else")
+        local = host in ("127.0.0.1", "::1", "localhost")
+        if parts.scheme == "http" and not local:
+            raise ConfigurationError(
+                "endpoint would get the key unencrypted; use https, or a loopback address"
+            )
+        return cls(host=host, port=port, local=local, plain=local and parts.scheme != "https")
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC takes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def options(self) -> list[tuple[str, int]]:
+        """The channel's options: nothing is sent twice, and waiting is left to the engine."""
+        return [
+            ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", int(not self.local)),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+
+    def knock(self, seconds: float) -> None:
+        """Raise CallFailed, not sent, when nobody takes a connection here. Behind a proxy that is not known."""
+        proxies = ("grpc_proxy", "https_proxy", "http_proxy")
+        if not self.local and any(os.environ.get(name) for name in proxies):
+            return
+        try:
+            socket.create_connection((self.host, self.port), timeout=max(0.001, seconds)).close()
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            message = f"cannot connect to {self.target} ({reason}); check the network and `endpoint`"
+            raise CallFailed(Verdict(kind="transient", message=message, sent=False)) from None
+
+
+class Connection:
+    """One client for all threads, made by `build` in the process that uses it.
+
+    Until it is known that somebody takes connections, every call knocks first. Only so is it certain that a
+    request was not sent: the error of a gRPC call that cannot connect may as well be the service's own, word
+    for word.
+    """
+
+    def __init__(self, address: Address, build: Callable[[], Any]) -> None:
+        self._address, self._build = address, build
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._process = 0
+        self._reached = False
+
+    def open(self, until: float) -> Any:
+        """The client. Raises CallFailed when nobody takes a connection by `until` (of `time.monotonic()`)."""
+        with self._lock:
+            if self._process != os.getpid():  # a gRPC channel does not survive a fork
+                self._client, self._process = self._build(), os.getpid()
+            client = self._client
+        if not self._reached:
+            self._address.knock(until - time.monotonic())
+            self._reached = True
+        return client
+
+
+def retry_delay(details: Sequence[Any]) -> float | None:
+    """The seconds of the google.rpc.RetryInfo among an error's `details`; None without one."""
+    for detail in details:
+        if getattr(getattr(detail, "DESCRIPTOR", None), "full_name", "") == "google.rpc.RetryInfo":
+            return float(detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9)
+    return None
+
+
+def fitting_batch(most: int, quota: Quota) -> int:
+    """The batch of at most `most` images, and of half as many or more, that leaves least of the quota unused.
+
+    With 30 images a second, batches of 16 could leave only once a second, batches of 15 twice.
+    """
+    most = min(most, quota.count)
+    return max(range(max(1, most // 2), most + 1), key=lambda batch: (quota.count // batch * batch, batch))
+
+
+def best_first(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """`labels` by falling score, equal ones by id and name. Raises BrokenContract for a label that is none."""
+    for label in labels:
+        if not label.name:
+            raise BrokenContract("an answer has a label without a name")
+        if label.score is None or not 0.0 <= label.score <= 1.0:
+            raise BrokenContract(f"an answer has a score of {label.score}, outside [0,1]")
+    return tuple(sorted(labels, key=lambda label: (-(label.score or 0.0), label.id or "", label.name)))
+
+
+def score_of(value: float) -> float:
+    """A 32-bit score as the decimal it was written as, and without the rounding that takes 1 above 1."""
+    import numpy as np
+
+    decimal = float(str(np.float32(value)))
+    return 1.0 if 1.0 < decimal < 1.000001 else decimal

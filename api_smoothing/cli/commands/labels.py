@@ -1,0 +1,203 @@
+"""Label maps: which there are, what stands in one, and how it reads what a provider says about an image.
+
+`explain` sends exactly one query: the image as it is, without noise. It says first what that costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from api_smoothing.cli.settings import add_setting_flags
+from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
+from api_smoothing.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from api_smoothing.adapters.base import AdapterCard, Answer
+    from api_smoothing.adapters.labels import LabelMap, Words
+
+SUMMARY = "look at label maps, and at how they read an answer"
+FILTERING = ("aws", "clarifai")  # these look for a given set of labels alone, when told to
+SETTINGS = ("provider", "model", "labels", "size", "device", "rate", "options")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | explain")
+    listing = actions.add_parser("list", description="The built-in label maps.", allow_abbrev=False)
+    show = actions.add_parser("show", description="The words of a label map.", allow_abbrev=False)
+    show.add_argument("map", metavar="MAP", help="a built-in name or a .toml file")
+    show.add_argument("--provider", metavar="P", help="only the words that count for this provider")
+    explain = actions.add_parser(
+        "explain",
+        description="What the provider says about an image, and how it is read. Sends one query.",
+        allow_abbrev=False,
+    )
+    explain.add_argument("image", metavar="IMAGE", help="an image file")
+    add_setting_flags(explain, SETTINGS)
+    add_sandbox_flag(explain)
+    explain.add_argument("--yes", action="store_true", help="send a query that costs money without asking")
+    for action in (listing, show, explain):
+        action.add_argument("--json", action="store_true", help="JSON, and nothing else")
+
+
+def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    return {"list": _list, "show": _show, "explain": _explain}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from api_smoothing.adapters.label_map_file import built_in
+    from api_smoothing.adapters.labels import LabelMap
+
+    for name in built_in():
+        found = LabelMap.load(name)
+        if args.json:
+            facts = {"name": name, "about": found.about, "classes": list(found.classes)}
+            print(json.dumps({**facts, "sha256": found.sha256}, ensure_ascii=False))
+        else:
+            print(f"{name:<16} {len(found.classes):>3} classes  {found.sha256[:16]}  {found.about}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from api_smoothing.adapters.labels import VOCABULARIES, LabelMap
+
+    found = LabelMap.load(args.map)
+    provider = args.provider
+    if provider is not None and provider not in VOCABULARIES:
+        raise ConfigurationError(
+            f"--provider: maps have sections for {', '.join(VOCABULARIES)}, not for {provider!r}"
+        )
+    if args.json:
+        facts: dict[str, Any] = {"name": found.name, "sha256": found.sha256}
+        facts["classes"] = {name: dict(_sections(found, name, provider)) for name in found.classes}
+        facts |= {"order": list(found.order or found.classes), "ignore": list(found.ignore)}
+        facts |= {"other": found.other, "none": found.none}
+        if provider in FILTERING:
+            facts["only"] = found.names_for(provider)
+        print(json.dumps(facts, ensure_ascii=False))
+        return 0
+    print(f"{found.name}  sha256 {found.sha256}")
+    for name in found.order or found.classes:
+        print(f"\n{name}")
+        for section, words in _sections(found, name, provider):
+            for key, value in words.items():
+                _print_wrapped(f"  {section:<12} {key:<10} ", _joined(value))
+    print(f"\nthe rest: {found.other or 'no label'}; an answer without labels: {_empty(found)}")
+    if found.ignore:
+        _print_wrapped("ignored: ", ", ".join(found.ignore))
+    print("equal scores go to the class that stands first here")
+    if provider in FILTERING:
+        print(f"to have {provider} look for these labels alone, add (it may refuse names it does not know):")
+        print(f"  --options {shlex.quote('only=' + '|'.join(found.names_for(provider)))}")
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from api_smoothing import images
+    from api_smoothing.adapters.label_explanation import explain
+    from api_smoothing.adapters.labels import LabelMap, top_label
+    from api_smoothing.engine.clean import ask_clean
+    from api_smoothing.engine.pricing import price
+
+    settings = settings_of(args, SETTINGS)
+    found = None if settings.labels is None else LabelMap.load(settings.labels)
+    with open_adapter(settings, sandbox=args.sandbox) as adapter:
+        loaded = images.load(args.image, size=settings.size or adapter.card.native_side)
+        read = None if found is None else found.for_provider(adapter.card.name)
+        usd = 0.0 if args.sandbox else price(adapter.card).usd(1)
+        _agree(adapter.card, usd, yes=args.yes)
+        answer = ask_clean(adapter, loaded)
+    rows = explain(answer, read)
+    label = top_label(answer) if read is None else read(answer)
+    facts: dict[str, Any] = {
+        "image": loaded.source,
+        "provider": adapter.card.name,
+        "model_version": answer.model_version,
+        "label_map": None if found is None else f"{found.name}@{found.sha256}",
+        "class": label,
+        "usd": usd,
+    }
+    if args.json:
+        print(json.dumps({**facts, "labels": [row.to_dict() for row in rows]}, ensure_ascii=False))
+        return 0
+    print(f"{loaded.source}: {adapter.card.name} ({answer.model_version or 'no version told'})")
+    cells = [("score", "label", "parents", "counts for", "because")]
+    for row in rows:
+        name = row.name if row.id in (None, row.name) else f"{row.name} ({row.id})"
+        score = "" if row.score is None else f"{row.score:.4f}"
+        why = f"{row.why}, which needs {row.threshold:g}" if row.counts_for and row.threshold else row.why
+        cells.append((score, name, ", ".join(row.parents), row.counts_for or "–", why))
+    for line, won in zip(_table(cells), [False, *(row.won for row in rows)], strict=True):
+        print(f"{'→' if won else ' '} {line}")
+    print(f"class: {label if label is not None else 'none'}{_reason(rows, answer, read)}")
+    return 0
+
+
+def _agree(card: AdapterCard, usd: float, *, yes: bool) -> None:
+    """Say what will be sent and what it costs; where it costs something, go on only if that is agreed to."""
+    if card.accepts == "tensor":
+        return
+    cost = f"${usd:.4f}" if usd else "free of charge"
+    print(f"api-smooth: one query to {card.name}, {cost}", file=sys.stderr)
+    if not usd or yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError("this query costs money; add --yes")
+    print("send it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigurationError("nothing was sent")
+
+
+def _reason(rows: Sequence[Any], answer: Answer, read: LabelMap | None) -> str:
+    """Why the answer has its class, where no single label says so."""
+    for row in rows:
+        if row.won:
+            return f" ({row.tie})" if row.tie else ""
+    if read is None or not answer.labels:
+        return " (the answer has no labels)"
+    return " (no label counts for a class)"
+
+
+def _sections(found: LabelMap, name: str, provider: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The words of one class by section, "all" first, those of other providers left out."""
+    yield "all", _words(found.classes[name])
+    for section, classes in found.sections.items():
+        if name in classes and provider in (None, section):
+            yield section, _words(classes[name])
+
+
+def _words(words: Words) -> dict[str, Any]:
+    keys = ("labels", "ids", "parents", "threshold", "thresholds")
+    values = {key: getattr(words, key) for key in keys}
+    return {
+        key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if v not in ((), None, {})
+    }
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{word} {score:g}" for word, score in value.items())
+    return ", ".join(value) if isinstance(value, list) else f"{value:g}"
+
+
+def _print_wrapped(head: str, text: str) -> None:
+    indent = " " * len(head)
+    print(textwrap.fill(head + text, 110, subsequent_indent=indent, break_on_hyphens=False))
+
+
+def _empty(found: LabelMap) -> str:
+    return (found.other if found.none is None else found.none) or "no label"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in columns as wide as they need; the last column is as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,206 @@
+"""List the providers, or check one by sending it a single image.
+
+The list looks at cards, prices and variables only: nothing is sent, and no provider's package is imported. `check`
+says what its one image costs, and asks before it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from api_smoothing.cli.settings import add_setting_flags
+from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
+from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from api_smoothing.adapters import Adapter, AdapterCard, Answer
+    from api_smoothing.engine.pricing import Price
+
+SUMMARY = "list the providers, or check one with one image"
+SETTINGS = ("model", "rate", "options", "device")
+
+_SIDE: Final = 224
+_SHOWN: Final = 20  # labels
+_MEANINGS: Final = {
+    "fatal": "no query can succeed until this is put right",
+    "transient": "it failed this time and may work the next",
+    "throttled": "it takes no more requests for now",
+    "refused": "it does not answer about this image",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("check",), help="send one image to the provider NAME")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the provider to check")
+    parser.add_argument("--yes", action="store_true", help="check without further question")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
+    add_setting_flags(parser, SETTINGS)
+    add_sandbox_flag(parser)
+
+
+def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    if args.action is None:
+        for name in ("yes", "sandbox", *SETTINGS):
+            if getattr(args, name):
+                raise ConfigurationError(f"--{name} goes with: api-smooth providers check NAME")
+        return _list(as_json=args.json)
+    if args.name is None:
+        raise ConfigurationError("name the provider to check: api-smooth providers check NAME")
+    return _check(args)
+
+
+def _list(*, as_json: bool) -> int:
+    from datetime import date
+
+    from api_smoothing.cli.overview import HEADINGS, overview
+
+    rows = overview()
+    if as_json:
+        for row in rows:
+            print(json.dumps(row.to_dict(), ensure_ascii=False))
+        return 0
+    lines = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print()
+    for row in rows:
+        for number, remark in enumerate(row.remarks(date.today())):
+            print(f"{'' if number else row.name:<{widths[0]}}  {remark}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from time import perf_counter
+
+    from api_smoothing.engine.pricing import dollars, price
+
+    args.provider = args.name
+    with open_adapter(settings_of(args, ("provider", *SETTINGS)), sandbox=args.sandbox) as adapter:
+        card, cost = adapter.card, price(adapter.card)
+        pixels = _photograph(card)
+        if card.accepts == "png" and not args.sandbox:
+            if not _agreed(card, cost, yes=args.yes):
+                print("api-smooth: nothing was sent", file=sys.stderr)
+                return 0
+            _wait_for_a_turn(card)
+        start = perf_counter()
+        answer = _ask(adapter, pixels)
+        seconds = perf_counter() - start
+    usd = 0.0 if args.sandbox else cost.micro_usd / 1e6
+    if args.json:
+        labels = [{"name": label.name, "score": label.score, "id": label.id} for label in answer.labels]
+        facts = {"provider": card.name, "model_version": answer.model_version, "seconds": round(seconds, 3)}
+        print(json.dumps({**facts, "usd": usd, "labels": labels}, ensure_ascii=False))
+        return 0
+    print(f"{card.name} answered in {seconds:.2f} s, for {dollars(usd)}")
+    print(f"  version  {answer.model_version or 'not told'}")
+    for number, label in enumerate(_describe(answer)):
+        print(f"  {'' if number else 'labels':<7}  {label}")
+    return 0
+
+
+def _photograph(card: AdapterCard) -> NDArray[np.uint8]:
+    """The engine's canary, uint8 (side, side, 3): 224 pixels, or the model's own side, or what the provider takes."""
+    import math
+
+    import numpy as np
+    from PIL import Image
+
+    from api_smoothing.engine.canary import picture
+
+    side = min(card.native_side or _SIDE, card.max_side or _SIDE)
+    if card.max_image_bytes is not None:
+        side = min(
+            side, math.isqrt(max(3, card.max_image_bytes - 1024) // 3)
+        )  # a PNG adds less than 1024 bytes
+    return np.asarray(Image.fromarray(picture()).resize((side, side), Image.Resampling.BOX))
+
+
+def _agreed(card: AdapterCard, cost: Price, *, yes: bool) -> bool:
+    """Say what the image costs, and ask. Raises ConfigurationError where nobody can be asked."""
+    from datetime import date
+
+    from api_smoothing.engine.pricing import dollars
+
+    offer = f"one image to {card.name} costs {dollars(cost.micro_usd / 1e6)}"
+    if cost.usd_per_hour is not None:
+        offer += f", besides {dollars(cost.usd_per_hour)} an hour while the model runs"
+    if cost.as_of is not None:
+        offer += f" (price seen on {cost.as_of}{', long ago' if cost.stale(date.today()) else ''})"
+    if yes:
+        print(f"api-smooth: {offer}", file=sys.stderr)
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{offer}; add --yes to send it")
+    print(f"{offer}; send it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _wait_for_a_turn(card: AdapterCard) -> None:
+    """Keep to the account's quota, which runs of other processes may be using."""
+    from contextlib import closing
+
+    from api_smoothing.engine.rate import RateLimiter
+    from api_smoothing.secret import home
+
+    if card.quotas:
+        key = card.quota_key or card.name
+        with closing(RateLimiter(home() / "rate.db", key=key, quotas=card.quotas)) as limiter:
+            limiter.wait(1)
+
+
+def _ask(adapter: Adapter, pixels: NDArray[np.uint8]) -> Answer:
+    """Send the image, once. Raises ProviderError with what a failure means."""
+    from api_smoothing.adapters import Answer
+
+    card = adapter.card
+    cause = ""
+    try:
+        outcomes = adapter.label(_query(card, pixels))
+    except ApiSmoothError:
+        raise
+    except Exception as error:
+        cause, verdict = type(error).__name__, adapter.verdict(error)
+    else:
+        if len(outcomes) != 1:
+            raise ProviderError(f"{card.name} broke its contract: {len(outcomes)} answers to one image")
+        if isinstance(outcomes[0], Answer):
+            return outcomes[0]
+        verdict = outcomes[0]
+    later = f", come back in {verdict.retry_after:g} s" if verdict.retry_after is not None else ""
+    why = verdict.message or cause
+    raise ProviderError(f"{card.name}: {_MEANINGS[verdict.kind]}{later}{f': {why}' if why else ''}")
+
+
+def _query(card: AdapterCard, pixels: NDArray[np.uint8]) -> Any:
+    """The image as the adapter takes it."""
+    if card.accepts == "tensor":
+        import torch
+
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div_(255)
+    from api_smoothing.engine.pipeline import encode, enlargement
+
+    height, width = pixels.shape[:2]
+    return [encode(pixels, enlargement(height, width, card))]
+
+
+def _describe(answer: Answer) -> list[str]:
+    """The labels, a line each."""
+    lines = [
+        "  ".join(
+            part
+            for part in ("" if label.score is None else f"{label.score:.3f}", label.name, label.id)
+            if part
+        )
+        for label in answer.labels[:_SHOWN]
+    ]
+    left = len(answer.labels) - len(lines)
+    return [*lines, *([f"and {left} more"] if left else [])] or ["none"]

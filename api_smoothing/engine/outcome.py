@@ -1,0 +1,74 @@
+"""What becomes of a query on its way, and what a sender shares with others: limiter, shelf, usage, gate."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from api_smoothing.adapters.base import Answer
+
+
+class Open(Enum):
+    """A query without an outcome: another process is asking it, or the budget has no room for it."""
+
+    BUSY = "busy"
+    UNPAID = "unpaid"
+
+
+#: An answer, None for a query that finally failed, or why there is neither.
+Outcome: TypeAlias = Answer | Open | None
+
+
+class Limiter(Protocol):
+    """Where requests wait for their turn; see `engine.rate`."""
+
+    def wait(self, images: int) -> None: ...
+
+    def pause(self, seconds: float) -> None: ...
+
+
+class Shelf(Protocol):
+    """Where the answers of one stream are kept; the first answer to a query stays."""
+
+    def find(self, indices: Sequence[int]) -> dict[int, Answer]:
+        """The answers known by now."""
+        ...
+
+    def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        """Keep answers; returns those that stand."""
+        ...
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one stream has cost so far: images sent, failed attempts included, and how long a request takes."""
+
+    sent: int = 0
+    seconds: float = 1.0
+    last_error: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, images: int, seconds: float) -> None:
+        """Add a request."""
+        with self.lock:
+            self.sent += images
+            self.seconds += 0.2 * (seconds - self.seconds)
+
+
+class Gate:
+    """Lets one request through at a time until one has not failed for good: a wrong key costs one, not sixteen."""
+
+    def __init__(self) -> None:
+        self._open = False
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def passing(self) -> Iterator[None]:
+        """The time of one request; it opens the gate unless it raises."""
+        with contextlib.nullcontext() if self._open else self._lock:
+            yield
+            self._open = True

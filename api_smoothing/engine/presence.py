@@ -1,0 +1,104 @@
+"""Presence: an answer read as the set of labels it reports, and what was proved about each as a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from api_smoothing.adapters.base import Answer, Label
+from api_smoothing.adapters.labels import LabelMap
+from api_smoothing.certify.base import Bound
+from api_smoothing.certify.presence import Absent
+from api_smoothing.engine.report import certificate
+from api_smoothing.engine.votes import Tally
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.images import Loaded
+from api_smoothing.results import Certificate
+
+_WORTH_TELLING: Final = 0.5  # share of the votes from which a label nobody named is listed
+
+
+class LabelReport:
+    """Reads an answer as the labels it reports: those whose score reaches their threshold.
+
+    `most` bounds the labels of one answer; the level of every certificate is divided among that many. A label
+    without a score counts as reported.
+    """
+
+    def __init__(
+        self,
+        labels: LabelMap | None,
+        thresholds: float | Mapping[str, float],
+        *,
+        most: int | None,
+        absent: Collection[str] = (),
+    ) -> None:
+        self._map = labels
+        given = thresholds if isinstance(thresholds, Mapping) else {"every label": thresholds}
+        for name, score in given.items():
+            if not 0.0 <= score <= 1.0:
+                raise ConfigurationError(f"the threshold of {name} must be a score in [0, 1], not {score:g}")
+        self._thresholds = thresholds
+        self.named: tuple[str, ...] = tuple(thresholds) if isinstance(thresholds, Mapping) else ()
+        if isinstance(thresholds, Mapping) and not thresholds:
+            raise ConfigurationError("thresholds names no label; give a score for all of them instead")
+        known = set(thresholds) if isinstance(thresholds, Mapping) else labels and set(labels.classes)
+        for name in absent:
+            if known and name not in known:  # never looked at, it would always seem absent
+                raise ConfigurationError(
+                    f"the absence of {name!r} needs its threshold, or a class of that name"
+                )
+        closed = len(self.named) or (len(labels.classes) if labels is not None else None)
+        bounds = [bound for bound in (closed, most) if bound is not None]
+        if not bounds:
+            raise ConfigurationError(
+                "this provider does not say how many labels an answer may hold: "
+                "name the labels of interest in thresholds"
+            )
+        self.most = min(bounds)
+
+    def __call__(self, answer: Answer) -> frozenset[str] | None:
+        found = set()
+        for label in answer.labels:
+            name = label.name if self._map is None else self._map(Answer(labels=(label,)))
+            if name is not None and self._reported(name, label):
+                found.add(name)
+        return frozenset(found) or None
+
+    def _reported(self, name: str, label: Label) -> bool:
+        score = 1.0 if label.score is None else label.score
+        if isinstance(self._thresholds, Mapping):
+            return name in self._thresholds and score >= self._thresholds[name]
+        return score >= self._thresholds
+
+
+def presences(
+    bounds: Sequence[Bound],
+    tally: Tally,
+    loaded: Loaded,
+    *,
+    facts: Mapping[str, Any],
+    target: float | None,
+    named: Collection[str],
+    cost_usd: float,
+) -> list[Certificate]:
+    """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
+    found: list[Certificate] = []
+    for bound in bounds:
+        (key,) = bound.counts
+        name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
+        told = bound.label is not None or name in named or isinstance(key, Absent)
+        if not told and bound.votes < _WORTH_TELLING * bound.n:
+            continue
+        bound = replace(
+            bound,
+            label=None if bound.label is None else name,
+            counts={name: bound.votes},
+            reason=bound.reason or name,
+        )
+        spent = tally if not found else Tally(cached=bound.n, version=tally.version)
+        found.append(
+            certificate(bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd)
+        )
+    return found

@@ -1,0 +1,139 @@
+"""One provider with one budget and one cache: whatever the images of a run have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from api_smoothing.adapters.base import Adapter
+from api_smoothing.engine.account import Account
+from api_smoothing.engine.attempt import Sender
+from api_smoothing.engine.cache import DiskCache, VoteCache
+from api_smoothing.engine.canary import Canary, Watch
+from api_smoothing.engine.identity import stream_name
+from api_smoothing.engine.ledger import Ledger
+from api_smoothing.engine.outcome import Gate, Usage
+from api_smoothing.engine.pipeline import Pipeline, enlargement
+from api_smoothing.engine.pricing import price
+from api_smoothing.engine.purse import Purse
+from api_smoothing.engine.rate import RateLimiter
+from api_smoothing.engine.votes import LabelReader, StreamShelf, VoteSource
+from api_smoothing.noise import NoiseStream
+from api_smoothing.results import Budget
+from api_smoothing.secret import home
+
+if TYPE_CHECKING:
+    from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.images import Loaded
+
+CANARIES = 2  # queries an image costs beyond its votes, where drift shows only through a canary
+
+
+class Session:
+    """Makes the vote source of each image. Services are paid through the ledger, local models from a purse."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        denoiser: Denoiser | None,
+        budget: Budget,
+        cache: VoteCache,
+        device: str,
+        workers: int | None,
+    ) -> None:
+        self.card = adapter.card
+        self.price = price(self.card)
+        self._adapter, self._denoiser, self._cache = adapter, denoiser, cache
+        self._device, self._workers = device, workers
+        self._gate = Gate()
+        self._remote = self.card.accepts == "png"
+        self._claiming = self._remote and isinstance(cache, DiskCache)
+        self.account: Account
+        if self._remote or budget.run is not None:
+            self.account = Ledger(
+                home() / "ledger.db",
+                budget,
+                run=budget.run or f"unnamed-{secrets.token_hex(8)}",
+                provider=self.card.name,
+                micro_usd=self.price.micro_usd,
+                claiming=self._claiming,
+            )
+        else:
+            self.account = Purse(budget, micro_usd=self.price.micro_usd)
+        self._limiter = (
+            RateLimiter(
+                home() / "rate.db", key=self.card.quota_key or self.card.name, quotas=self.card.quotas
+            )
+            if self.card.quotas
+            else None
+        )
+
+    @property
+    def extra_per_image(self) -> int:
+        """Queries an image costs beyond its votes."""
+        return CANARIES if self.card.drift == "canary" else 0
+
+    def source(
+        self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
+    ) -> VoteSource:
+        """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
+        factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
+        stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
+        self._cache.describe(stream, {**facts, "image": loaded.source})
+        usage = Usage()
+        watch = self._watch(stream, usage) if self.card.drift == "canary" else None
+        sender = Sender(
+            stream=stream,
+            adapter=self._adapter,
+            account=self.account,
+            shelf=StreamShelf(self._cache, stream, shared=self._claiming),
+            limiter=self._limiter,
+            usage=usage,
+            gate=self._gate,
+            version=None if watch is None else watch.version,
+        )
+        pipeline = Pipeline(
+            grid=loaded.grid,
+            noise=noise,
+            denoiser=self._denoiser,
+            card=self.card,
+            sender=sender,
+            device=self._device,
+            workers=self._workers,
+        )
+        return VoteSource(
+            stream=stream,
+            pipeline=pipeline,
+            usage=usage,
+            cache=self._cache,
+            account=self.account,
+            read=read,
+            watch=watch,
+            spare=self.extra_per_image,
+        )
+
+    def close(self) -> None:
+        """Release files; what is on disk stays."""
+        self._cache.close()
+        self.account.close()
+        if self._limiter is not None:
+            self._limiter.close()
+
+    def _watch(self, stream: str, usage: Usage) -> Watch:
+        identity = hashlib.sha256(f"{self.card.name} {self.card.fingerprint}".encode()).hexdigest()[:24]
+        name = f"canary-{identity}"
+        sender = Sender(
+            stream=name,
+            adapter=self._adapter,
+            account=self.account,
+            shelf=StreamShelf(self._cache, name, shared=False),
+            limiter=self._limiter,
+            usage=usage,
+            gate=self._gate,
+        )
+        return Watch(
+            Canary(card=self.card, sender=sender, cache=self._cache, stream=name), self._cache, stream
+        )

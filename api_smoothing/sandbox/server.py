@@ -1,0 +1,179 @@
+"""A provider's service on loopback: `with Sandbox("aws") as sandbox: …`. Free of charge, no account needed."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.sandbox.faults import Faults
+from api_smoothing.sandbox.meter import Meter
+from api_smoothing.sandbox.vocabulary import CURRENT
+
+if TYPE_CHECKING:
+    from api_smoothing.sandbox.brain import Brain
+
+
+class Front(Protocol):
+    """A server of one provider's wire protocol. It reads the sandbox's settings anew for every request."""
+
+    def start(self) -> int:
+        """Listen on 127.0.0.1 and serve in threads; returns the port. Raises ConfigurationError if it is taken."""
+        ...
+
+    def stop(self) -> None:
+        """Refuse new requests, end those in progress, held ones too, and close the port."""
+        ...
+
+
+#: The front end of each provider, imported when it is started.
+FRONTS: Final = {
+    "aws": "api_smoothing.sandbox.aws:Front",
+    "azure": "api_smoothing.sandbox.azure:Front",
+    "clarifai": "api_smoothing.sandbox.clarifai:Front",
+    "google": "api_smoothing.sandbox.google:Front",
+    "http": "api_smoothing.sandbox.http_json:Front",
+}
+PROVIDERS: Final = tuple(FRONTS)
+_RPC: Final = ("clarifai", "google")
+
+#: List prices in millionths of a dollar an image, before any free tier.
+MICRO_USD: Final = {"aws": 1000, "azure": 1000, "clarifai": 1200, "google": 1500, "http": 1000}
+
+_REGION: Final = "us-east-1"
+_SECRET: Final = "no-secret-is-checked-here"  # noqa: S105 - the access key id alone lets a request in
+
+
+class Sandbox:
+    """One provider's service with a brain of ours, served by threads of this process while the `with` lasts.
+
+    `provider` is one of `PROVIDERS`. `brain` turns images into class scores (None: the bundled classifier).
+    `latency` is in seconds a request, `rate` in images a second, beyond which the provider's own throttle
+    answers (None: no limit). `version` is the model version answers carry, `key` the one credential let in
+    (None: a random token), `port` the one to listen on (0: any free one), `micro_usd` the price of an image in
+    millionths of a dollar (None: the list price).
+
+    `brain`, `faults`, `latency`, `rate`, `version`, `meter` and `drip` (seconds between the bytes of a "drip")
+    may be replaced while it runs. Raises ConfigurationError for settings out of range.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        *,
+        brain: Brain | None = None,
+        faults: Faults | None = None,
+        latency: float = 0.0,
+        rate: float | None = None,
+        version: str | None = None,
+        key: str | None = None,
+        port: int = 0,
+        micro_usd: int | None = None,
+    ) -> None:
+        if provider not in FRONTS:
+            raise ConfigurationError(f"there is no sandbox for {provider!r}; use {', '.join(PROVIDERS)}")
+        if not (math.isfinite(latency) and latency >= 0):
+            raise ConfigurationError(f"the latency is in seconds and at least 0, not {latency}")
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise ConfigurationError(f"the rate is in images a second and above 0, not {rate}")
+        if not 0 <= port <= 65535:
+            raise ConfigurationError(f"a port is 0 (any free one) to 65535, not {port}")
+        self.provider, self.port = provider, port
+        self.faults = Faults() if faults is None else faults
+        self.latency, self.rate, self.drip = latency, rate, 0.1
+        self.version = CURRENT[provider] if version is None else version
+        self.key = secrets.token_hex(16) if key is None else key
+        self.meter = Meter(micro_usd=MICRO_USD[provider] if micro_usd is None else micro_usd)
+        self._brain = brain
+        self._front: Front | None = None
+        self._port = 0
+
+    def __repr__(self) -> str:
+        return f"Sandbox({self.provider!r}, {'port=' + str(self._port) if self._front else 'stopped'})"
+
+    @property
+    def brain(self) -> Brain:
+        """What looks at the images; the bundled classifier is loaded when first asked for."""
+        if self._brain is None:
+            from api_smoothing.sandbox.brain import bundled_brain
+
+            self._brain = bundled_brain()
+        return self._brain
+
+    @brain.setter
+    def brain(self, brain: Brain) -> None:
+        self._brain = brain
+
+    def start(self) -> Self:
+        """Serve until `stop`. Raises ConfigurationError if the port is taken, MissingExtraError without the SDK."""
+        if self._front is not None:
+            raise RuntimeError("this sandbox is running already")
+        _ = self.brain  # loaded here: the first request should take no longer than the others
+        module, _, name = FRONTS[self.provider].partition(":")
+        front: Front = getattr(importlib.import_module(module), name)(self)
+        self._port = front.start()
+        self._front = front
+        return self
+
+    def stop(self) -> None:
+        """End all requests and close the port; the meter stays. Does nothing when it is not running."""
+        front, self._front = self._front, None
+        if front is not None:
+            front.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens: "http://127.0.0.1:PORT", or "127.0.0.1:PORT" for gRPC."""
+        if self._front is None:
+            raise RuntimeError("the sandbox is not running; use it in a with statement, or call start()")
+        address = f"127.0.0.1:{self._port}"
+        return address if self.provider in _RPC else f"http://{address}"
+
+    def options(self) -> dict[str, Any]:
+        """What `load` of the provider's adapter needs to reach it: `SmoothedAPI("aws", **sandbox.options())`."""
+        where = {"endpoint": self.endpoint, "endpoint_id": "sandbox"}
+        if self.provider == "aws":
+            return where | {
+                "access_key_id": self.key,
+                "secret_access_key": _SECRET,
+                "region": _REGION,
+            }
+        if self.provider == "http":
+            return where | {"model": "sandbox-json", "key": self.key}
+        return where | {"key": self.key}
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which the provider's own tools reach it and get in; no proxy stands in between."""
+        of_provider = {
+            "aws": {
+                "AWS_ENDPOINT_URL_REKOGNITION": self.endpoint,
+                "AWS_ACCESS_KEY_ID": self.key,
+                "AWS_SECRET_ACCESS_KEY": _SECRET,
+                "AWS_DEFAULT_REGION": _REGION,
+                "AWS_REGION": _REGION,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            "azure": {"VISION_ENDPOINT": self.endpoint, "VISION_KEY": self.key},
+            "clarifai": {"CLARIFAI_GRPC_BASE": self.endpoint, "CLARIFAI_PAT": self.key},
+            "google": {"GOOGLE_API_KEY": self.key},
+            "http": {"SANDBOX_KEY": self.key},
+        }[self.provider]
+        return {**of_provider, "NO_PROXY": "127.0.0.1,localhost"}
+
+
+def next_version(version: str) -> str:
+    """Another version of the same form: "3.0" → "3.1", "2023-10-01" → "2023-10-02"; what the "version" fault sets."""
+    found = re.search(r"\d+(?=\D*$)", version)
+    if found is None:
+        return f"{version}-2"
+    digits = found.group()
+    return version[: found.start()] + str(int(digits) + 1).zfill(len(digits)) + version[found.end() :]

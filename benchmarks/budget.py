@@ -1,0 +1,177 @@
+"""One budget for several processes that fail, are killed and are started again: what the provider's meter says.
+
+    python benchmarks/budget.py [--processes 4] [--threads 16] [--images 12] [--n 100] [--provider aws]
+                                [--faults 0.3] [--kills 6]
+
+Every process labels the same images on the same run, through the provider's real SDK, against a sandbox server
+with a billing meter. Two rehearsals:
+
+cap       random faults, kills, and a cap far below what the work costs: the meter must never pass it.
+complete  kills but no faults and money enough: after the last start every answer is in the cache, each image was
+          paid once, and what was paid beyond that is at most what was under way when a process was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from api_smoothing.sandbox import Faults, Sandbox
+from api_smoothing.sandbox.brain import scripted_brain
+
+WORKER = """
+import json, sys
+import numpy as np
+from api_smoothing import Budget, SmoothedAPI
+from api_smoothing.errors import ApiSmoothError
+given = json.loads(sys.argv[1])
+images = [np.random.default_rng(k).integers(0, 256, (96, 96, 3), np.uint8) for k in range(given["images"])]
+order = images[given["first"]:] + images[:given["first"]]
+with SmoothedAPI(given["provider"], denoiser=None, labels="cifar10", seed=0, concurrency=given["threads"],
+                 budget=Budget(queries=given["cap"], run="rehearsal"), rate=10_000, **given["options"]) as api:
+    sent = cached = 0
+    try:
+        for image in order:
+            found = api.predict(image, n=given["n"])
+            sent, cached = sent + found.queries, cached + found.cached
+    except ApiSmoothError as error:
+        print("stopped:", error, file=sys.stderr)
+print(json.dumps({"sent": sent, "cached": cached}))
+"""
+
+FAULTS = ("500", "503", "reset", "empty", "missing-key", "truncated", "html", "bad-image", "billed-400")
+
+
+def start(home: Path, given: dict[str, Any]) -> subprocess.Popen[str]:
+    """One process of the run."""
+    import json
+
+    environment = {
+        **os.environ,
+        "API_SMOOTH_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps(given)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def lives(args: argparse.Namespace, sandbox: Sandbox, home: Path, cap: int, watch: Any) -> None:
+    """Start the processes, kill them at random moments and start them again; the last ones run to their end."""
+    chance = random.Random(args.seed)
+
+    def given() -> dict[str, Any]:
+        return {
+            "provider": args.provider,
+            "options": sandbox.options(),
+            "images": args.images,
+            "first": chance.randrange(args.images),
+            "n": args.n,
+            "threads": args.threads,
+            "cap": cap,
+        }
+
+    running = [start(home, given()) for _ in range(args.processes)]
+    killed = 0
+    while running:
+        time.sleep(0.05)
+        watch()
+        began = sandbox.meter.requests > 0
+        if killed < args.kills and began and chance.random() < 0.05:
+            victim = running.pop(chance.randrange(len(running)))
+            victim.kill()
+            victim.wait()
+            killed += 1
+            running.append(start(home, given()))
+        running = [process for process in running if process.poll() is None]
+    print(f"  {args.processes} processes of {args.threads} threads, {killed} killed and started again")
+
+
+def entries(home: Path) -> Counter[str]:
+    """Queries in the ledger by state."""
+    with sqlite3.connect(home / "ledger.db") as db:
+        return Counter(dict(db.execute("SELECT state, SUM(queries) FROM entries GROUP BY state").fetchall()))
+
+
+def rehearse_cap(args: argparse.Namespace) -> bool:
+    work = args.images * args.n
+    cap = work // 2 + 7
+    print(f"cap: {work} queries of work, {cap} allowed, {args.faults:.0%} of the requests fail")
+    faults = Faults(rate=args.faults, kinds=FAULTS, seed=args.seed)
+    with Sandbox(
+        args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), faults=faults, latency=0.02
+    ) as sandbox:
+        with tempfile.TemporaryDirectory() as folder:
+            seen = [0]
+
+            def watch() -> None:
+                seen[0] = max(seen[0], sandbox.meter.images)
+
+            lives(args, sandbox, Path(folder), cap, watch)
+            last = start(Path(folder), {**_given(args, sandbox), "cap": cap})
+            last.communicate()
+            watch()
+            states = entries(Path(folder))
+    print(f"  the server saw {seen[0]} images, the cap is {cap}; the ledger has {dict(states)}")
+    return seen[0] <= cap and sum(states.values()) - states["unsent"] <= cap
+
+
+def rehearse_complete(args: argparse.Namespace) -> bool:
+    work = args.images * args.n
+    print(f"complete: {work} queries of work, no faults")
+    with Sandbox(args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), latency=0.02) as sandbox:
+        with tempfile.TemporaryDirectory() as folder:
+            lives(args, sandbox, Path(folder), 10 * work, lambda: None)
+            open_at_kills = entries(Path(folder))["open"]
+            paid = sandbox.meter.billed
+            out, _ = start(Path(folder), {**_given(args, sandbox), "cap": 10 * work}).communicate()
+            again = sandbox.meter.images - paid
+    print(
+        f"  paid {paid}, of them {paid - work} beyond one undisturbed run; under way at the kills: {open_at_kills}"
+    )
+    print(f"  a last run read everything from the cache: {out.strip()}, the server saw {again} more")
+    return paid - work <= open_at_kills and again == 0
+
+
+def _given(args: argparse.Namespace, sandbox: Sandbox) -> dict[str, Any]:
+    return {
+        "provider": args.provider,
+        "options": sandbox.options(),
+        "images": args.images,
+        "first": 0,
+        "n": args.n,
+        "threads": args.threads,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--provider", default="aws")
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--faults", type=float, default=0.3)
+    parser.add_argument("--kills", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    results = [rehearse_cap(args), rehearse_complete(args)]
+    print("holds" if all(results) else "DOES NOT HOLD")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,143 @@
+"""The rate limiter: no window of time ever holds more than the quota, and little of it is left unused."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.rate import RateLimiter
+
+
+class Clock:
+    """Time that passes only in sleep, each one up to `late` seconds too long."""
+
+    def __init__(self, late: float = 0.0, seed: int = 0) -> None:
+        self.now, self._late, self._draw = 1000.0, late, random.Random(seed)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds + self._draw.uniform(0.0, self._late)
+
+
+def busiest(events: Sequence[tuple[float, int]], seconds: float) -> int:
+    return max(sum(k for at, k in events if start <= at < start + seconds) for start, _ in events)
+
+
+def limiter_in(path: Path, clock: Clock, *quotas: Quota) -> RateLimiter:
+    return RateLimiter(path / "rate.db", key="k", quotas=quotas, clock=clock, sleep=clock.sleep)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.004, 0.05])
+@pytest.mark.parametrize("quota", [Quota(unit="image", count=30), Quota(unit="image", count=20, seconds=6.0)])
+def test_no_window_holds_more_than_the_quota(tmp_path: Path, quota: Quota, late: float) -> None:
+    """Whatever the batches and however late the threads wake, any window has at most `count` images."""
+    clock, draw = Clock(late, seed=3), random.Random(1)
+    limiter, events = limiter_in(tmp_path, clock, quota), []
+    for _ in range(150):
+        images = draw.choice([1, 1, 2, 16])
+        limiter.wait(images)
+        events.append((clock.now, images))
+        clock.now += draw.choice([0.0, 0.0, 0.001, 0.3])
+    assert busiest(events, quota.seconds) <= quota.count
+
+
+def test_nearly_all_of_the_quota_is_used(tmp_path: Path) -> None:
+    """Under steady work at least 97 % of the quota is used."""
+    clock = Clock()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    began = clock.now
+    for _ in range(600):
+        limiter.wait(1)
+    assert 600 / (clock.now - began) >= 0.97 * 30
+
+
+def test_images_and_requests_have_quotas_of_their_own(tmp_path: Path) -> None:
+    """Batches are held back by the image quota, single images by the request quota."""
+    quotas = (Quota(unit="image", count=40), Quota(unit="request", count=10))
+    for images, expected in ((10, 40 / 10), (1, 10)):
+        clock = Clock()
+        limiter = limiter_in(tmp_path / str(images), clock, *quotas)
+        began, rounds = clock.now, 100
+        for _ in range(rounds):
+            limiter.wait(images)
+        assert 0.9 * expected <= rounds / (clock.now - began) <= 1.1 * expected
+
+
+def test_a_pause_holds_everyone(tmp_path: Path) -> None:
+    """After a throttle nobody who shares the quota leaves before the time the provider asked for."""
+    clock = Clock()
+    one = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    two = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    one.wait(1)
+    one.pause(7.0)
+    two.wait(1)
+    assert clock.now >= 1007.0
+
+
+def test_quotas_of_other_keys_are_not_touched(tmp_path: Path) -> None:
+    """Another provider's quota is its own."""
+    clock = Clock()
+    for key in ("a", "b"):
+        limiter = RateLimiter(
+            tmp_path / "rate.db",
+            key=key,
+            quotas=[Quota(unit="image", count=1, seconds=60)],
+            clock=clock,
+            sleep=clock.sleep,
+        )
+        limiter.wait(1)
+    assert clock.now < 1001
+
+
+def test_a_clock_that_was_set_back_does_not_stop_everything(tmp_path: Path) -> None:
+    """Grants from hours ahead are forgotten instead of waited for."""
+    clock = Clock()
+    clock.now += 100_000.0
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=5))
+    limiter.wait(5)
+    clock.now -= 100_000.0
+    limiter.wait(1)
+    assert clock.now < 1010.0
+
+
+PROCESS = """
+import sys, threading, time
+from pathlib import Path
+from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.rate import RateLimiter
+local = threading.local()
+def clock():
+    local.last = time.time()
+    return local.last
+limiter = RateLimiter(Path(sys.argv[1]) / "rate.db", key="k", quotas=[Quota(unit="image", count=25, seconds=0.5)],
+                      clock=clock)
+def work():
+    for _ in range(8):
+        limiter.wait(1)
+        print(repr(local.last), flush=True)
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"""
+
+
+def test_processes_share_a_quota(tmp_path: Path) -> None:
+    """Three processes of four threads together never pass more than the quota in any window."""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    events = [(float(line), 1) for process in running for line in process.communicate()[0].splitlines()]
+    assert len(events) == 96
+    assert busiest(events, 0.5) <= 25

@@ -74,7 +74,7 @@ class SmoothedAPI:
             denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
         )
         self.size = parts.size(size, self._denoiser)
-        self._labels = LabelMap.load(labels) if isinstance(labels, str | Path) else labels
+        self._labels = parts.label_map(labels, self._adapter.card)
         self._seed = resolve_seed(seed)
         where = options.get("endpoint_id")  # a sandbox's certificate must not pass for the service's
         self._provider = f"{self._adapter.card.name}@{where}" if where else self._adapter.card.name

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from api_smoothing import adapters
 from api_smoothing.adapters.base import Adapter, Answer, Verdict
@@ -23,19 +24,6 @@ SHARES = {"cat": 0.3, "dog": 0.3, "ship": 0.2, "truck": 0.2}
 def test_the_suite_knows_every_fault() -> None:
     """Each fault a sandbox can show has its line in the suite's table."""
     assert set(FAULTS) == set(KINDS)
-
-
-class TestLocal(AdapterSuite):
-    """The bundled classifier, in this process."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def adapter(cls) -> Adapter:
-        return adapters.load("torchvision", model="cifar10")
-
-    @pytest.fixture
-    def twin(self) -> Adapter:
-        return adapters.load("torchvision", model="cifar10")
 
 
 class Remote(AdapterSuite):
@@ -130,6 +118,25 @@ class TestChat(Remote):
         return adapters.load("http", **place, **chat, **options)
 
 
+def draw() -> list[NDArray[np.uint8]]:
+    """Sixteen images of noise."""
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(16)]
+
+
+@pytest.mark.parametrize(
+    "law",
+    ["test_the_card_is_complete", "test_answers_come_in_order", "test_threads_get_their_own_answers",
+     "test_answers_are_within_bounds"],
+)  # fmt: skip
+def test_a_model_in_this_process_keeps_the_laws_too(law: str) -> None:
+    """The laws that need no server hold for the bundled classifier."""
+    local = adapters.load("torchvision", model="cifar10")
+    have = {"adapter": local, "server": None, "images": draw()}
+    check = getattr(AdapterSuite(), law)
+    check(**{name: have[name] for name in inspect.signature(check).parameters})
+
+
 class Broken:
     """An adapter that breaks one law: what it does differently is given as functions."""
 
@@ -217,9 +224,7 @@ def test_the_suite_catches_what_breaks_a_law(
     suite = AdapterSuite()
     with Sandbox("http", brain=scripted_brain(SHARES), key="k3y") as server:
         good = adapters.load("http", **server.options())
-        draw = np.random.default_rng(0)
-        images = [draw.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(16)]
-        have = {"server": server, "images": images, "secrets": ("k3y",), "twin": None, "fault": fault}
+        have = {"server": server, "images": draw(), "secrets": ("k3y",), "twin": None, "fault": fault}
         wanted = {
             name: have[name] for name in inspect.signature(getattr(suite, law)).parameters if name in have
         }

@@ -11,6 +11,7 @@ import pytest
 
 from api_smoothing import LabelMap, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.labels import Words
 from api_smoothing.cli.commands.certify import read_thresholds
 from api_smoothing.errors import ConfigurationError
 
@@ -83,7 +84,8 @@ def test_absence_is_certified_for_labels_named_in_advance() -> None:
 
 def test_a_label_map_makes_its_classes_the_labels() -> None:
     """With a map an answer reports every class one of its labels means."""
-    pets = LabelMap(name="pets", classes={"pet": ("dog", "cat"), "plant": ("grass",)}, thresholds={})
+    words = {"pet": Words(labels=("dog", "cat")), "plant": Words(labels=("grass",))}
+    pets = LabelMap(name="pets", classes=words, other="something else")
     found = smoothed(Tagger(TAGS), labels=pets).certify_labels(GREY, n=200)
     assert {c.label for c in found if c.label} == {"pet", "plant"}
 

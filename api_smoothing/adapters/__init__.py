@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.base import (
+    Adapter,
+    AdapterCard,
+    Answer,
+    Credentials,
+    EncodedImage,
+    Label,
+    Quota,
+    Verdict,
+)
 from api_smoothing.adapters.labels import LabelMap
 from api_smoothing.adapters.registry import load, names
 

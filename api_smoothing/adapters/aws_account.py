@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from api_smoothing.adapters.base import Credentials
-from api_smoothing.adapters.calls import is_sendable
+from api_smoothing.adapters.calls import is_sendable, on_this_machine
 from api_smoothing.adapters.cloud import missing_credentials, one_line, sdk
 from api_smoothing.errors import ConfigurationError
 
@@ -46,6 +46,7 @@ class Account:
             read_timeout=self.timeout,
             max_pool_connections=_THREADS,
             retries={"total_max_attempts": 1, "mode": "standard"},
+            proxies={} if on_this_machine(self.endpoint) else None,
         )
         try:
             # A session of our own: the default one is shared with the rest of the process and keeps stale keys.

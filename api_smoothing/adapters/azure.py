@@ -171,7 +171,7 @@ def _connect(*, endpoint: str, key: str, model: str, language: str, timeout: flo
         retry_total=0,
         permit_redirects=False,
         transport=transport.RequestsTransport(
-            session=http_session(tags_at=("tagsResult", "values")),
+            session=http_session(endpoint=endpoint, tags_at=("tagsResult", "values")),
             connection_timeout=timeout,
             read_timeout=timeout,
         ),

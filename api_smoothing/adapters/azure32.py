@@ -13,7 +13,7 @@ def connect(*, endpoint: str, key: str, model: str, language: str, timeout: floa
     """A client of version 3.2."""
     vision = sdk("azure.cognitiveservices.vision.computervision", extra="azure")
     authentication = sdk("msrest.authentication", extra="azure")
-    session = http_session(tags_at=("tags",))
+    session = http_session(endpoint=endpoint, tags_at=("tags",))
     session.headers["Ocp-Apim-Subscription-Key"] = key
 
     client = vision.ComputerVisionClient(endpoint, authentication.CognitiveServicesCredentials(key))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from api_smoothing.adapters.calls import on_this_machine
 from api_smoothing.adapters.cloud import BrokenContract, sdk
 
 _THREADS: Final = 64
@@ -22,7 +23,7 @@ class StatusError(Exception):
         self.response = response
 
 
-def http_session(*, tags_at: tuple[str, ...]) -> Any:
+def http_session(*, endpoint: str, tags_at: tuple[str, ...]) -> Any:
     """A `requests.Session` for 64 threads that sends nothing twice, not after a redirect either.
 
     `tags_at` is the way to the list of tags in the JSON of a success. The session raises StatusError or
@@ -32,6 +33,7 @@ def http_session(*, tags_at: tuple[str, ...]) -> Any:
     session = sdk("requests", extra="azure").Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
+    session.trust_env = not on_this_machine(endpoint)
     session.hooks["response"].append(partial(_look_at, tags_at=tags_at))
     return session
 

@@ -81,6 +81,12 @@ def place(endpoint: str) -> str:
     return parts.netloc + parts.path.rstrip("/")
 
 
+def on_this_machine(endpoint: str | None) -> bool:
+    """Whether a URL leads back here. No proxy can reach this machine's loopback, so none must be asked."""
+    host = urlsplit(endpoint or "").hostname
+    return host in ("127.0.0.1", "::1", "localhost")
+
+
 def is_sendable(key: str) -> bool:
     """Whether `key` can travel in a header. A line break, often pasted along, ends in errors that quote the key."""
     return key.isascii() and key.isprintable() and " " not in key

@@ -210,8 +210,8 @@ class LabelMap:
         narrowed = self.sections.get(self.provider or "", {})
         sections = list(self.sections.values()) if self.provider is None else [narrowed]
         taken: dict[tuple[str, str], set[str]] = {}
-        for name, words in narrowed.items():
-            for kind, word in _all(words):
+        for name, own in narrowed.items():
+            for kind, word in _all(own):
                 taken.setdefault(_key(kind, word), set()).add(name)
         for name, general in self.classes.items():
             special = narrowed.get(name)

@@ -121,7 +121,8 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         )
     given = {name: value for name, value in chosen.items() if value is not None}
     if not sends:
-        yield {"model": None, "endpoint": "http://127.0.0.1:9", "endpoint_id": "sandbox", **given}
+        model = "sandbox-json" if settings.provider == "http" else None
+        yield {"model": model, "endpoint": "http://127.0.0.1:9", "endpoint_id": "sandbox", **given}
         return
     with Sandbox(settings.provider) as server:
         yield {"model": None, **server.options(), **given}

@@ -41,6 +41,7 @@ class _Job:
 
     images: Images
     indices: list[int]
+    version: str | None = None
     refused: Counter[int] = field(default_factory=Counter)
     wait: float | None = None
 
@@ -86,7 +87,7 @@ class Sender:
         if self._stopped is not None:
             raise self._stopped
         outcomes: dict[int, Outcome] = {}
-        job = _Job(images, list(indices))
+        job = _Job(images, list(indices), version=None if self._version is None else self._version())
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=lambda state: _pause(job, state),
@@ -152,7 +153,6 @@ class Sender:
             return self._request(job, left, outcomes, again) if left else None
         began, sent = time.monotonic(), False
         try:
-            version = None if self._version is None else self._version()
             with self._gate.passing():
                 self._ready(len(granted))
                 began, sent = time.monotonic(), True
@@ -160,7 +160,7 @@ class Sender:
             if isinstance(reply, Verdict):
                 sent = reply.sent
                 return reply
-            self._read(granted, reply, version, outcomes, again, job)
+            self._read(granted, reply, outcomes, again, job)
             return None
         except ApiSmoothError as error:
             self._stopped = error
@@ -200,7 +200,6 @@ class Sender:
         self,
         asked: Sequence[int],
         answers: Sequence[Answer | Verdict],
-        version: str | None,
         outcomes: dict[int, Outcome],
         again: list[int],
         job: _Job,
@@ -211,7 +210,7 @@ class Sender:
                 f"provider {self._adapter.card.name} gave {len(answers)} answers to {len(asked)} queries"
             )
         given = {
-            i: _stamped(a, version) for i, a in zip(asked, answers, strict=True) if isinstance(a, Answer)
+            i: _stamped(a, job.version) for i, a in zip(asked, answers, strict=True) if isinstance(a, Answer)
         }
         outcomes.update(self._shelf.keep(given))
         for index, verdict in zip(asked, answers, strict=True):

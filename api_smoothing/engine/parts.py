@@ -140,6 +140,12 @@ def workers(concurrency: int | Literal["auto"]) -> int | None:
     return concurrency
 
 
+def label_map(choice: LabelMap | str | Path | None, card: AdapterCard) -> LabelMap | None:
+    """The map meant by `choice`, as it reads this provider."""
+    found = LabelMap.load(choice) if isinstance(choice, str | Path) else choice
+    return None if found is None else found.for_provider(card.name)
+
+
 def reader(labels: LabelMap | None) -> Callable[[Answer], Hashable | None]:
     """How an answer becomes a vote."""
     return top_label if labels is None else labels

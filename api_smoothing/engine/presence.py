@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.adapters.labels import LabelMap
+from api_smoothing.adapters.labels import LabelMap, counted, is_scoreless
 from api_smoothing.certify.base import Bound
 from api_smoothing.certify.presence import Absent
 from api_smoothing.engine.report import certificate
@@ -59,15 +59,21 @@ class LabelReport:
         self.most = min(bounds)
 
     def __call__(self, answer: Answer) -> frozenset[str] | None:
+        scoreless = is_scoreless(answer)
         found = set()
         for label in answer.labels:
-            name = label.name if self._map is None else self._map(Answer(labels=(label,)))
-            if name is not None and self._reported(name, label):
+            score = 1.0 if scoreless else label.score or 0.0
+            name = label.name if self._map is None else self._class(label, score)
+            if name is not None and self._reported(name, score):
                 found.add(name)
         return frozenset(found) or None
 
-    def _reported(self, name: str, label: Label) -> bool:
-        score = 1.0 if label.score is None else label.score
+    def _class(self, label: Label, score: float) -> str | None:
+        assert self._map is not None
+        entry = counted(self._map.find(label)[1], score)
+        return None if entry is None else entry.owner
+
+    def _reported(self, name: str, score: float) -> bool:
         if isinstance(self._thresholds, Mapping):
             return name in self._thresholds and score >= self._thresholds[name]
         return score >= self._thresholds

@@ -51,7 +51,9 @@ class Certificate:
     failed and canaries included; `cached` were answered before and read from the cache. `reached` says whether
     `target_radius` was certified (None without a target), and `stopped` why the queries ended: "target",
     "futile", "budget", "n" or "failed".
-    `image_sha256` is the digest of the pixels that enter the noise. `created` is UTC, ISO 8601.
+    `model` names what answered beyond the provider's name: weights or operation, options, endpoint; it is empty
+    for a function nobody can name. `image_sha256` is the digest of the pixels that enter the noise. `created` is
+    UTC, ISO 8601.
     """
 
     label: str | None
@@ -76,6 +78,7 @@ class Certificate:
     cached: int
     cost_usd: float
     provider: str
+    model: str
     model_version: str | None
     denoiser: str | None
     label_map: str | None

@@ -252,6 +252,7 @@ class SmoothedAPI:
     def _facts(self) -> dict[str, Any]:
         return {
             "provider": self._provider,
+            "model": self._adapter.card.fingerprint,
             "denoiser": None if self._denoiser is None else parts.denoiser_name(self._denoiser),
             "label_map": None if self._labels is None else f"{self._labels.name}@{self._labels.sha256[:16]}",
             "sigma": self.sigma,

@@ -109,20 +109,22 @@ def rehearse_cap(args: argparse.Namespace) -> bool:
     cap = work // 2 + 7
     print(f"cap: {work} queries of work, {cap} allowed, {args.faults:.0%} of the requests fail")
     faults = Faults(rate=args.faults, kinds=FAULTS, seed=args.seed)
-    with Sandbox(
-        args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), faults=faults, latency=0.02
-    ) as sandbox:
-        with tempfile.TemporaryDirectory() as folder:
-            seen = [0]
+    with (
+        Sandbox(
+            args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), faults=faults, latency=0.02
+        ) as sandbox,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        seen = [0]
 
-            def watch() -> None:
-                seen[0] = max(seen[0], sandbox.meter.images)
+        def watch() -> None:
+            seen[0] = max(seen[0], sandbox.meter.images)
 
-            lives(args, sandbox, Path(folder), cap, watch)
-            last = start(Path(folder), {**_given(args, sandbox), "cap": cap})
-            last.communicate()
-            watch()
-            states = entries(Path(folder))
+        lives(args, sandbox, Path(folder), cap, watch)
+        last = start(Path(folder), {**_given(args, sandbox), "cap": cap})
+        last.communicate()
+        watch()
+        states = entries(Path(folder))
     print(f"  the server saw {seen[0]} images, the cap is {cap}; the ledger has {dict(states)}")
     return seen[0] <= cap and sum(states.values()) - states["unsent"] <= cap
 
@@ -130,13 +132,16 @@ def rehearse_cap(args: argparse.Namespace) -> bool:
 def rehearse_complete(args: argparse.Namespace) -> bool:
     work = args.images * args.n
     print(f"complete: {work} queries of work, no faults")
-    with Sandbox(args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), latency=0.02) as sandbox:
-        with tempfile.TemporaryDirectory() as folder:
-            lives(args, sandbox, Path(folder), 10 * work, lambda: None)
-            open_at_kills = entries(Path(folder))["open"]
-            paid = sandbox.meter.billed
-            out, _ = start(Path(folder), {**_given(args, sandbox), "cap": 10 * work}).communicate()
-            again = sandbox.meter.images - paid
+    brain = scripted_brain({"cat": 0.9, "dog": 0.1})
+    with (
+        Sandbox(args.provider, brain=brain, latency=0.02) as sandbox,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        lives(args, sandbox, Path(folder), 10 * work, lambda: None)
+        open_at_kills = entries(Path(folder))["open"]
+        paid = sandbox.meter.billed
+        out, _ = start(Path(folder), {**_given(args, sandbox), "cap": 10 * work}).communicate()
+        again = sandbox.meter.images - paid
     print(
         f"  paid {paid}, of them {paid - work} beyond one undisturbed run; under way at the kills: {open_at_kills}"
     )

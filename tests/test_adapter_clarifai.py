@@ -151,7 +151,7 @@ def test_it_is_an_adapter(service: Service) -> None:
 
 
 def test_card_states_limits_and_quotas() -> None:
-    """128 images a request, 15 requests a second; a rate of images is a second quota, and batches fit it."""
+    """128 images a request, 15 requests a second; a rate of images is a second quota."""
     card = clarifai.load().card
     assert (card.batch, card.max_labels, card.labels) == (128, 50, None)
     assert (card.price, card.drift) == ("clarifai/general", "version")
@@ -159,8 +159,6 @@ def test_card_states_limits_and_quotas() -> None:
     assert card.queries_per_second == 15 * 128
     slow = clarifai.load(rate=30).card
     assert slow.quotas == (Quota(unit="image", count=30), Quota(unit="request", count=15))
-    assert slow.batch == 30
-    assert clarifai.load(rate=0.5).card.batch == 1
 
 
 def test_fingerprint_covers_what_can_change_an_answer() -> None:

@@ -171,16 +171,6 @@ def test_card_states_limits_and_quotas() -> None:
     assert (safe.price, safe.labels, safe.max_labels) == ("google/safe-search", google.SAFE_SEARCH, 5)
 
 
-@pytest.mark.parametrize("rate", [0.25, 1, 5, 16, 17, 29.5, 30, 31, 47, 1000])
-def test_whole_batches_use_the_rate(rate: float) -> None:
-    """A full batch fits the window of its quota, and whole batches leave less than an eighth of it unused."""
-    card = google.load(rate=rate).card
-    images = card.quotas[0]
-    assert images.per_second == pytest.approx(rate)
-    assert 1 <= card.batch <= min(16, images.count)
-    assert images.count // card.batch * card.batch > 7 / 8 * images.count
-
-
 def test_fingerprint_covers_what_can_change_an_answer() -> None:
     """Feature, model, number of labels and endpoint are in the fingerprint, a port only when it has no name."""
     loads: list[dict[str, Any]] = [

@@ -14,7 +14,7 @@ SETTINGS = {"sigma": 0.25, "seed": "public:7", "radius": None}
 CERTIFICATE = Certificate(
     label="cat", radius=0.1, radius_original=0.1, p_lower=0.9, votes=99, n=100, n0=0, sigma=0.25, alpha=0.001,
     norm="l2", method="fixed", target_radius=None, reached=None, stopped="n", reason="", runner_up=None,
-    counts={"cat": 99}, failed=0, queries=100, cached=0, cost_usd=0.0, provider="toy", model_version=None,
+    counts={"cat": 99}, failed=0, queries=100, cached=0, cost_usd=0.0, provider="toy", model="", model_version=None,
     denoiser=None, label_map=None, noise="gaussian", seed="public:7", image="a.png", image_sha256="0" * 64,
     space=(32, 32), created="2026-01-01T00:00:00+00:00",
 )  # fmt: skip

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from api_smoothing import images
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.local import CallableAdapter
 from api_smoothing.certify.base import FAILED
 from api_smoothing.engine import attempt as attempts
 from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.cache import MemoryCache
-from api_smoothing.engine.pipeline import Pipeline
+from api_smoothing.engine.pipeline import Pipeline, batch_size, enlargement
 from api_smoothing.engine.purse import Purse
 from api_smoothing.engine.votes import StreamShelf, VoteSource, collect
-from api_smoothing.errors import DriftError, ProviderError
+from api_smoothing.errors import ConfigurationError, DriftError, ProviderError
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
 
@@ -251,3 +251,29 @@ def test_labels_of_callables() -> None:
     assert [a.labels[0].name for a in scores.label(torch.zeros(2, 3, 8, 8))] == ["b", "a"]
     with pytest.raises(ProviderError, match="non-empty str"):
         CallableAdapter(lambda x: [1.5]).label(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 17, 29, 30, 31, 47, 1000])
+def test_whole_batches_fill_the_quota(count: int) -> None:
+    """A full batch fits the window of its quota, and whole batches leave less than an eighth of it unused."""
+    card = AdapterCard(name="a", fingerprint="", batch=16, quotas=(Quota(unit="image", count=count),))
+    batch = batch_size(32, 32, card)
+    assert min(8, count) <= batch <= min(16, count)
+    assert count // batch * batch > 7 / 8 * count
+
+
+def test_batches_fit_the_bytes_of_a_request() -> None:
+    """As many images travel together as the request has room for, and at least one."""
+    card = AdapterCard(name="a", fingerprint="", batch=16, max_request_bytes=10 * 32 * 97 + 2000)
+    assert batch_size(32, 32, card) == 10
+    assert batch_size(512, 512, card) == 1
+
+
+def test_images_beyond_the_limits_are_refused_before_sending() -> None:
+    """Small images are enlarged by the least whole factor; what is too large is refused in one line with advice."""
+    card = AdapterCard(name="a", fingerprint="", min_side=80, max_side=1000, max_image_bytes=1_000_000)
+    assert [enlargement(side, side + 9, card) for side in (32, 79, 80, 300)] == [3, 2, 1, 1]
+    for height, width in ((300, 1001), (900, 900)):
+        with pytest.raises(ConfigurationError, match="size=224") as caught:
+            enlargement(height, width, card)
+        assert "\n" not in str(caught.value)

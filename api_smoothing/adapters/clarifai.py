@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.calls import is_sendable, rate_quota, seconds_limit
 from api_smoothing.adapters.cloud import BrokenContract, missing_credentials, one_line, sdk
-from api_smoothing.adapters.google import (
+from api_smoothing.adapters.rpc import (
     Address,
     CallFailed,
     Connection,
     best_first,
-    fitting_batch,
     kind_of,
     score_of,
 )
@@ -105,7 +104,7 @@ def load(
     card = AdapterCard(
         name="clarifai",
         fingerprint=f"clarifai/{name}/{limit}@{place or HOST}",
-        batch=fitting_batch(_BATCH, images) if images else _BATCH,
+        batch=_BATCH,
         labels=only if only and not any(map(_is_id, only)) else None,
         max_labels=len(only) or max_labels,
         max_side=_MAX_SIDE,

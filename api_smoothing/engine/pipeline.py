@@ -170,7 +170,8 @@ def enlargement(height: int, width: int, card: AdapterCard) -> int:
 def batch_size(height: int, width: int, card: AdapterCard) -> int:
     """How many images of this size one request takes: by count, by bytes, and so that they fill the quota.
 
-    Two requests of 16 do not fit into a window of 30 images, two of 15 do.
+    Two requests of 16 do not fit into a window of 30 images, two of 15 do. No less than half of what one
+    request could take: where requests cost time, many small ones are no gain.
     """
     most = card.batch
     if card.max_request_bytes is not None:
@@ -178,7 +179,9 @@ def batch_size(height: int, width: int, card: AdapterCard) -> int:
     counts = [quota.count for quota in card.quotas if quota.unit == "image"]
     if not counts:
         return most
-    return max(range(1, most + 1), key=lambda size: (min(counts) // size * size, size))
+    window = min(counts)
+    most = min(most, window)
+    return max(range(max(1, most // 2), most + 1), key=lambda size: (window // size * size, size))
 
 
 def _png_bytes(height: int, width: int) -> int:

@@ -32,6 +32,8 @@ def certificate(
     stopped, reason = bound.stopped, bound.reason
     if stopped is None:
         stopped, reason = "budget", f"the budget was spent after {bound.n + bound.n0} votes"
+    if stopped == "failed" and tally.last_error:
+        reason = f"{reason}; the last one: {tally.last_error}"
     return Certificate(
         label=label,
         radius=radius,
@@ -55,6 +57,7 @@ def certificate(
         cached=tally.cached,
         cost_usd=cost_usd,
         provider=facts["provider"],
+        model=facts["model"],
         model_version=tally.version,
         denoiser=facts["denoiser"],
         label_map=facts["label_map"],

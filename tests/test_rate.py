@@ -71,6 +71,19 @@ def test_images_and_requests_have_quotas_of_their_own(tmp_path: Path) -> None:
         assert 0.9 * expected <= rounds / (clock.now - began) <= 1.1 * expected
 
 
+@pytest.mark.parametrize("count", [700, 1800, 1_000_000])
+def test_large_quotas_are_kept_in_small_files(tmp_path: Path, count: int) -> None:
+    """A quota of any size is never exceeded, is nearly used up, and takes a few kilobytes."""
+    clock, events = Clock(), []
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=count, seconds=60.0))
+    for _ in range(300):
+        limiter.wait(16)
+        events.append((clock.now, 16))
+    assert busiest(events, 60.0) <= count
+    assert 4800 / (clock.now - 1000.0) >= 0.9 * min(count, 4800) / 60.0
+    assert (tmp_path / "rate.db").stat().st_size < 100_000
+
+
 def test_a_pause_holds_everyone(tmp_path: Path) -> None:
     """After a throttle nobody who shares the quota leaves before the time the provider asked for."""
     clock = Clock()

@@ -18,8 +18,8 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.png import encode_png
 from api_smoothing.sandbox import KINDS, Sandbox
 from api_smoothing.sandbox.brain import CLASSES
-from api_smoothing.sandbox.rpc import SlidingWindow
 from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
+from api_smoothing.sandbox.window import SlidingWindow
 
 grpc = pytest.importorskip("grpc")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.database import Database
 
 MARGIN: Final = 0.02
+_LONGEST: Final = 512  # grants remembered for a quota
+_RESOLUTION: Final = 0.002  # seconds; no thread wakes more exactly
 _TOO_FAR: Final = 3600.0  # a grant farther in the future comes from a clock that was set back
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS quotas (quota TEXT PRIMARY KEY, grants BLOB NOT NULL) WITHOUT ROWID;
@@ -39,9 +42,9 @@ class RateLimiter:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._key, self._quotas = key, tuple(quotas)
+        self._key, self._quotas = key, tuple(_fine(quota) for quota in quotas)
         self._clock, self._sleep = clock, sleep
-        self._late = min((q.seconds for q in quotas), default=1.0) * MARGIN / 2
+        self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
         self._database = Database(path, _SCHEMA, durable=False)
 
     def wait(self, images: int) -> None:
@@ -98,3 +101,11 @@ class RateLimiter:
     def _paused_until(self) -> float:
         row = self._database.read().execute("SELECT until FROM pauses WHERE key = ?", (self._key,)).fetchone()
         return float(row[0]) if row else 0.0
+
+
+def _fine(quota: Quota) -> Quota:
+    """A large quota as one of a window so much shorter that its grants can be remembered; never a laxer one."""
+    parts = -(-quota.count // _LONGEST)
+    if parts == 1:
+        return quota
+    return replace(quota, count=quota.count // parts, seconds=quota.seconds / parts)

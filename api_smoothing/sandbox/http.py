@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.sandbox.listener import Call, Listener, Reply
 from api_smoothing.sandbox.meter import Request
-from api_smoothing.sandbox.rpc import SlidingWindow
 from api_smoothing.sandbox.server import next_version
+from api_smoothing.sandbox.window import SlidingWindow
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +19,7 @@ from api_smoothing.sandbox.meter import Request
 from api_smoothing.sandbox.picture import open_picture
 from api_smoothing.sandbox.rpc_reply import ERRORS, PORTAL, REFUSALS, RESET, SILENT, Reply
 from api_smoothing.sandbox.server import next_version
+from api_smoothing.sandbox.window import SlidingWindow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,26 +220,3 @@ def _wait(context: Any, seconds: float | None) -> None:
     ended = threading.Event()
     if (seconds is None or seconds > 0) and context.add_callback(ended.set):
         ended.wait(seconds)
-
-
-class SlidingWindow:
-    """A rate limit that slides: over a second, or over the time in which a rate allows a whole number. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._admitted: deque[tuple[float, int]] = deque()
-        self._units = 0
-        self._lock = threading.Lock()
-
-    def admits(self, at: float, units: int, rate: float | None) -> bool:
-        """Whether `units` more at the time `at` keep within `rate` a second; counts them if so."""
-        if rate is None:
-            return True
-        count = max(1, int(rate))
-        with self._lock:
-            while self._admitted and self._admitted[0][0] <= at - count / rate:
-                self._units -= self._admitted.popleft()[1]
-            if self._units + units > count:
-                return False
-            self._admitted.append((at, units))
-            self._units += units
-            return True

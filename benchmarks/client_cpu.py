@@ -1,0 +1,91 @@
+"""What a query costs this machine beyond the SDK's own call: noise, PNG, ledger, rate limiter, cache, counting.
+
+    python benchmarks/client_cpu.py [--provider aws] [--queries 400] [--rounds 3]
+
+CPU time of this process, all threads, for `predict` on a 224×224 image through the provider's real SDK, beside the
+same number of bare calls of the adapter with a PNG that is ready. The server runs in another process. Side by side,
+alternating, so that the ratio survives a noisy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-cpu-")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from api_smoothing import SmoothedAPI, adapters
+from api_smoothing.engine.pipeline import encode
+
+SERVER = """
+import json, sys
+from api_smoothing.sandbox import Sandbox
+from api_smoothing.sandbox.brain import scripted_brain
+with Sandbox(sys.argv[1], brain=scripted_brain({"cat": 0.9, "dog": 0.1})) as sandbox:
+    print(json.dumps(sandbox.options()), flush=True)
+    sys.stdin.read()
+"""
+
+
+def bare(adapter: Any, image: Any, queries: int) -> float:
+    """CPU milliseconds a query of the adapter's calls alone."""
+    batch = adapter.card.batch
+    began = time.process_time()
+    for _ in range(queries // batch):
+        adapter.label([image] * batch)
+    return (time.process_time() - began) / (queries // batch * batch) * 1e3
+
+
+def whole(provider: str, options: dict[str, Any], pixels: Any, queries: int, seed: int) -> float:
+    """CPU milliseconds a query of a prediction, without what is done once."""
+    with SmoothedAPI(provider, denoiser=None, seed=seed, rate=1_000_000, **options) as api:
+        api.predict(pixels, n=32)
+        began = time.process_time()
+        api.predict(pixels, n=32 + queries)
+        return (time.process_time() - began) / queries * 1e3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--provider", default="aws")
+    parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, args.provider],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    options = json.loads(server.stdout.readline())
+    adapter, image = adapters.load(args.provider, **options), encode(pixels)
+    bare(adapter, image, 4 * adapter.card.batch)
+    pairs = []
+    for number in range(args.rounds):
+        alone = bare(adapter, image, args.queries)
+        pairs.append((alone, whole(args.provider, options, pixels, args.queries, number)))
+    server.communicate("")
+    for alone, together in pairs:
+        print(f"SDK call {alone:.2f} ms, whole query {together:.2f} ms, beyond it {together - alone:.2f} ms")
+    extra = statistics.median(together - alone for alone, together in pairs)
+    ratio = statistics.median(together / alone for alone, together in pairs)
+    print(f"{args.provider}, 224×224: {extra:.2f} ms beyond the SDK's own call, {ratio:.2f} times its CPU")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -225,3 +225,23 @@ def test_a_budget_holds_over_killed_processes() -> None:
         [sys.executable, str(BENCHMARKS / "budget.py"), *small], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("provider", "options", "thresholds"),
+    [
+        ("aws", {"operation": "detect-moderation-labels"}, {"Alcohol": 0.5, "Violence": 0.5}),
+        ("google", {"feature": "safe-search"}, 0.5),
+    ],
+    indirect=["provider"],
+)
+def test_moderation_labels_are_certified_as_present(
+    sandbox: Sandbox, options: dict[str, str], thresholds: float | dict[str, float]
+) -> None:
+    """What a moderation service reports on nearly every noisy copy is certified to stay reported."""
+    with smoothed(sandbox, labels=None, **options) as api:
+        found = api.certify_labels(picture(), thresholds=thresholds, radius=0.1, n=200)
+    certified = [c for c in found if c.label is not None]
+    assert certified
+    assert all(c.reached and c.votes > 0.6 * c.n for c in certified)
+    assert sum(c.queries for c in found) == sandbox.meter.images

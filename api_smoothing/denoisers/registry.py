@@ -1,12 +1,13 @@
-"""Which denoisers there are, and loading one: bundled, installed by another package, or from a file."""
+"""Which denoisers there are, and loading one: bundled, of another package, from a file, ours or another's."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -14,6 +15,9 @@ from api_smoothing.precision import compute_type
 
 WEIGHTS = Path(__file__).parent / "weights"
 GROUP = "api_smoothing.denoisers"
+
+#: What the names of other projects' checkpoints end in.
+CHECKPOINTS = {".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"}
 
 #: sha256 of every bundled weights file.
 PINNED: dict[str, str] = {
@@ -29,14 +33,40 @@ def names() -> list[str]:
     )
 
 
-def load(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "auto") -> Denoiser:
-    """The denoiser of that name, or in that .safetensors file with its card (.json) beside it.
+def load(
+    name_or_path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    sigma_range: tuple[float, float] | None = None,
+    arch: Literal["dncnn", "memnet"] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    output: Literal["noise", "image"] | None = None,
+) -> Denoiser:
+    """The denoiser of that name, or in that .safetensors file with its card (.json) beside it, or another's.
 
     `dtype` is what it computes in: "fp32", "bf16", "fp16", or "auto", the fastest `device` has natively.
     The weights must have the sha256 that is pinned (bundled) or on the card (files), else WeightsError.
     An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`.
+
+    The checkpoint of another project (.pth, .pt, …, or .safetensors without a card) does not tell for which
+    noise it was trained: `sigma_range` says it. `checkpoint.Said` explains it, and what else may need saying.
+    All of it may also follow the path: `best.pth.tar?sigma=0.25`.
     """
-    name = str(name_or_path)
+    path, _, words = str(name_or_path).partition("?")
+    given = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
+    said = {key: value for key, value in given.items() if value is not None}
+    if _is_foreign(Path(path), bool(words or said)):
+        from api_smoothing.denoisers import checkpoint
+
+        said = checkpoint.said_in(words) | said
+        return checkpoint.read(Path(path), said, device=device, compute=compute_type(device, dtype))
+    if words or said:
+        raise ConfigurationError(
+            f"{path} has its card: what follows ?, and {', '.join(given)}, are for checkpoints without one"
+        )
+    name = path
     if name in PINNED:
         return _from_file(WEIGHTS / f"{name}.safetensors", PINNED[name], device, dtype)
     if name.endswith(".safetensors"):
@@ -46,8 +76,14 @@ def load(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "auto") 
             made: Denoiser = entry.load()(device=device, dtype=dtype)
             return made
     raise ConfigurationError(
-        f"no denoiser {name!r}; there are {', '.join(names())}, or give a .safetensors file"
+        f"no denoiser {name!r}; there are {', '.join(names())}, or give a .safetensors file or a checkpoint (.pth, …)"
     )
+
+
+def _is_foreign(file: Path, told: bool) -> bool:
+    if file.suffix == ".safetensors":
+        return told and not file.with_suffix(".json").is_file()
+    return file.suffix in CHECKPOINTS
 
 
 def read_card(file: Path) -> dict[str, Any]:
@@ -55,7 +91,8 @@ def read_card(file: Path) -> dict[str, Any]:
     card = file.with_suffix(".json")
     if not card.is_file():
         raise WeightsError(
-            f"no card {card.name} beside {file.name}; copy the .json of the same name there too"
+            f"no card {card.name} beside {file.name}; copy the .json of the same name there too, "
+            f"or, if it is another project's, say its noise: '{file.name}?sigma=0.25'"
         )
     try:
         loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
@@ -75,7 +112,13 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
     from safetensors.torch import load as read
 
-    from api_smoothing.denoisers import unet
+    from api_smoothing.denoisers import dncnn, memnet, unet
+
+    builders: dict[str, Callable[..., Denoiser]] = {
+        "unet": unet.build,
+        "dncnn": dncnn.build,
+        "memnet": memnet.build,
+    }
 
     try:
         low, high = facts["sigma_range"]
@@ -89,11 +132,9 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
             training=facts["training"],
         )
         architecture = facts["architecture"]
-        if architecture["kind"] != "unet":
-            raise WeightsError(
-                f"{file.name} is a {architecture['kind']}; only unet weights can be loaded from files"
-            )
-        return unet.build(card, architecture, read(data), device=device, compute=compute_type(device, dtype))
+        if (build := builders.get(architecture["kind"])) is None:
+            raise WeightsError(f"{file.name} is a {architecture['kind']}; known are {', '.join(builders)}")
+        return build(card, architecture, read(data), device=device, compute=compute_type(device, dtype))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"the card of {file.name} lacks or garbles {error}; fetch both files again"

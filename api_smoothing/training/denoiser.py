@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from api_smoothing.denoisers.unet import UNet, denoise
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, read_state
-from api_smoothing.training.measure import images_per_second, quality
+from api_smoothing.training.measure import LEVELS, images_per_second, quality
+from api_smoothing.training.networks import architecture, create, estimate, finished, multiple
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
 from api_smoothing.training.recipe import read_recipe, recipe_names
 from api_smoothing.training.surrogates import load_surrogate, own_labels
@@ -40,7 +40,7 @@ def mse_loss(net: nn.Module, data: ImageSet, order: Order, phase: dict[str, Any]
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         clean, noisy, sigma = _batch(data, order.rows(step)[1], sigmas, draw)
         with torch.autocast("cpu", torch.bfloat16):
-            out = denoise(net, noisy, sigma)
+            out = estimate(net, noisy, sigma)
         return weighted_mse(out, clean, sigma), {}
 
     return loss
@@ -66,7 +66,7 @@ def stability_loss(
         rows = order.rows(step)[1]
         clean, noisy, sigma = _batch(data, rows, sigmas, draw)
         with torch.autocast("cpu", torch.bfloat16):
-            out = denoise(net, noisy, sigma)
+            out = estimate(net, noisy, sigma)
         seen = jitter(on_grid(out), border, draw)
         stable, kept = out.new_zeros(()), 0.0
         for k, (part, chosen) in enumerate(zip(seen.chunk(groups), rows.chunk(groups), strict=True)):
@@ -106,7 +106,7 @@ def train_denoiser(
     plan = read_recipe(recipe, "denoiser")
     images = load_images(data)
     torch.manual_seed(seed)
-    net = UNet(tuple(plan["channels"]), tuple(plan["blocks"]), width=plan["width"])
+    net = create(architecture(plan))
     net = net.to(memory_format=torch.channels_last)
     folders = [folder for folder in (surrogates, out) if folder is not None]
     history: list[dict[str, Any]] = []
@@ -206,22 +206,22 @@ def _ship(
     file: Path,
     seed: int,
 ) -> Path:
-    weights = {k: v.half() for k, v in state.items()}
-    net = UNet(tuple(plan["channels"]), tuple(plan["blocks"]), width=plan["width"]).eval()
+    sizes = architecture(plan)
+    trained = create(sizes)
+    trained.load_state_dict(state)
+    net = finished(trained)
+    statistics = {k for k, _ in net.named_buffers()}  # of normalisations: may lie outside the range of fp16
+    weights = {k: v if k in statistics else v.half() for k, v in net.state_dict().items()}
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
+    low, high = plan["sigma_range"]
     card = {
         "id": file.stem,
-        "architecture": {
-            "kind": "unet",
-            "channels": plan["channels"],
-            "blocks": plan["blocks"],
-            "width": plan["width"],
-        },
+        "architecture": sizes,
         "parameters": sum(p.numel() for p in net.parameters()),
         "sigma_range": plan["sigma_range"],
         "sizes": [32],
-        "multiple": net.multiple,
-        "quality": quality(net, data, folders),
+        "multiple": multiple(net),
+        "quality": quality(net, data, folders, levels=[level for level in LEVELS if low <= level <= high]),
         "speed": images_per_second(net),
         "training": {"phases": history, "seed": seed, "recipe": plan["id"]},
         "created": today(),

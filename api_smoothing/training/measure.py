@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from api_smoothing.denoisers.unet import denoise
 from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training.data import load_images
 from api_smoothing.training.loop import generator
+from api_smoothing.training.networks import estimate
 from api_smoothing.training.objectives import add_noise, on_grid
 from api_smoothing.training.surrogates import load_surrogate
 
@@ -23,8 +24,10 @@ JUDGES = ("cifar10", "resnet56")
 
 
 @torch.no_grad()
-def quality(net: nn.Module, data: Path, folders: list[Path]) -> dict[str, dict[str, float]]:
-    """PSNR in dB and single-draw accuracy of the judges at hand, on test images 500 to 999, for each σ.
+def quality(
+    net: nn.Module, data: Path, folders: list[Path], *, levels: Sequence[float] = LEVELS
+) -> dict[str, dict[str, float]]:
+    """PSNR in dB and single-draw accuracy of the judges at hand, on test images 500 to 999, for each σ of `levels`.
 
     One draw of noise an image, in bfloat16; the output clipped and rounded to 8 bits, as the judge gets it.
     The PSNR is the mean over the images. {} without so many test images.
@@ -42,13 +45,13 @@ def quality(net: nn.Module, data: Path, folders: list[Path]) -> dict[str, dict[s
             judges[name] = load_surrogate(name, folders)
     net = net.to(memory_format=torch.channels_last).eval()
     table: dict[str, dict[str, float]] = {}
-    for index, level in enumerate(LEVELS):
+    for level in levels:
         decibels, right = 0.0, dict.fromkeys(judges, 0)
         for k, part in enumerate(torch.split(rows, 100)):
             clean, sigma = test.floats(part), torch.full((len(part),), level)
-            noisy = add_noise(clean, sigma, generator(0, 4, index, k))
+            noisy = add_noise(clean, sigma, generator(0, 4, LEVELS.index(level), k))
             with torch.autocast("cpu", torch.bfloat16):
-                seen = on_grid(denoise(net, noisy, sigma))
+                seen = on_grid(estimate(net, noisy, sigma))
                 for name, judge in judges.items():
                     if test.labels is not None:
                         right[name] += int((judge(seen).argmax(1) == test.labels[part]).sum())
@@ -69,6 +72,6 @@ def images_per_second(net: nn.Module, *, batch: int = 64, repeats: int = 8) -> d
     for _ in range(repeats):
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16):
-            denoise(net, x, sigma)
+            estimate(net, x, sigma)
         best = min(best, time.perf_counter() - start)
     return {"images_per_second": round(batch / best), "batch": batch, "threads": torch.get_num_threads()}

@@ -76,8 +76,9 @@ class SmoothedAPI:
         self.size = parts.size(size, self._denoiser)
         self._labels = parts.label_map(labels, self._adapter.card)
         self._seed = resolve_seed(seed)
-        where = options.get("endpoint_id")  # a sandbox's certificate must not pass for the service's
-        self._provider = f"{self._adapter.card.name}@{where}" if where else self._adapter.card.name
+        card = self._adapter.card  # a rehearsal's certificate must not pass for the service's
+        where = options.get("endpoint_id") or ("loopback" if card.loopback else "")
+        self._provider = f"{card.name}@{where}" if where else card.name
         self._session = Session(
             self._adapter,
             denoiser=self._denoiser,
@@ -116,7 +117,7 @@ class SmoothedAPI:
             loaded = images.load(img, size=self.size)
             noise = self._noise_stream(loaded)
             source = self._source(loaded, noise)
-            certifier = self._certifier(question, noise.slack, source, first=index == 0)
+            certifier = self._certifier(question, noise.slack, source)
             self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
 
             def on_round(tally: Tally, loaded: images.Loaded = loaded, index: int = index) -> None:
@@ -284,13 +285,13 @@ class SmoothedAPI:
             sub=loaded.sub,
         )
 
-    def _certifier(self, question: Question, slack: float, source: VoteSource, *, first: bool) -> Certifier:
+    def _certifier(self, question: Question, slack: float, source: VoteSource) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
         affordable = self._session.account.affordable()
         if affordable is None:
             return question.certifier(slack=slack)
         affordable = max(0, affordable - self._session.extra_per_image)
-        return within_budget(question, source.cached_ahead(affordable), slack=slack, refuse=first)
+        return within_budget(question, source.cached_ahead(affordable), slack=slack)
 
     def _source(
         self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None

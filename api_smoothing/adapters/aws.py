@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from api_smoothing.adapters.aws_account import Account, configured_endpoint, configured_region, credentials
 from api_smoothing.adapters.aws_errors import verdict_of
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.adapters.calls import one_image, place, rate_quota, seconds_limit, within
+from api_smoothing.adapters.calls import (
+    on_this_machine,
+    one_image,
+    place,
+    rate_quota,
+    seconds_limit,
+    within,
+)
 from api_smoothing.adapters.cloud import BrokenContract, one_line
 from api_smoothing.errors import ConfigurationError
 
@@ -124,6 +131,7 @@ def load(
         quotas=(rate_quota(rate, _FAST if fast else _USUAL),),
         quota_key=f"aws/{operation}/{where}",
         drift="version",
+        loopback=on_this_machine(account.endpoint),
     )
     return RekognitionAdapter(card=card, shape=_SHAPES[operation], request=request, account=account)
 

@@ -13,7 +13,15 @@ from api_smoothing.adapters import azure32
 from api_smoothing.adapters.azure_errors import verdict_of
 from api_smoothing.adapters.azure_wire import Ask, http_session
 from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Verdict
-from api_smoothing.adapters.calls import is_sendable, one_image, place, rate_quota, seconds_limit, within
+from api_smoothing.adapters.calls import (
+    is_sendable,
+    on_this_machine,
+    one_image,
+    place,
+    rate_quota,
+    seconds_limit,
+    within,
+)
 from api_smoothing.adapters.cloud import missing_credentials, one_line, sdk
 from api_smoothing.errors import ConfigurationError
 
@@ -75,6 +83,7 @@ def load(
         quotas=(rate_quota(rate, _RATE),),
         quota_key=f"azure/{where}",
         drift="version",
+        loopback=on_this_machine(endpoint),
         end_of_life="2028-09-25",  # both versions; announced by Microsoft in the overview of Image Analysis
     )
     return AzureAdapter(

@@ -14,7 +14,9 @@ from api_smoothing.errors import ApiSmoothError
 _CHECK: Final = "test with: api-smooth providers check azure"
 
 # Errors are told apart by name: no SDK is imported for it, and it does not matter which version knows which.
-_NEVER_CONNECTED: Final = frozenset({"ConnectTimeout", "ConnectTimeoutError", "NewConnectionError"})
+_NEVER_CONNECTED: Final = frozenset(
+    {"ConnectTimeout", "ConnectTimeoutError", "NewConnectionError", "NameResolutionError"}
+)
 _AGAIN: Final = frozenset(
     {
         "CancelledRequest",

@@ -114,6 +114,7 @@ def load(
         quotas=(images, requests) if images else (requests,),
         quota_key=f"clarifai@{place}" if place else "clarifai",
         drift="version",
+        loopback=address.local,
     )
     return Clarifai(
         card,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Verdict
-from api_smoothing.adapters.calls import is_sendable, place, rate_quota, seconds_limit
+from api_smoothing.adapters.calls import is_sendable, on_this_machine, place, rate_quota, seconds_limit
 from api_smoothing.adapters.cloud import BrokenContract, missing_credentials, one_line
 from api_smoothing.adapters.http_answer import parse, read
 from api_smoothing.adapters.http_config import describe, secrets_of, shipped, url_problem
@@ -66,6 +66,7 @@ def load(
         quota_key=where,
         drift="version" if any(not path.optional for path in description.answer.version) else "canary",
         end_of_life=description.end_of_life,
+        loopback=on_this_machine(url),
         **limits,
     )
     given = {} if key is None else {description.secrets[0]: key}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -41,6 +43,7 @@ def load(name: str, **options: Any) -> Adapter:
         factory = plugin.load()
     else:
         raise ConfigurationError(unknown("provider", name, names()))
+    _check(name, factory, options)
     adapter: Adapter = factory(**options)
     return adapter
 
@@ -49,6 +52,23 @@ def unknown(kind: str, name: str, known: list[str]) -> str:
     """The error line for a name nobody knows, with the nearest known ones."""
     near = difflib.get_close_matches(name, known, n=3) or known[:5]
     return f"unknown {kind} {name!r}; did you mean {' or '.join(near)}?"
+
+
+def _check(provider: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse options the loader does not have, and text where it takes a number."""
+    parameters = inspect.signature(factory).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option, value in options.items():
+        if option not in parameters:
+            if free:
+                continue
+            near = difflib.get_close_matches(option, parameters, n=1) or list(parameters)
+            raise ConfigurationError(
+                f"{provider} has no option {option!r}; did you mean {' or '.join(near)}?"
+            )
+        default = parameters[option].default
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            raise ConfigurationError(f"the option {option} of {provider} is a number, not {value!r}")
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import pkgutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -54,6 +56,9 @@ class UsageError(ApiSmoothError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` excludes the program's name."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a σ that the terminal cannot show must not end a paid run
     try:
         code = _dispatch(argv)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
@@ -67,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
+    except sqlite3.Error as error:
+        text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+        return _complain(error, text, 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
         text = f"internal error, please report it: {type(error).__name__}: {error} \
 (API_SMOOTH_DEBUG=1 shows the traceback)"
@@ -80,10 +88,14 @@ def _dispatch(argv: list[str]) -> int:
         near = difflib.get_close_matches(argv[0], known, n=1) or known
         raise UsageError(f"unknown command {argv[0]!r}; did you mean {' or '.join(near)}?")
     try:
-        args = build_parser().parse_args(argv)
+        args, unknown = build_parser().parse_known_args(argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    return cast(Run, args.run)(args, argv)
+    if unknown:
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(unknown)} (see: api-smooth {args._command} --help)"
+        )
+    return cast(Run, args._run)(args, argv)
 
 
 def _complain(error: Exception, text: str, code: int) -> int:
@@ -132,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(_command=name, _run=command.run)
     return parser
 
 

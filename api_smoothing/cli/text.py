@@ -35,6 +35,7 @@ def describe_certificate(done: Certificate) -> str:
             ("votes", f"{votes}; runner-up {done.runner_up}" if done.runner_up else votes),
             ("proof", f"σ = {done.sigma:g}, α = {done.alpha:g}, {done.method}, {_seed(done.seed)}"),
             ("stopped", _why_stopped(done)),
+            ("provider", done.provider + (f", version {done.model_version}" if done.model_version else "")),
             ("cost", _cost(done)),
         ],
     )

@@ -41,7 +41,7 @@ class LabelReport:
                 raise ConfigurationError(f"the threshold of {name} must be a score in [0, 1], not {score:g}")
         self._thresholds = thresholds
         self.named: tuple[str, ...] = tuple(thresholds) if isinstance(thresholds, Mapping) else ()
-        if isinstance(thresholds, Mapping) and not thresholds:
+        if isinstance(thresholds, Mapping) and not (thresholds and all(name.strip() for name in thresholds)):
             raise ConfigurationError("thresholds names no label; give a score for all of them instead")
         known = set(thresholds) if isinstance(thresholds, Mapping) else labels and set(labels.classes)
         for name in absent:
@@ -91,20 +91,38 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in bounds:
+    for bound in [*bounds, *_unreported(bounds, tally.n, named)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
         told = bound.label is not None or name in named or isinstance(key, Absent)
         if not told and bound.votes < _WORTH_TELLING * bound.n:
             continue
-        bound = replace(
-            bound,
-            label=None if bound.label is None else name,
-            counts={name: bound.votes},
-            reason=bound.reason or name,
-        )
+        sure = bound.label is not None
+        bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
         spent = tally if not found else Tally(cached=bound.n, version=tally.version)
-        found.append(
-            certificate(bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd)
+        made = certificate(
+            bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd
         )
+        found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
     return found
+
+
+def _unreported(bounds: Sequence[Bound], n: int, named: Collection[str]) -> list[Bound]:
+    """Abstentions for the labels that were named and that no answer reported."""
+    seen = {key for bound in bounds for key in bound.counts}
+    blank = Bound(
+        label=None,
+        radius=0.0,
+        p_lower=0.0,
+        votes=0,
+        n=n,
+        n0=0,
+        counts={},
+        failed=0,
+        runner_up=None,
+        reached=None,
+        stopped="futile",
+        method="sequential",
+        reason="no answer reports it",
+    )
+    return [replace(blank, counts={name: 0}) for name in named if name not in seen]

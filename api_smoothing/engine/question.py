@@ -55,11 +55,11 @@ class Question:
         return plan.expected_queries(share, p0, alpha=self.alpha, cap=self.n).calls
 
 
-def within_budget(question: Question, answers: int, *, slack: float, refuse: bool) -> Certifier:
+def within_budget(question: Question, answers: int, *, slack: float) -> Certifier:
     """A certifier for an image that can get at most `answers` answers, cached ones included.
 
-    Where those cannot decide the image, nothing is asked: `refuse` makes an unreachable radius an error, as for
-    the first image of a call; later images are reported as stopped by the budget.
+    Where those cannot decide the image, nothing is asked and the image is reported as stopped by the budget.
+    Raises UnreachableRadiusError for what no budget could reach.
     """
     certifier = question.certifier(slack=slack)
     if question.fixed is not None:
@@ -75,8 +75,6 @@ def within_budget(question: Question, answers: int, *, slack: float, refuse: boo
             else Unaffordable(certifier, "no budget is left")
         )
     except UnreachableRadiusError as error:
-        if refuse:
-            raise
         return Unaffordable(certifier, f"of the budget {answers} queries are left: {error}")
 
 

@@ -63,6 +63,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         )
     images = find_images(args.images)
     progress = Progress(sys.stderr, len(images), summaries=args.json or not sys.stderr.isatty())
+    if args.dry_run and args.labels_present is not None:
+        if settings.n is None:
+            raise ConfigurationError(
+                "how many queries presence takes depends on every label: give -n N for an estimate"
+            )
+        settings = replace(settings, radius=None, method="fixed")  # all labels share at most n queries
     if args.dry_run:
         from api_smoothing.cli.commands.estimate import print_estimate
 
@@ -86,6 +92,7 @@ class _Run:
         self._args, self._argv, self._settings = args, argv, settings
         self._images, self._progress = images, progress
         self._decided = self._out_of_budget = self._failed = self._sent = 0
+        self._reason = ""
 
     def certify(self) -> int:
         with ExitStack() as stack:
@@ -149,6 +156,7 @@ class _Run:
         self._sent += sum(certificate.queries for certificate in certificates)
         self._out_of_budget += "budget" in stopped
         self._failed += "failed" in stopped
+        self._reason = next((c.reason for c in certificates if c.stopped == "failed"), self._reason)
         self._decided += not stopped & {"budget", "failed"}
 
     def _print(self, certificate: Certificate) -> None:
@@ -159,7 +167,9 @@ class _Run:
 
     def _finish(self) -> int:
         if self._failed:
-            complain(f"error: too many answers failed for {self._failed} images; {self._standing()}")
+            complain(
+                f"error: too many answers failed for {self._failed} images ({self._reason}); {self._standing()}"
+            )
             return ProviderError.exit_code
         if self._out_of_budget:
             spent = "is exhausted" if self._sent else "is too small for any further image: raise it"
@@ -180,6 +190,8 @@ def read_thresholds(text: str) -> float | dict[str, float]:
     for part in text.split(","):
         name, _, score = part.rpartition(":") if ":" in part else (part, "", "0.5")
         try:
+            if not name.strip():
+                raise ValueError
             found[name.strip()] = float(score)
         except ValueError:
             raise ConfigurationError(f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE") from None

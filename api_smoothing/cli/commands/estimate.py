@@ -45,7 +45,8 @@ def print_estimate(
     from api_smoothing.cli.text import describe_estimate
 
     with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
-        estimate = api.estimate(images, radius=settings.radius, n=settings.n)
+        more = {} if settings.n0 is None else {"n0": settings.n0}
+        estimate = api.estimate(images, radius=settings.radius, n=settings.n, **more)
     progress.clear()
     print(estimate.to_json() if as_json else describe_estimate(estimate))
     return 0

@@ -40,13 +40,14 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
         settings = replace(settings, run=run_name(settings, images))
     progress = Progress(sys.stderr, len(images), summaries=False)
-    decided = 0
+    decided = short = 0
     try:
         with open_api(settings, progress, sandbox=args.sandbox) as api:
             digest_images(api, images)
             for image in images:
                 prediction = api.predict(image, n=settings.n or 100)
-                decided += 1
+                cut = prediction.n < (settings.n or 100)
+                decided, short = decided + (not cut), short + cut
                 progress.clear()
                 print(prediction.to_json() if args.json else describe_prediction(prediction), flush=True)
     except KeyboardInterrupt:
@@ -61,4 +62,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         return error.exit_code
     finally:
         progress.clear()
+    if short:
+        again = how_to_resume(settings, argv, spent=True)
+        complain(f"error: the budget is exhausted; {decided} of {len(images)} images decided, {again}")
+        return BudgetError.exit_code
     return 0

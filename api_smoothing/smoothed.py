@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
 
 
+_PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
+
+
 class SmoothedAPI:
     """Certifies the answers of a vision model that can only be called.
 
@@ -77,8 +80,7 @@ class SmoothedAPI:
         self._labels = parts.label_map(labels, self._adapter.card)
         self._seed = resolve_seed(seed)
         card = self._adapter.card  # a rehearsal's certificate must not pass for the service's
-        where = options.get("endpoint_id") or ("loopback" if card.loopback else "")
-        self._provider = f"{card.name}@{where}" if where else card.name
+        self._provider = f"{card.name}@{card.place}" if card.place else card.name
         self._session = Session(
             self._adapter,
             denoiser=self._denoiser,
@@ -288,7 +290,7 @@ class SmoothedAPI:
     def _certifier(self, question: Question, slack: float, source: VoteSource) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
         affordable = self._session.account.affordable()
-        if affordable is None:
+        if affordable is None or (affordable > _PLENTY and question.fixed is None):
             return question.certifier(slack=slack)
         affordable = max(0, affordable - self._session.extra_per_image)
         return within_budget(question, source.cached_ahead(affordable), slack=slack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ def load(
         quotas=(rate_quota(rate, _FAST if fast else _USUAL),),
         quota_key=f"aws/{operation}/{where}",
         drift="version",
-        loopback=on_this_machine(account.endpoint),
+        place=endpoint_id or ("loopback" if on_this_machine(account.endpoint) else ""),
     )
     return RekognitionAdapter(card=card, shape=_SHAPES[operation], request=request, account=account)
 
@@ -146,6 +147,7 @@ class RekognitionAdapter:
         self._shape, self._request, self._account = shape, request, account
         self._secrets: tuple[str | None, ...] = account.secrets
         self._client: Any = None
+        self._process = 0
         self._lock = threading.Lock()
 
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer]:
@@ -166,10 +168,10 @@ class RekognitionAdapter:
 
     def _connected(self) -> Any:
         with self._lock:
-            if self._client is None:
+            if self._client is None or self._process != os.getpid():  # connections do not survive a fork
                 client, self._secrets = self._account.connect()
                 client.meta.events.register("before-parse.rekognition", self._look_at_body)
-                self._client = client
+                self._client, self._process = client, os.getpid()
             return self._client
 
     def _look_at_body(self, response_dict: Mapping[str, Any], **_: Any) -> None:

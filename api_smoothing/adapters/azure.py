@@ -83,7 +83,7 @@ def load(
         quotas=(rate_quota(rate, _RATE),),
         quota_key=f"azure/{where}",
         drift="version",
-        loopback=on_this_machine(endpoint),
+        place=endpoint_id or ("loopback" if on_this_machine(endpoint) else ""),
         end_of_life="2028-09-25",  # both versions; announced by Microsoft in the overview of Image Analysis
     )
     return AzureAdapter(
@@ -123,6 +123,7 @@ class AzureAdapter:
         self._api, self._endpoint, self._key = api, endpoint, key
         self._model, self._language, self._timeout = model, language, timeout
         self._ask: Ask | None = None
+        self._process = 0
         self._lock = threading.Lock()
 
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer]:
@@ -143,7 +144,7 @@ class AzureAdapter:
 
     def _connected(self) -> Ask:
         with self._lock:
-            if self._ask is None:
+            if self._ask is None or self._process != os.getpid():  # connections do not survive a fork
                 if not self._endpoint:
                     raise missing_credentials(
                         "azure",
@@ -158,6 +159,7 @@ class AzureAdapter:
                         "azure", "VISION_KEY has a space or a line break in it; set it anew"
                     )
                 connect = _connect if self._api == "4.0" else azure32.connect
+                self._process = os.getpid()
                 self._ask = connect(
                     endpoint=self._endpoint,
                     key=self._key,

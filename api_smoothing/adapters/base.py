@@ -70,8 +70,8 @@ class AdapterCard:
     `price` is a key of the price table; `usd_per_query` is for providers that are not in it. `quotas` hold for
     everyone who shares `quota_key` (the name, when empty) on this machine. `drift` says how a change of the
     model shows: in each answer's `model_version`, only through a canary image, or never (a local model).
-    `end_of_life` is the ISO date on which the service ends. `loopback` says that the endpoint is on this
-    machine: a rehearsal, or a service of one's own.
+    `end_of_life` is the ISO date on which the service ends. `place` is "sandbox", "loopback" or another
+    name for an endpoint that is not the public service; it goes into certificates.
     """
 
     name: str
@@ -91,7 +91,7 @@ class AdapterCard:
     quota_key: str = ""
     drift: Literal["version", "canary", "none"] = "none"
     end_of_life: str | None = None
-    loopback: bool = False
+    place: str = ""
 
     @property
     def queries_per_second(self) -> float | None:

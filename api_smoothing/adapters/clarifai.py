@@ -114,7 +114,7 @@ def load(
         quotas=(images, requests) if images else (requests,),
         quota_key=f"clarifai@{place}" if place else "clarifai",
         drift="version",
-        loopback=address.local,
+        place=endpoint_id or ("loopback" if address.local else ""),
     )
     return Clarifai(
         card,

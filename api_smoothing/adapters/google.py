@@ -102,7 +102,7 @@ def load(
         quotas=(images, Quota(unit="request", count=_PER_SECOND)),
         quota_key=f"google@{place}" if place else "google",
         drift="canary",
-        loopback=address.local,
+        place=endpoint_id or ("loopback" if address.local else ""),
     )
     return GoogleVision(
         card, feature=feature, model=model, key=key, address=address, timeout=seconds_limit(timeout)

@@ -66,7 +66,7 @@ def load(
         quota_key=where,
         drift="version" if any(not path.optional for path in description.answer.version) else "canary",
         end_of_life=description.end_of_life,
-        loopback=on_this_machine(url),
+        place=endpoint_id or ("loopback" if on_this_machine(url) else ""),
         **limits,
     )
     given = {} if key is None else {description.secrets[0]: key}

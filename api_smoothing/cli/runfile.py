@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,15 +25,20 @@ UNDECIDED = frozenset({"budget", "failed"})  # stopped for want of answers: aske
 class RunFile:
     """An open run file, locked against other processes."""
 
-    def __init__(self, path: Path, file: IO[bytes], certificates: dict[tuple[str, str], Certificate]) -> None:
+    def __init__(self, path: Path, file: IO[bytes], certificates: Sequence[Certificate]) -> None:
         self.path = path
         self._file = file
-        self._certificates = certificates
+        self._certificates = {(found.image, found.image_sha256): found for found in certificates}
+        self._labels = {_labels(found) for found in certificates if found.stopped not in UNDECIDED}
 
     def find(self, image: str, image_sha256: str) -> Certificate | None:
         """The certificate of this image under this file's settings, if it is decided."""
         known = self._certificates.get((image, image_sha256))
         return None if known is None or known.stopped in UNDECIDED else known
+
+    def holds(self, certificate: Certificate) -> bool:
+        """Whether this file has a decided certificate of the same image about the same labels."""
+        return _labels(certificate) in self._labels
 
     def append(self, certificate: Certificate) -> None:
         """Add one line, on the disk when this returns."""
@@ -91,14 +96,19 @@ def _lock(file: IO[bytes], path: Path) -> None:
         raise ConfigurationError(f"another run is writing {path}; choose another --output") from None
 
 
-def _read(file: IO[bytes], path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, str], Certificate]:
+def _labels(certificate: Certificate) -> tuple[str, ...]:
+    """The image and the labels a certificate is about."""
+    return (certificate.image, certificate.image_sha256, *sorted(certificate.counts))
+
+
+def _read(file: IO[bytes], path: Path, settings: Mapping[str, Any]) -> list[Certificate]:
     lines = file.read().splitlines(keepends=True)
     try:
         header = RunHeader.from_json(lines[0].decode() if lines else "")
     except ValueError:
         raise ConfigurationError(f"{path} is no run file; choose another --output") from None
     _compare(header.settings, settings, path)
-    certificates = {}
+    certificates = []
     for number, line in enumerate(lines[1:], start=2):
         try:
             found = Certificate.from_json(line.decode())
@@ -108,7 +118,7 @@ def _read(file: IO[bytes], path: Path, settings: Mapping[str, Any]) -> dict[tupl
                 file.truncate()
                 break
             raise ConfigurationError(f"{path}, line {number}: {error}") from None
-        certificates[found.image, found.image_sha256] = found
+        certificates.append(found)
     else:
         file.seek(0, os.SEEK_END)
         if not lines[-1].endswith(b"\n"):

@@ -286,7 +286,8 @@ def _value(name: str, value: Any, where: str, *, typed: bool = False) -> Any:
     try:
         return kind.check(value if typed else kind.read(value))
     except _Expected as expected:
-        raise ConfigurationError(f"{where} must be {expected}, not {value!r}") from None
+        told = "" if name == "options" else f", not {value!r}"  # options may hold a key
+        raise ConfigurationError(f"{where} must be {expected}{told}") from None
 
 
 def _nearest(name: str) -> str:

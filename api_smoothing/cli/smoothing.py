@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,9 @@ from api_smoothing.errors import ConfigurationError
 if TYPE_CHECKING:
     from api_smoothing import SmoothedAPI
     from api_smoothing.adapters import Adapter
+
+#: A value among the provider's options that must not be repeated in messages.
+_SECRET: Final = re.compile(r"(\w*(?:key|secret|token|password)\w*)=[^,]*", re.IGNORECASE)
 
 #: Every setting of the facade; commands add those of their own question (radius, n, …).
 FACADE: Final = (
@@ -122,13 +126,13 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
     given = {name: value for name, value in chosen.items() if value is not None}
     if not sends:
         model = "sandbox-json" if settings.provider == "http" else None
-        yield {"model": model, "endpoint": "http://127.0.0.1:9", "endpoint_id": "sandbox", **given}
+        yield {"model": model, **given, "endpoint": "http://127.0.0.1:9", "endpoint_id": "sandbox"}
         return
     with Sandbox(settings.provider) as server:
-        yield {"model": None, **server.options(), **given}
+        yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
 
 
-def run_name(settings: Settings, images: Sequence[str]) -> str:
+def run_name(settings: Settings, images: Sequence[str], *, sandbox: bool) -> str:
     """The run a budget is for when none is named: the same question about the same files.
 
     So a command that is interrupted, or killed, and given again has one budget, not two.
@@ -138,7 +142,7 @@ def run_name(settings: Settings, images: Sequence[str]) -> str:
         for name, value in asdict(settings).items()
         if name not in ("budget_queries", "budget_usd", "run", "cache", "device", "rate")
     }
-    facts = [question, sorted(str(Path(image).absolute()) for image in images)]
+    facts = [question, sandbox, sorted(str(Path(image).absolute()) for image in images)]
     return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
 
 
@@ -147,7 +151,7 @@ def how_to_resume(settings: Settings, argv: Sequence[str], *, spent: bool = Fals
 
     A budget that is `spent` is doubled in it: a run keeps its name, so the same budget would still be spent.
     """
-    again = list(argv)
+    again = [_SECRET.sub(r"\1=***", word) for word in argv]
     if spent and settings.budget_queries is not None:
         again = _with_flag(again, "--budget-queries", str(max(1, 2 * settings.budget_queries)))
     if spent and settings.budget_usd is not None:

@@ -36,6 +36,10 @@ class Account(Protocol):
         """Close a reservation: its queries were sent (whatever came of it), or surely never left."""
         ...
 
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        """Whether someone else is asking any of these queries just now."""
+        ...
+
     def cost_usd(self, queries: int) -> float:
         """What `queries` cost."""
         ...

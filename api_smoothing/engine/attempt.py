@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
 
-_BEFORE_SENDING: Final = (ConfigurationError, CredentialsError, MissingExtraError)
+_BEFORE_SENDING: Final = (CredentialsError, MissingExtraError)
 
 Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
 
@@ -73,19 +73,17 @@ class Sender:
         self._stream, self._adapter = stream, adapter
         self._account, self._shelf, self._limiter = account, shelf, limiter
         self._version = version  # asked before a request leaves; stamped on answers that carry none
-        self._halted = threading.Event()
-        self._sleep = self._halted.wait if sleep is None else sleep
         self._gate = gate or Gate()
         self._stopped: ApiSmoothError | None = None
         self.usage = Usage() if usage is None else usage
+        self._sleep = self.usage.halted.wait if sleep is None else sleep
 
     def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
         """The outcome of every query. Answers are on the shelf before this returns or raises.
 
         Raises ProviderError when the provider failed for good or broke its contract.
         """
-        if self._stopped is not None:
-            raise self._stopped
+        self._check()
         outcomes: dict[int, Outcome] = {}
         job = _Job(images, list(indices), version=None if self._version is None else self._version())
         retrying = Retrying(
@@ -95,13 +93,16 @@ class Sender:
             retry=retry_if_result(bool),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
         )
-        left: list[int] = retrying(self._round, job, outcomes)
+        try:
+            left: list[int] = retrying(self._round, job, outcomes)
+        except sqlite3.Error as error:
+            self._stop(error)
+            raise self._stopped or error from None
         return {**outcomes, **dict.fromkeys(left)}
 
     def halt(self) -> None:
         """End all waits; what is under way comes in, and nothing more leaves."""
-        self._stopped = self._stopped or ProviderError("the run was ended")
-        self._halted.set()
+        self.usage.halted.set()
 
     def _wait(self, seconds: float) -> None:
         self._sleep(seconds)
@@ -145,14 +146,13 @@ class Sender:
         granted = list(reservation.granted)
         if not granted:
             return None
-        known = self._shelf.find(granted)
-        if known:  # answered by someone else between our look and our claim
-            self._account.settle(reservation, sent=False)
-            outcomes.update(known)
-            left = [i for i in granted if i not in known]
-            return self._request(job, left, outcomes, again) if left else None
-        began, sent = time.monotonic(), False
+        began, sent, left = time.monotonic(), False, granted
         try:
+            known = self._shelf.find(granted)
+            if known:  # answered by someone else between our look and our claim
+                outcomes.update(known)
+                left = [i for i in granted if i not in known]
+                return None
             with self._gate.passing():
                 self._ready(len(granted))
                 began, sent = time.monotonic(), True
@@ -162,14 +162,16 @@ class Sender:
                 return reply
             self._read(granted, reply, outcomes, again, job)
             return None
-        except ApiSmoothError as error:
-            self._stopped = error
+        except Exception as error:
+            self._stop(error)
             sent = sent and not isinstance(error, _BEFORE_SENDING)
             raise
         finally:
             if sent:
                 self.usage.count(len(granted), time.monotonic() - began)
             self._account.settle(reservation, sent=sent)
+            if left is not granted:
+                again += left
 
     def _label(self, images: Images) -> Sequence[Answer | Verdict] | Verdict:
         """What the adapter returns, or its verdict on the error it raised; a fatal one stops this sender."""
@@ -180,21 +182,39 @@ class Sender:
             raise
         except Exception as error:
             verdict = self._adapter.verdict(error)
-            self.usage.last_error = self._say(verdict, error)
+            self.usage.last_error = verdict.message or type(error).__name__  # its text may quote a key
             if verdict.kind == "fatal":
-                self._stopped = ProviderError(self.usage.last_error)
+                self._stopped = ProviderError(self._say(verdict, error))
                 raise self._stopped from None
             return verdict
 
     def _ready(self, images: int) -> None:
         """Wait until a request may leave, with everything done that would delay it after its turn has come."""
-        if self._stopped is not None:
-            raise self._stopped
+        self._check()
         connect = getattr(self._adapter, "connect", None)
         if connect is not None:
             connect()
         if self._limiter is not None:
             self._limiter.wait(images)
+            self._check()
+
+    def _check(self) -> None:
+        """Raise when the run has ended meanwhile."""
+        if self._stopped is None and self.usage.halted.is_set():
+            self._stopped = ProviderError("the run was ended")
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _stop(self, error: Exception) -> None:
+        """Let nothing more leave after `error`."""
+        if isinstance(error, ApiSmoothError):
+            self._stopped = error
+        elif isinstance(error, sqlite3.Error):
+            self._stopped = ConfigurationError(
+                f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+            )
+        else:
+            self._stopped = ProviderError(f"an answer could not be handled: {type(error).__name__}")
 
     def _read(
         self,
@@ -208,6 +228,10 @@ class Sender:
         if len(answers) != len(asked):
             raise ProviderError(
                 f"provider {self._adapter.card.name} gave {len(answers)} answers to {len(asked)} queries"
+            )
+        if not all(isinstance(answer, Answer | Verdict) for answer in answers):
+            raise ProviderError(
+                f"provider {self._adapter.card.name} gave something else in place of an answer"
             )
         given = {
             i: _stamped(a, job.version) for i, a in zip(asked, answers, strict=True) if isinstance(a, Answer)
@@ -242,9 +266,10 @@ class Sender:
 
 
 def _stamped(answer: Answer, version: str | None) -> Answer:
-    if version is None or answer.model_version is not None:
+    if version is None:
         return answer
-    return replace(answer, model_version=version)
+    told = version if answer.model_version is None else f"{answer.model_version} {version}"
+    return replace(answer, model_version=told)
 
 
 def _pause(job: _Job, state: RetryCallState) -> float:

@@ -8,6 +8,7 @@ answer to an index stays: a later one never replaces it.
 from __future__ import annotations
 
 import json
+import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +90,8 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
-        data = zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+        data = zlib.compress(text.encode(errors="replace"), 1)
         return len(data), MODE_RAW, None, data
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
@@ -120,7 +122,7 @@ class DiskCache:
                 sqlite_synchronous=2 if paid else 1,
                 timeout=60,
             )
-        except (OSError, Timeout) as error:
+        except (OSError, Timeout, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
@@ -174,7 +176,9 @@ class DiskCache:
         described = []
         for key in list(self._cache.iterkeys()):
             stream, _, part = key.rpartition(":")
-            if stream == "stream":
+            if key.startswith("stream:"):
+                if "/" in key:  # a mark on a stream, not a stream
+                    continue
                 described.append(part)
             else:
                 counts[stream] += 1 if part.startswith("q") else len(self._cache.get(key, {"i": ()})["i"])

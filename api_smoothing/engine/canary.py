@@ -19,7 +19,7 @@ from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.cache import VoteCache
 from api_smoothing.engine.outcome import Open
 from api_smoothing.engine.pipeline import encode, enlargement
-from api_smoothing.errors import BudgetError, DriftError, ProviderError
+from api_smoothing.errors import ApiSmoothError, BudgetError, DriftError, ProviderError
 
 CLEAR: Final = 0.6  # the least score of a label that must come again
 TOLERANCE: Final = 0.05
@@ -40,9 +40,8 @@ class Canary:
         answer = self._ask()
         for number in range(_REFERENCES):
             reference = self._cache.read(f"{self._stream}/{number}", [0]).get(0)
-            if reference is None:
-                self._cache.write(f"{self._stream}/{number}", {0: answer})
-                return _name(self._cache.read(f"{self._stream}/{number}", [0])[0])
+            if reference is None:  # another process may be faster, with another model's answer
+                reference = self._cache.write(f"{self._stream}/{number}", {0: answer})[0]
             if alike(reference, answer):
                 return _name(reference)
         raise DriftError(
@@ -55,7 +54,7 @@ class Canary:
         if found != name:
             raise DriftError(
                 f"the provider's model changed while it was asked (canary {name} became {found}), which voids "
-                f"the certificate; run again with a new --seed to start over on the new model"
+                f"the certificate; run again to start over on the new model"
             )
 
     def _ask(self) -> Answer:
@@ -74,14 +73,26 @@ class Watch:
     def __init__(self, canary: Canary, cache: VoteCache, stream: str) -> None:
         self._canary, self._cache, self._stream = canary, cache, stream
         self._name: str | None = None
+        self._failure: ApiSmoothError | None = None
         self._lock = threading.Lock()
 
     def version(self) -> str:
         """The version that answers now."""
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if self._name is None:
-                self._name = self._canary.name()
+                try:
+                    self._name = self._canary.name()
+                except ApiSmoothError as error:
+                    self._failure = error
+                    raise
             return self._name
+
+    @property
+    def unpaid(self) -> int:
+        """How many canaries this image may still cost."""
+        return 2 if self._name is None else 1
 
     def finish(self, version: str | None, answers: int) -> None:
         """Confirm that `version` gave the first `answers` answers, unless that was confirmed before.
@@ -90,16 +101,17 @@ class Watch:
         """
         mark = f"{self._stream}/confirmed/{answers}"
         if version is not None and (self._name is not None or self._cache.facts(mark) is None):
-            self._canary.confirm(version)
+            self._canary.confirm(version.rpartition(" ")[2])
             self._cache.describe(mark, {"answers": answers})
 
 
 def alike(one: Answer, other: Answer) -> bool:
-    """Whether two answers to the same image may come from the same model."""
+    """Whether two answers to the same image may come from the same model; where no label is clear, all count."""
     scores = [
         {label.id or label.name: label.score or 0.0 for label in answer.labels} for answer in (one, other)
     ]
     clear = {key for part in scores for key, score in part.items() if score >= CLEAR}
+    clear = clear or scores[0].keys() | scores[1].keys()
     return all(abs(scores[0].get(key, 0.0) - scores[1].get(key, 0.0)) <= TOLERANCE for key in clear)
 
 

@@ -6,9 +6,9 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final
 
 from api_smoothing.errors import ConfigurationError
 
@@ -16,67 +16,68 @@ _BUSY_SECONDS: Final = 60.0
 
 
 class Database:
-    """One file, one connection a thread. `write` is a transaction that no other writer can interleave.
+    """One file and one connection, which threads take in turn. `write` is a transaction that nobody interleaves.
 
     `durable` waits for the disk at every commit. Without it a commit survives the death of the process but not a
-    loss of power. The file is readable by its owner only.
+    loss of power. The file is readable by its owner only. `version` is that of `schema`; a file of another one is
+    refused. Raises ConfigurationError, one line.
     """
 
-    def __init__(self, path: Path, schema: str, *, durable: bool) -> None:
+    def __init__(self, path: Path, schema: str, *, version: int, durable: bool) -> None:
         self._path, self._durable = path, durable
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
-        self._lock, self._turn = threading.Lock(), threading.Lock()
-        self._pid = os.getpid()
+        self._connection: sqlite3.Connection | None = None
+        self._turn, self._pid = threading.RLock(), os.getpid()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             with self.write() as db:
+                (found,) = db.execute("PRAGMA user_version").fetchone()
+                tables = db.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
+                if found != version and (found or tables):
+                    raise sqlite3.DatabaseError("it was written by another version of api-smooth")
                 for statement in schema.split(";"):
                     db.execute(statement)
+                db.execute(f"PRAGMA user_version = {version}")
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
-                f"cannot open {path}: {error}; set API_SMOOTH_HOME to a folder you can write to"
+                f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its start; rolled back when the block raises."""
-        db = self._connection()
-        with self._turn:  # threads queue here; between processes SQLite polls, which is slower
+        with self._taken() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-            db.execute("COMMIT")
 
-    def read(self) -> sqlite3.Connection:
-        """The thread's own connection, for queries that change nothing."""
-        return self._connection()
+    def read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a query that changes nothing."""
+        with self._taken() as db:
+            return db.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Close every thread's connection."""
-        with self._lock:
-            for connection in self._open:
-                connection.close()
-            self._open.clear()
-        self._local = threading.local()
+        """Close the connection; the next use opens it again."""
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():  # SQLite connections must not cross a fork
-            self._local, self._open, self._pid = threading.local(), [], os.getpid()
-            self._lock, self._turn = threading.Lock(), threading.Lock()
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(
-                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            found.execute("PRAGMA journal_mode=WAL")
-            level: Literal["FULL", "NORMAL"] = "FULL" if self._durable else "NORMAL"
-            found.execute(f"PRAGMA synchronous={level}")
-            self._local.connection = found
-            with self._lock:
-                self._open.append(found)
-        return found
+    @contextlib.contextmanager
+    def _taken(self) -> Iterator[sqlite3.Connection]:
+        if self._pid != os.getpid():  # neither SQLite's connections nor locks survive a fork
+            self._connection, self._turn, self._pid = None, threading.RLock(), os.getpid()
+        with self._turn:
+            if self._connection is None:
+                opened = sqlite3.connect(
+                    self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+                opened.execute("PRAGMA journal_mode=WAL")
+                opened.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
+                self._connection = opened
+            yield self._connection

@@ -20,8 +20,11 @@ from api_smoothing.engine.database import Database
 from api_smoothing.engine.purse import Limits
 from api_smoothing.results import Budget
 
-#: Seconds after which a claim lapses even if its process lives: longer than any request with its waits.
-CLAIM_SECONDS: Final = 600.0
+#: Seconds after which a claim lapses where it cannot be seen whether its process lives.
+CLAIM_SECONDS: Final = 3600.0
+
+_VERSION: Final = 1
+_HOLDERS: Final[set[str]] = set()  # the open ledgers of this process
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -32,7 +35,7 @@ CREATE TABLE IF NOT EXISTS entries (
     queries INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL, at REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS claims (
-    stream TEXT NOT NULL, query INTEGER NOT NULL, holder TEXT NOT NULL, pid INTEGER NOT NULL,
+    stream TEXT NOT NULL, query INTEGER NOT NULL, holder TEXT NOT NULL, pid INTEGER NOT NULL, birth TEXT NOT NULL,
     entry INTEGER NOT NULL, until REAL NOT NULL, PRIMARY KEY (stream, query)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS claims_by_entry ON claims (entry)
@@ -52,7 +55,9 @@ class Ledger:
         self._limits = Limits(budget, micro_usd=micro_usd)
         self._run, self._provider, self._claiming = run, provider, claiming
         self._holder = secrets.token_hex(8)
-        self._database = Database(path, _SCHEMA, durable=True)
+        self._under_way: set[int] = set()
+        _HOLDERS.add(self._holder)
+        self._database = Database(path, _SCHEMA, version=_VERSION, durable=True)
         with self._database.write() as db:
             db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (run,))
 
@@ -61,14 +66,17 @@ class Ledger:
 
     def spent(self) -> tuple[int, int]:
         """Queries and micro-dollars the run has spent, reservations included."""
-        found = self._database.read().execute(
+        [(queries, micro_usd)] = self._database.read(
             "SELECT queries, micro_usd FROM runs WHERE run = ?", (self._run,)
         )
-        queries, micro_usd = found.fetchone()
         return int(queries), int(micro_usd)
 
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return self._claiming and bool(self._busy(stream, indices, time.time()))
+
     def reserve(self, stream: str, indices: Sequence[int]) -> Reservation:
-        now, price = time.time(), self._limits.micro_usd
+        now, price, pid = time.time(), self._limits.micro_usd, os.getpid()
+        birth = _birth(pid) or ""
         with self._database.write() as db:
             queries, micro = db.execute(
                 "SELECT queries, micro_usd FROM runs WHERE run = ?", (self._run,)
@@ -94,9 +102,11 @@ class Ledger:
                 )
             if self._claiming:
                 db.executemany(
-                    "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)",
-                    [(stream, i, self._holder, os.getpid(), entry, now + CLAIM_SECONDS) for i in taken],
+                    "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [(stream, i, self._holder, pid, birth, entry, now + CLAIM_SECONDS) for i in taken],
                 )
+            if taken:
+                self._under_way.add(entry)
         return Reservation(
             granted=tuple(taken),
             busy=tuple(i for i in indices if i in busy),
@@ -108,6 +118,7 @@ class Ledger:
         count = len(reservation.granted)
         if not count:
             return
+        self._under_way.discard(reservation.entry)  # before the file is written: a full disk must not block
         with self._database.write() as db:
             db.execute(
                 "UPDATE entries SET state = ? WHERE entry = ?",
@@ -125,27 +136,36 @@ class Ledger:
         return self._limits.cost_usd(queries)
 
     def close(self) -> None:
+        _HOLDERS.discard(self._holder)
         self._database.close()
 
     def _busy(self, stream: str, indices: Sequence[int], now: float) -> set[int]:
         """The queries among `indices` that a living claim is on, this object's own threads included."""
-        found = (
-            self._database.read()
-            .execute(
-                "SELECT query, pid, until FROM claims WHERE stream = ? AND query BETWEEN ? AND ?",
-                (stream, min(indices), max(indices)),
-            )
-            .fetchall()
+        found = self._database.read(
+            "SELECT query, holder, pid, birth, entry, until FROM claims WHERE stream = ? AND query BETWEEN ? AND ?",
+            (stream, min(indices), max(indices)),
         )
-        alive = {pid: _alive(pid) for _, pid, _ in found}
+        alive = {(pid, birth): _alive(pid, birth, until > now) for _, _, pid, birth, _, until in found}
         wanted = set(indices)
-        return {query for query, pid, until in found if query in wanted and alive[pid] and until > now}
+        return {
+            query
+            for query, holder, pid, birth, entry, _ in found
+            if query in wanted
+            and alive[pid, birth]
+            and (
+                entry in self._under_way
+                if holder == self._holder
+                else pid != os.getpid() or holder in _HOLDERS
+            )
+        }
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process of this number exists; on Windows, where asking would end it, always."""
-    if sys.platform == "win32":
-        return True
+def _alive(pid: int, birth: str, recent: bool) -> bool:
+    """Whether the process that was born so still runs; where that cannot be seen, whether its claim is `recent`."""
+    if birth:
+        return _birth(pid) == birth
+    if sys.platform == "win32" or not recent:  # on Windows asking would end the process
+        return recent
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -153,3 +173,14 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _birth(pid: int) -> str | None:
+    """When a process started, in the kernel's words, which tells it from a later one of its number; None for a
+    dead one, a zombie, or a system that does not say.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

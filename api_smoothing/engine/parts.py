@@ -35,10 +35,20 @@ def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget
         raise ConfigurationError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
     if noise not in NOISES:
         raise ConfigurationError(f"unknown noise {noise!r}; use one of {', '.join(NOISES)}")
+    if budget is not None:
+        _check_budget(budget)
     limits = {} if budget is None else {"queries": budget.queries, "usd": budget.usd}
     for name, limit in limits.items():
         if limit is not None and not limit >= 0:
             raise ConfigurationError(f"the budget in {name} must not be negative, not {limit}")
+
+
+def _check_budget(budget: Budget) -> None:
+    queries, usd = budget.queries, budget.usd
+    if queries is not None and (isinstance(queries, bool) or not isinstance(queries, int)):
+        raise ConfigurationError(f"the budget in queries must be a whole number, not {queries!r}")
+    if usd is not None and not (isinstance(usd, int | float) and math.isfinite(usd)):
+        raise ConfigurationError(f"the budget in usd must be a finite number, not {usd!r}")
 
 
 def check_question(radius: float | None, n: int | None) -> None:
@@ -125,6 +135,10 @@ def denoiser_name(chosen: Denoiser) -> str:
 def cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> VoteCache:
     """Where answers are kept; on disk only when every part of the pipeline can be named for good."""
     nameable = bool(adapter.card.fingerprint) and (denoiser is None or bool(denoiser.card.sha256))
+    if not nameable and not isinstance(choice, bool) and adapter.card.accepts == "png":
+        raise ConfigurationError(
+            "answers of a provider or denoiser without a fingerprint cannot be kept: give it one, or leave cache out"
+        )
     if choice is False or not nameable:
         return MemoryCache()
     folder = home() / "votes" if choice is True else Path(choice)

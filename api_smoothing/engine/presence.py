@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.adapters.labels import LabelMap, counted, is_scoreless
-from api_smoothing.certify.base import Bound
+from api_smoothing.certify.base import FAILED, Bound, Stopped
 from api_smoothing.certify.presence import Absent
+from api_smoothing.certify.tally import MAX_FAILED
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import Tally
 from api_smoothing.errors import ConfigurationError
@@ -91,7 +92,7 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in [*bounds, *_unreported(bounds, tally.n, named)]:
+    for bound in [*bounds, *_unreported(bounds, tally, named)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
         told = bound.label is not None or name in named or isinstance(key, Absent)
@@ -104,25 +105,43 @@ def presences(
             bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
+    if not found and (tally.out_of_budget or _broken(tally)):  # somebody must say so, and what it cost
+        blank = _blank(tally)
+        found = [certificate(blank, tally, loaded, facts=facts, target=target, cost_usd=cost_usd)]
     return found
 
 
-def _unreported(bounds: Sequence[Bound], n: int, named: Collection[str]) -> list[Bound]:
-    """Abstentions for the labels that were named and that no answer reported."""
-    seen = {key for bound in bounds for key in bound.counts}
-    blank = Bound(
+def _broken(tally: Tally) -> bool:
+    return tally.counted.get(FAILED, 0) > MAX_FAILED * tally.n
+
+
+def _blank(tally: Tally) -> Bound:
+    """An abstention on the votes of `tally`."""
+    failed = tally.counted.get(FAILED, 0)
+    stopped: Stopped | None = "futile"
+    reason = "no answer reports it"
+    if _broken(tally):
+        stopped, reason = "failed", f"{failed} of {tally.n} answers failed"
+    elif tally.out_of_budget:
+        stopped, reason = None, ""
+    return Bound(
         label=None,
         radius=0.0,
         p_lower=0.0,
         votes=0,
-        n=n,
+        n=tally.n,
         n0=0,
         counts={},
-        failed=0,
+        failed=failed,
         runner_up=None,
         reached=None,
-        stopped="futile",
+        stopped=stopped,
         method="sequential",
-        reason="no answer reports it",
+        reason=reason,
     )
-    return [replace(blank, counts={name: 0}) for name in named if name not in seen]
+
+
+def _unreported(bounds: Sequence[Bound], tally: Tally, named: Collection[str]) -> list[Bound]:
+    """Abstentions for the labels that were named and that no answer reported."""
+    seen = {key for bound in bounds for key in bound.counts}
+    return [replace(_blank(tally), counts={name: 0}) for name in named if name not in seen]

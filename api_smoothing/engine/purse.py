@@ -57,6 +57,9 @@ class Purse:
             with self._lock:
                 self._spent -= len(reservation.granted)
 
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return False
+
     def cost_usd(self, queries: int) -> float:
         return self._limits.cost_usd(queries)
 

@@ -1,8 +1,8 @@
 """The rate limiter: what a provider accepts in a window of time, shared by all processes of this machine.
 
-Each quota keeps the times of its last `count` grants. A new grant comes no earlier than one window after the
-grant `count` places before it, so that no window ever holds more, whoever asked. Windows are kept 2 % longer than
-the provider's: requests do not take equally long to arrive.
+Each quota keeps the times of its last grants. A new grant comes no earlier than one window after the grant `count`
+places before it, so that no window ever holds more, whoever asked. Windows are kept 2 % longer than the provider's:
+requests do not take equally long to arrive.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.database import Database
 
 MARGIN: Final = 0.02
+_VERSION: Final = 1
 _LONGEST: Final = 512  # grants remembered for a quota
 _RESOLUTION: Final = 0.002  # seconds; no thread wakes more exactly
-_TOO_FAR: Final = 3600.0  # a grant farther in the future comes from a clock that was set back
+_EARLIEST: Final = 0.1
+_LONGEST_PAUSE: Final = 3600.0
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS quotas (quota TEXT PRIMARY KEY, grants BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pauses (key TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS quotas (quota TEXT PRIMARY KEY, boot TEXT NOT NULL, grants BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pauses (key TEXT PRIMARY KEY, boot TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID
 """
 
 
 class RateLimiter:
     """Makes threads wait for their turn. Quotas of the same `key` are one, in every process.
 
-    `clock` is in seconds and common to all processes; `sleep` waits that long.
+    `clock` is in seconds, common to all processes, and does not jump when the time of day is set; it may start
+    anew with the machine. `sleep` waits that long.
     """
 
     def __init__(
@@ -39,36 +42,37 @@ class RateLimiter:
         *,
         key: str,
         quotas: Sequence[Quota],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._key, self._quotas = key, tuple(_fine(quota) for quota in quotas)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._boot = clock, sleep, _boot()
         self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
-        self._database = Database(path, _SCHEMA, durable=False)
+        self._database = Database(path, _SCHEMA, version=_VERSION, durable=False)
 
     def wait(self, images: int) -> None:
         """Return when a request with `images` images may leave.
 
         A turn that was missed, because the machine was busy or everyone has been told to pause, is given up
-        for a new one: leaving late would crowd the next window.
+        for a new one: leaving late would crowd the next window. For the next turn it is woken earlier by as much.
         """
+        early = 0.0
         while True:
             at = self._book(images)
             while (left := at - self._clock()) > 0:
-                self._sleep(left)
-            if self._clock() - at <= self._late and self._paused_until() <= at:
+                self._sleep(max(0.0, left - early))
+            now = self._clock()
+            if now - at <= self._late and self._paused_until(now) <= at:
                 return
+            early = min(_EARLIEST, max(early, now - at))
 
     def pause(self, seconds: float) -> None:
-        """Nobody on this quota sends before `seconds` from now."""
-        until = self._clock() + seconds
+        """Nobody on this quota sends before `seconds` (an hour at most) from now."""
+        now = self._clock()
+        until = now + min(seconds, _LONGEST_PAUSE)
         with self._database.write() as db:
-            db.execute(
-                "INSERT INTO pauses VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET until = max(until, excluded.until)",
-                (self._key, until),
-            )
+            until = max(until, self._paused_until(now))
+            db.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", (self._key, self._boot, until))
 
     def close(self) -> None:
         """Release the file."""
@@ -77,30 +81,43 @@ class RateLimiter:
     def _book(self, images: int) -> float:
         """The time of the next turn, taken."""
         with self._database.write() as db:
-            at = now = self._clock()
-            until = self._paused_until()
-            if now < until <= now + _TOO_FAR:
-                at = until
-            rings = []
+            now = self._clock()
+            at = max(now, self._paused_until(now))
+            booked = []
             for quota in self._quotas:
-                name = f"{self._key}/{quota.unit}/{quota.count}/{quota.seconds:g}"
-                row = db.execute("SELECT grants FROM quotas WHERE quota = ?", (name,)).fetchone()
-                ring = array("d", row[0] if row else bytes(8 * quota.count))
-                if ring[-1] > now + _TOO_FAR:
-                    ring = array("d", bytes(8 * quota.count))
-                units = min(images if quota.unit == "image" else 1, quota.count)
+                name = f"{self._key}/{quota.unit}"
+                grants = self._grants(name, quota, now)
+                wanted = images if quota.unit == "image" else 1
+                units = min(wanted, quota.count)
                 window = quota.seconds * (1.0 + MARGIN)
                 spread = window / quota.count / 2  # an even flow instead of a burst a window
-                at = max(at, ring[units - 1] + window, ring[-1] + spread)
-                rings.append((name, ring, units))
-            for name, ring, units in rings:
-                grants = ring[units:] + array("d", [at] * units)
-                db.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?)", (name, grants.tobytes()))
+                if len(grants) >= quota.count - units + 1:
+                    at = max(at, grants[units - 1 - quota.count] + window)
+                if grants:
+                    at = max(at, grants[-1] + spread)
+                more = -(-wanted // quota.count) - 1  # windows that a batch larger than the quota fills
+                booked.append((name, grants, units, more * window))
+            for name, grants, units, beyond in booked:
+                grants.extend([at + beyond] * units)
+                kept = grants[-_LONGEST:].tobytes()
+                db.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)", (name, self._boot, kept))
         return at
 
-    def _paused_until(self) -> float:
-        row = self._database.read().execute("SELECT until FROM pauses WHERE key = ?", (self._key,)).fetchone()
-        return float(row[0]) if row else 0.0
+    def _grants(self, name: str, quota: Quota, now: float) -> array[float]:
+        """The times of the last grants, ascending; none where the clock has started anew."""
+        rows = self._database.read(
+            "SELECT grants FROM quotas WHERE quota = ? AND boot = ?", (name, self._boot)
+        )
+        grants = array("d", rows[0][0] if rows else b"")
+        far = now + max(_LONGEST_PAUSE, 100 * quota.seconds)  # no queue is that long: another clock wrote it
+        return array("d") if grants and grants[-1] > far else grants
+
+    def _paused_until(self, now: float) -> float:
+        rows = self._database.read(
+            "SELECT until FROM pauses WHERE key = ? AND boot = ?", (self._key, self._boot)
+        )
+        until = float(rows[0][0]) if rows else 0.0
+        return until if until <= now + _LONGEST_PAUSE else 0.0
 
 
 def _fine(quota: Quota) -> Quota:
@@ -109,3 +126,11 @@ def _fine(quota: Quota) -> Quota:
     if parts == 1:
         return quota
     return replace(quota, count=quota.count // parts, seconds=quota.seconds / parts)
+
+
+def _boot() -> str:
+    """Names the time since the machine was started, in which its clock does not start anew."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{(time.time() - time.monotonic()) / 600:.0f}"

@@ -82,6 +82,7 @@ class Session:
         """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
+        stream = self._undrifted(stream)
         self._cache.describe(stream, {**facts, "image": loaded.source})
         usage = Usage()
         watch = self._watch(stream, usage) if self.card.drift == "canary" else None
@@ -112,8 +113,15 @@ class Session:
             account=self.account,
             read=read,
             watch=watch,
-            spare=self.extra_per_image,
         )
+
+    def _undrifted(self, stream: str) -> str:
+        """The first generation of the stream in which the model has not been seen to change."""
+        name, generation = stream, 0
+        while self._cache.facts(f"{name}/drift") is not None:
+            generation += 1
+            name = f"{stream}.{generation}"
+        return name
 
     def close(self) -> None:
         """Release files; what is on disk stays."""

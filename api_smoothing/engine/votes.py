@@ -80,8 +80,8 @@ class StreamShelf:
 class VoteSource:
     """Answers of one image's queries as votes, in the order of their indices.
 
-    `stream` names everything that decides an answer; equal streams share answers through the cache. `spare`
-    queries of the budget are left for the canaries of `watch`: votes that cannot be confirmed are not bought.
+    `stream` names everything that decides an answer; equal streams share answers through the cache. Of the budget
+    enough is left for the canaries of `watch`: votes that cannot be confirmed are not bought.
     """
 
     def __init__(
@@ -94,13 +94,12 @@ class VoteSource:
         account: Account,
         read: LabelReader,
         watch: Watch | None = None,
-        spare: int = 0,
     ) -> None:
         self._stream = stream
         self._pipeline, self._usage = pipeline, usage
         self._cache = cache
         self._account = account
-        self._read, self._watcher, self._spare = read, watch, spare
+        self._read, self._watcher = read, watch
         self.tally = Tally()
 
     def known(self, count: int) -> list[Vote]:
@@ -123,7 +122,11 @@ class VoteSource:
     def finish(self) -> None:
         """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
         if self._watcher is not None and self.tally.n:
-            self._watcher.finish(self.tally.version, self.tally.n)
+            try:
+                self._watcher.finish(self.tally.version, self.tally.n)
+            except DriftError:
+                self._forget()
+                raise
         self.tally.sent = self._usage.sent
 
     def take(self, indices: range) -> Iterator[Sequence[Vote]]:
@@ -138,7 +141,8 @@ class VoteSource:
         outcomes: dict[int, Answer | None] = dict(known)
         missing = [i for i in span if i not in known]
         affordable = self._account.affordable()
-        todo = missing if affordable is None else missing[: max(0, affordable - self._spare)]
+        spare = 0 if self._watcher is None else self._watcher.unpaid
+        todo = missing if affordable is None else missing[: max(0, affordable - spare)]
         self.tally.out_of_budget = len(todo) < len(missing)
         given = span.start
         while True:
@@ -160,8 +164,13 @@ class VoteSource:
                     yield [self._vote(outcomes.pop(i)) for i in range(start, given)]
             if not busy:
                 return
-            time.sleep(_POLL)
-            found = self._cache.read(self._stream, sorted(busy))
+            found: dict[int, Answer] = {}
+            while len(found) < len(busy):
+                held = self._account.busy(self._stream, sorted(busy))
+                found = self._cache.read(self._stream, sorted(busy))
+                if not held:
+                    break
+                time.sleep(_POLL)
             known |= found
             outcomes |= found
             todo = [i for i in sorted(busy) if i not in found]
@@ -176,14 +185,18 @@ class VoteSource:
         return vote
 
     def _watch(self, version: str | None) -> None:
-        if version is None or version == self.tally.version:
-            return
-        if self.tally.version is not None:
+        if self.tally.n == self.tally.counted.get(FAILED, 0):
+            self.tally.version = version
+        if version != self.tally.version:
+            self._forget()
             raise DriftError(
                 f"the provider's model changed from {self.tally.version} to {version} after {self.tally.n} votes, "
-                f"which voids the certificate; run again with a new --seed to start over on the new model"
+                f"which voids the certificate; run again to start over on the new model"
             )
-        self.tally.version = version
+
+    def _forget(self) -> None:
+        """Have the next run start over: these answers are of more than one model."""
+        self._cache.describe(f"{self._stream}/drift", {"answers": self.tally.n})
 
 
 def collect(certifier: Counts, source: VoteSource, on_round: Callable[[Tally], None]) -> None:

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
-        settings = replace(settings, run=run_name(settings, images))
+        settings = replace(settings, run=run_name(settings, images, sandbox=args.sandbox))
     return _Run(args, argv, settings, images, progress).certify()
 
 
@@ -129,14 +129,18 @@ class _Run:
             if self._args.labels_present is not None:
                 asked["labels_present"] = self._args.labels_present
             done = stack.enter_context(open_run(self._args.output, {**api.settings(), **asked}))
-            known = {image: done.find(image, digest) for image, digest in digests.items()}
-            left = [image for image in left if known[image] is None]
-            self._decided = len(known) - len(left)
+            of_labels = self._args.labels_present is not None  # read from the cache again: which are lacking?
+            known = (
+                {} if of_labels else {image: done.find(image, digest) for image, digest in digests.items()}
+            )
+            left = [image for image in left if known.get(image) is None]
+            self._decided = len(digests) - len(left)
             if self._decided:
-                complain(f"{self._decided} of {len(known)} images are already in {self._args.output}")
+                complain(f"{self._decided} of {len(digests)} images are already in {self._args.output}")
         for certificates in self._made(api, left):
             for certificate in certificates:
-                if done is not None and certificate.n:
+                new = self._args.labels_present is None or (done is not None and not done.holds(certificate))
+                if done is not None and certificate.n and new:
                     done.append(certificate)
             yield certificates
 

@@ -915,7 +915,6 @@ def test_only_streams_are_listed_as_streams(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- attacks on the first repairs
 
 
-@defect("whoever began before the drift was seen goes on to count the answers that were refuted")
 def test_a_run_under_way_does_not_count_refuted_answers() -> None:
     """Drift that one process has seen voids the same answers for another that is reading them just then."""
     from api_smoothing import images
@@ -947,9 +946,6 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@defect(
-    "a forked child has its parent's holder, and takes the parent's claims for leftovers of its own: paid twice"
-)
 def test_a_forked_process_respects_the_claims_of_its_parent(tmp_path: Path) -> None:
     """Of two queries, one of which the parent claims after the fork, the child is granted the other alone."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -957,9 +953,6 @@ def test_a_forked_process_respects_the_claims_of_its_parent(tmp_path: Path) -> N
     assert subprocess.run(command, env=environment, timeout=60).returncode == 1
 
 
-@defect(
-    "what is left of a batch when others have answered some of it uses up an attempt, without being asked"
-)
 def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
     """A query that was never asked has not failed, however often others of its batch were answered by others."""
 
@@ -975,7 +968,6 @@ def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
     assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))
 
 
-@defect("half a character is kept as '?', so that two names may become one class when they are read again")
 def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
     """A label with half a character in its name is the same class from the cache as from the provider."""
     cache, odd = DiskCache(tmp_path), says("\ud83d")
@@ -983,7 +975,6 @@ def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
     assert cache.read("s", [0]) == {0: odd}
 
 
-@defect("a queue of more than 100 windows is taken for another clock's, and all grants are forgotten")
 def test_a_slow_quota_holds_for_many_threads(tmp_path: Path) -> None:
     """At one image in 100 s, of 300 threads that ask at one moment one gets a turn at once."""
 
@@ -998,7 +989,6 @@ def test_a_slow_quota_holds_for_many_threads(tmp_path: Path) -> None:
     assert passed <= 1
 
 
-@defect("a fatal error without a message of the adapter's own still quotes the SDK's text")
 def test_the_text_of_a_fatal_exception_is_not_repeated() -> None:
     """The line that ends a run names the kind of an exception, never its text, which may quote a key."""
 
@@ -1014,7 +1004,6 @@ def test_the_text_of_a_fatal_exception_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("queries", "question"), [(10**9, {"n": 60}), (900_000, {"radius": 0.1})], ids=["fixed", "target"]
 )
-@defect("only targets with a budget above a million are let off the look at every affordable index")
 def test_no_large_budget_delays_the_first_query(
     queries: int, question: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1029,3 +1018,17 @@ def test_no_large_budget_delays_the_first_query(
     monkeypatch.setattr(MemoryCache, "read", counted)
     with smoothed(Service(), budget=Budget(queries=queries), cache=False) as api:
         assert api.certify(GREY, **question).label == "dog"
+
+
+def test_processes_that_start_together_on_a_new_home_wait_for_each_other(tmp_path: Path) -> None:
+    """Whoever finds a ledger that another process is just creating waits for it, for a moment."""
+    other = sqlite3.connect(tmp_path / "l.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE first (one)")
+    done = threading.Timer(0.3, other.rollback)
+    done.start()
+    try:
+        assert ledger_at(tmp_path / "l.db").reserve("s", [1]).granted == (1,)
+    finally:
+        done.join()
+        other.close()

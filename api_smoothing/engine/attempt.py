@@ -115,6 +115,9 @@ class Sender:
         while queue:
             part = queue.pop()
             verdict = self._request(job, part, outcomes, again)
+            left = [i for i in part if i not in outcomes and i not in again]
+            if verdict is None and left:  # some were answered by others meanwhile, and nothing was sent
+                queue.append(left)
             if verdict is not None and verdict.kind == "refused" and len(part) > 1:
                 asked = [i for i in part if i not in outcomes]
                 half = len(asked) // 2
@@ -146,12 +149,11 @@ class Sender:
         granted = list(reservation.granted)
         if not granted:
             return None
-        began, sent, left = time.monotonic(), False, granted
+        began, sent = time.monotonic(), False
         try:
             known = self._shelf.find(granted)
             if known:  # answered by someone else between our look and our claim
                 outcomes.update(known)
-                left = [i for i in granted if i not in known]
                 return None
             with self._gate.passing():
                 self._ready(len(granted))
@@ -170,8 +172,6 @@ class Sender:
             if sent:
                 self.usage.count(len(granted), time.monotonic() - began)
             self._account.settle(reservation, sent=sent)
-            if left is not granted:
-                again += left
 
     def _label(self, images: Images) -> Sequence[Answer | Verdict] | Verdict:
         """What the adapter returns, or its verdict on the error it raised; a fatal one stops this sender."""
@@ -259,9 +259,8 @@ class Sender:
             self._limiter.pause(job.wait)
 
     def _say(self, verdict: Verdict, error: Exception | None) -> str:
-        text = verdict.message or (
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}" if error else "it gave no reason"
-        )
+        # Not the error's own text, which may quote a key: adapters clean what they put into the message.
+        text = verdict.message or (type(error).__name__ if error else "it gave no reason")
         return f"provider {self._adapter.card.name} failed: {text}"
 
 

@@ -90,8 +90,8 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
-        data = zlib.compress(text.encode(errors="replace"), 1)
+        text = json.dumps(value, separators=(",", ":"), default=float)
+        data = zlib.compress(text.encode("ascii"), 1)
         return len(data), MODE_RAW, None, data
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:

@@ -54,12 +54,18 @@ class Ledger:
     ) -> None:
         self._limits = Limits(budget, micro_usd=micro_usd)
         self._run, self._provider, self._claiming = run, provider, claiming
-        self._holder = secrets.token_hex(8)
-        self._under_way: set[int] = set()
-        _HOLDERS.add(self._holder)
+        self._pid = 0
+        self._take_name()
         self._database = Database(path, _SCHEMA, version=_VERSION, durable=True)
         with self._database.write() as db:
             db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (run,))
+
+    def _take_name(self) -> None:
+        """A name for this object's claims; after a fork parent and child must not have the same."""
+        if self._pid != os.getpid():
+            self._pid, self._holder = os.getpid(), secrets.token_hex(8)
+            self._under_way: set[int] = set()
+            _HOLDERS.add(self._holder)
 
     def affordable(self) -> int | None:
         return self._limits.left(*self.spent())
@@ -77,6 +83,7 @@ class Ledger:
     def reserve(self, stream: str, indices: Sequence[int]) -> Reservation:
         now, price, pid = time.time(), self._limits.micro_usd, os.getpid()
         birth = _birth(pid) or ""
+        self._take_name()
         with self._database.write() as db:
             queries, micro = db.execute(
                 "SELECT queries, micro_usd FROM runs WHERE run = ?", (self._run,)

@@ -86,7 +86,7 @@ class RateLimiter:
             booked = []
             for quota in self._quotas:
                 name = f"{self._key}/{quota.unit}"
-                grants = self._grants(name, quota, now)
+                grants = self._grants(name)
                 wanted = images if quota.unit == "image" else 1
                 units = min(wanted, quota.count)
                 window = quota.seconds * (1.0 + MARGIN)
@@ -103,14 +103,12 @@ class RateLimiter:
                 db.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)", (name, self._boot, kept))
         return at
 
-    def _grants(self, name: str, quota: Quota, now: float) -> array[float]:
+    def _grants(self, name: str) -> array[float]:
         """The times of the last grants, ascending; none where the clock has started anew."""
         rows = self._database.read(
             "SELECT grants FROM quotas WHERE quota = ? AND boot = ?", (name, self._boot)
         )
-        grants = array("d", rows[0][0] if rows else b"")
-        far = now + max(_LONGEST_PAUSE, 100 * quota.seconds)  # no queue is that long: another clock wrote it
-        return array("d") if grants and grants[-1] > far else grants
+        return array("d", rows[0][0] if rows else b"")
 
     def _paused_until(self, now: float) -> float:
         rows = self._database.read(

@@ -113,6 +113,8 @@ class VoteSource:
         while True:
             span = range(index, index + SPAN)
             known = self._cache.read(self._stream, span)
+            if not known:  # what is cached was asked in order, so that nothing lies beyond
+                return index + affordable
             for index in span:
                 affordable -= index not in known
                 if affordable < 0:
@@ -121,6 +123,10 @@ class VoteSource:
 
     def finish(self) -> None:
         """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
+        if self._cache.facts(f"{self._stream}/drift") is not None:
+            raise DriftError(
+                "another run saw the provider's model change, which voids these answers; run again to start over"
+            )
         if self._watcher is not None and self.tally.n:
             try:
                 self._watcher.finish(self.tally.version, self.tally.n)

@@ -31,7 +31,7 @@ class Toy:
         return [Answer(labels=(Label(name=self._name(image.data)),)) for image in images]
 
     def verdict(self, error: Exception, /) -> Verdict:
-        return Verdict.FATAL
+        return Verdict(kind="fatal", message=str(error))
 
     def _name(self, data: bytes) -> str:
         draw = int.from_bytes(hashlib.sha256(data).digest()[:8], "big") / 2**64

@@ -267,11 +267,9 @@ def answers(p: float, rng: np.random.Generator) -> Iterator[int]:
         yield from np.where(rng.random(512) < p, 0, rng.integers(1, others + 1, 512)).tolist()
 
 
-def cost(
-    p: float, asked: Question, rng: np.random.Generator, affordable: int | None = None, first: bool = True
-) -> int:
+def cost(p: float, asked: Question, rng: np.random.Generator, affordable: int | None = None) -> int:
     """The answers that certify's own certifier takes for one image of share `p`."""
-    budget = None if affordable is None else within_budget(asked, affordable, slack=0.0, refuse=first)
+    budget = None if affordable is None else within_budget(asked, affordable, slack=0.0)
     certifier = budget or asked.certifier()
     stream, spent = answers(p, rng), 0
     while need := certifier.need():
@@ -310,8 +308,8 @@ def test_the_range_holds_the_cost_on_a_budget(name: str, affordable: int) -> Non
     held = 0
     for _ in range(100):
         spent = 0
-        for number, p in enumerate(DISTRIBUTIONS[name](rng, 10).tolist()):
-            spent += cost(p, question(), rng, affordable - spent, first=number == 0)
+        for p in DISTRIBUTIONS[name](rng, 10).tolist():
+            spent += cost(p, question(), rng, affordable - spent)
         held += low <= spent <= high
     assert held >= 90
     assert high <= affordable

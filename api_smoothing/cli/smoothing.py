@@ -132,8 +132,10 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
 
 
-def run_name(settings: Settings, images: Sequence[str], *, sandbox: bool) -> str:
+def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
     """The run a budget is for when none is named: the same question about the same files.
+
+    `about` holds what belongs to the question and is no setting: the command, the labels, the sandbox.
 
     So a command that is interrupted, or killed, and given again has one budget, not two.
     """
@@ -142,7 +144,7 @@ def run_name(settings: Settings, images: Sequence[str], *, sandbox: bool) -> str
         for name, value in asdict(settings).items()
         if name not in ("budget_queries", "budget_usd", "run", "cache", "device", "rate")
     }
-    facts = [question, sandbox, sorted(str(Path(image).absolute()) for image in images)]
+    facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
     return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
 
 

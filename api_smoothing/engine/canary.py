@@ -64,7 +64,8 @@ class Canary:
             return outcome
         if outcome is Open.UNPAID:
             raise BudgetError(f"the budget has no room for the canary query that {self._card.name} needs")
-        raise ProviderError(f"{self._card.name} did not answer the canary image; try again later")
+        why = self._sender.usage.last_error or "try again later"
+        raise ProviderError(f"{self._card.name} did not answer the canary image: {why}")
 
 
 class Watch:

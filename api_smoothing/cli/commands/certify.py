@@ -74,7 +74,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
-        settings = replace(settings, run=run_name(settings, images, sandbox=args.sandbox))
+        settings = replace(
+            settings, run=run_name(settings, images, about=f"certify {args.sandbox} {args.labels_present}")
+        )
     return _Run(args, argv, settings, images, progress).certify()
 
 

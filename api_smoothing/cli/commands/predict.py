@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = settings_of(args, SETTINGS)
     images = find_images(args.images)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
-        settings = replace(settings, run=run_name(settings, images, sandbox=args.sandbox))
+        settings = replace(settings, run=run_name(settings, images, about=f"predict {args.sandbox}"))
     progress = Progress(sys.stderr, len(images), summaries=False)
     decided = short = 0
     try:

@@ -322,6 +322,8 @@ def test_a_claim_lasts_as_long_as_the_wait_for_a_turn(
             late[0] += CLAIM_SECONDS + 1
             sender_of(service, account=ledger_at(tmp_path / "l.db"), shelf=shelf).send([1], [IMAGE])
 
+        def spare(self, images: int) -> None: ...
+
         def pause(self, seconds: float) -> None: ...
 
     shelf = StreamShelf(cache, "s", shared=True)
@@ -366,6 +368,8 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
     class Closed:
         def wait(self, images: int) -> None:
             turn.wait(10)
+
+        def spare(self, images: int) -> None: ...
 
         def pause(self, seconds: float) -> None: ...
 

@@ -56,6 +56,9 @@ class Pauses:
     def wait(self, images: int) -> None:
         self.waited.append(images)
 
+    def spare(self, images: int) -> None:
+        self.waited.append(images)
+
     def pause(self, seconds: float) -> None:
         self.paused.append(seconds)
 

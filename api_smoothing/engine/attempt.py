@@ -155,10 +155,12 @@ class Sender:
             if known:  # answered by someone else between our look and our claim
                 outcomes.update(known)
                 return None
-            with self._gate.passing():
+            with self._gate.passing() as first:
                 self._ready(len(granted))
                 began, sent = time.monotonic(), True
                 reply = self._label(job.part(granted))
+                if first and self._limiter is not None:  # it had connections to make, and SDKs to load
+                    self._limiter.spare(len(granted))
             if isinstance(reply, Verdict):
                 sent = reply.sent
                 return reply

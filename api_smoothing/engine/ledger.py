@@ -64,6 +64,7 @@ class Ledger:
         """A name for this object's claims; after a fork parent and child must not have the same."""
         if self._pid != os.getpid():
             self._pid, self._holder = os.getpid(), secrets.token_hex(8)
+            self._birth = _birth(self._pid) or ""
             self._under_way: set[int] = set()
             _HOLDERS.add(self._holder)
 
@@ -82,8 +83,8 @@ class Ledger:
 
     def reserve(self, stream: str, indices: Sequence[int]) -> Reservation:
         now, price, pid = time.time(), self._limits.micro_usd, os.getpid()
-        birth = _birth(pid) or ""
         self._take_name()
+        birth = self._birth
         with self._database.write() as db:
             queries, micro = db.execute(
                 "SELECT queries, micro_usd FROM runs WHERE run = ?", (self._run,)

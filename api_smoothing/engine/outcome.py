@@ -28,6 +28,8 @@ class Limiter(Protocol):
 
     def wait(self, images: int) -> None: ...
 
+    def spare(self, images: int) -> None: ...
+
     def pause(self, seconds: float) -> None: ...
 
 
@@ -68,8 +70,9 @@ class Gate:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def passing(self) -> Iterator[None]:
-        """The time of one request; it opens the gate unless it raises."""
+    def passing(self) -> Iterator[bool]:
+        """The time of one request, which opens the gate unless it raises; whether it is the first to do so."""
         with contextlib.nullcontext() if self._open else self._lock:
-            yield
+            first = not self._open
+            yield first
             self._open = True

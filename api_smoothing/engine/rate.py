@@ -66,6 +66,10 @@ class RateLimiter:
                 return
             early = min(_EARLIEST, max(early, now - at))
 
+    def spare(self, images: int) -> None:
+        """Leave a turn unused, for a request that may have arrived much later than it left."""
+        self._book(images)
+
     def pause(self, seconds: float) -> None:
         """Nobody on this quota sends before `seconds` (an hour at most) from now."""
         now = self._clock()

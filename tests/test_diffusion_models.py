@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from api_smoothing import denoisers
 from api_smoothing.denoisers import hub, schedule
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.diffusion import Prediction, one_shot
@@ -114,6 +116,37 @@ def test_the_loss_of_saying_nothing_is_the_size_of_the_target(
     assert float(loss(0, torch.Generator().manual_seed(0))[0].detach()) == pytest.approx(untrained, rel=0.05)
 
 
+def test_training_by_the_recipe_writes_a_denoiser(tmp_path: Path) -> None:
+    """A short run of the bundled recipe, made small, learns something and ships weights that `load` takes."""
+    from api_smoothing.training import train_denoiser
+    from api_smoothing.training.recipe import RECIPES
+
+    rows = np.random.default_rng(0).integers(0, 256, (64, 3), dtype=np.uint8).repeat(1024, axis=1)
+    labels = np.zeros((64, 1), dtype=np.uint8)
+    (tmp_path / "data_batch_1.bin").write_bytes(np.concatenate((labels, rows), 1).tobytes())
+    text = (RECIPES / "diffusion-cifar10.toml").read_text(encoding="utf-8")
+    for whole, small in {
+        'prediction = "v"': 'prediction = "epsilon"',
+        "channels = [64, 128, 256]": "channels = [8, 8]",
+        "blocks = [1, 2, 1]": "blocks = [1, 1]",
+        "steps = 20000": "steps = 20",
+        "batch = 128": "batch = 16",
+        "lr = 0.001": "lr = 0.02",
+    }.items():
+        assert whole in text
+        text = text.replace(whole, small)
+    recipe = tmp_path / "diffusion-cifar10.toml"
+    recipe.write_text(text, encoding="utf-8")
+    seen: list[float] = []
+    file = train_denoiser(recipe, tmp_path, tmp_path / "out", on_progress=lambda f: seen.append(f["loss"]))
+    denoiser = denoisers.load(file, dtype="fp32")
+    assert seen[-1] < 0.9  # an untrained network predicts no noise, at a loss of 1
+    assert denoiser.card.training["phases"][0]["images_seen"] == 320
+    flat = torch.rand(8, 3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(8, 3, 32, 32)
+    x = flat + 0.5 * draw(8, 3, 32, 32)
+    assert (denoiser(x, 0.5) - flat).square().mean() < (x.clamp(0, 1) - flat).square().mean()
+
+
 # Models of the diffusers library
 
 
@@ -153,7 +186,7 @@ def tiny_model(folder: Path, **changes: Any) -> tuple[Any, Any]:
 def test_a_foreign_model_denoises_as_its_own_scheduler_says(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Loaded from a folder, D(x, σ) is the library's own estimate of x_0 at step t*."""
     unet, scheduler = tiny_model(tmp_path, **changes)
-    denoiser = hub.load_diffusers(f"diffusers:{tmp_path}", dtype="fp32")
+    denoiser = denoisers.load(f"diffusers:{tmp_path}", dtype="fp32")
     assert denoiser.card.sizes == (16,)
     assert denoiser.card.multiple == 2
     x = 0.5 + 0.3 * draw(2, 3, 16, 16)

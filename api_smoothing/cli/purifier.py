@@ -14,7 +14,6 @@ from api_smoothing.cli.settings import Settings
 from api_smoothing.denoisers import Denoiser
 from api_smoothing.denoisers.choose import choose
 from api_smoothing.denoisers.guided import Guided
-from api_smoothing.denoisers.hub import PREFIX, load_diffusers
 from api_smoothing.denoisers.paths import Paths, majority, middle
 from api_smoothing.denoisers.reverse import Reverse
 from api_smoothing.engine import parts
@@ -35,8 +34,7 @@ def choose_denoiser(settings: Settings, loaded: Loaded) -> Denoiser:
     height, width = loaded.size
     if name == "auto":
         name = choose(side=min(height, width), sigma=settings.sigma)
-    foreign = name.startswith(PREFIX)
-    found: Denoiser = (load_diffusers if foreign else denoisers.load)(name, device=device)
+    found = denoisers.load(name, device=device)
     sides, multiple = found.card.sizes, found.card.multiple
     if (sides and not {height, width} <= set(sides)) or height % multiple or width % multiple:
         wanted = f"sides {', '.join(map(str, sides))}" if sides else f"sides that are multiples of {multiple}"

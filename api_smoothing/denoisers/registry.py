@@ -48,12 +48,17 @@ def load(
 
     `dtype` is what it computes in: "fp32", "bf16", "fp16", or "auto", the fastest `device` has natively.
     The weights must have the sha256 that is pinned (bundled) or on the card (files), else WeightsError.
-    An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`.
+    An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`. "diffusers:NAME" is a
+    diffusion model of that library, in a folder or in its local cache; see `hub`.
 
     The checkpoint of another project (.pth, .pt, …, or .safetensors without a card) does not tell for which
     noise it was trained: `sigma_range` says it. `checkpoint.Said` explains it, and what else may need saying.
     All of it may also follow the path: `best.pth.tar?sigma=0.25`.
     """
+    if str(name_or_path).startswith("diffusers:"):
+        from api_smoothing.denoisers.hub import load_diffusers
+
+        return load_diffusers(name_or_path, device=device, dtype=dtype)
     path, _, words = str(name_or_path).partition("?")
     given = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
     said = {key: value for key, value in given.items() if value is not None}
@@ -112,12 +117,13 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
     from safetensors.torch import load as read
 
-    from api_smoothing.denoisers import dncnn, memnet, unet
+    from api_smoothing.denoisers import diffusion_net, dncnn, memnet, unet
 
     builders: dict[str, Callable[..., Denoiser]] = {
         "unet": unet.build,
         "dncnn": dncnn.build,
         "memnet": memnet.build,
+        "diffusion": diffusion_net.build,
     }
 
     try:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
+from api_smoothing.training.diffusion import prediction_loss
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, read_state
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
 from api_smoothing.training.networks import architecture, create, estimate, finished, multiple
@@ -122,8 +124,13 @@ def train_denoiser(
             loss = stability_loss(net, images, order, phase, nets, labels)
         elif phase["objective"] == "mse":
             loss = mse_loss(net, images, order, phase)
+        elif phase["objective"] == "prediction" and isinstance(net, DiffusionNet):
+            loss = prediction_loss(net, images, order, phase)
         else:
-            raise ConfigurationError(f"objective {phase['objective']} is unknown; name mse or stability")
+            raise ConfigurationError(
+                f"objective {phase['objective']} is unknown, or not for this network; name mse or stability, "
+                "or prediction for a diffusion model"
+            )
         average = Average(net, decay=phase["decay"])
         optimizer = torch.optim.AdamW(
             net.parameters(),

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from api_smoothing.denoisers import diffusion_net
+from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.dncnn import DnCNN
 from api_smoothing.denoisers.memnet import MemNet
 from api_smoothing.denoisers.unet import UNet, denoise
@@ -20,11 +22,12 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "unet": lambda a: UNet(tuple(a["channels"]), tuple(a["blocks"]), width=a["width"]),
     "dncnn": lambda a: DnCNN(a["channels"], a["depth"]),
     "memnet": lambda a: MemNet(a["channels"], a["blocks"], a["units"]),
+    "diffusion": diffusion_net.make_net,
 }
 
 
 def architecture(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """{"kind": "unet" | "dncnn" | "memnet", sizes…} of the recipe `plan`."""
+    """{"kind": "unet" | "dncnn" | "memnet" | "diffusion", sizes…} of the recipe `plan`."""
     found = plan.get("architecture")
     if found is not None:
         return dict(found) if isinstance(found, Mapping) else {"kind": found}
@@ -43,9 +46,11 @@ def create(sizes: Mapping[str, Any]) -> nn.Module:
 
 
 def estimate(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
-    """D(x, σ) (N,3,H,W) float32 of x (N,3,H,W) float32 and σ (N,); only the U-Net is told σ."""
+    """D(x, σ) (N,3,H,W) float32 of x (N,3,H,W) float32 and σ (N,); the U-Net is told σ, a diffusion model its step."""
     if isinstance(net, UNet):
         return denoise(net, x, sigma)
+    if isinstance(net, DiffusionNet):
+        return diffusion_net.denoise(net, x, sigma)
     out: Tensor = net(x)
     return out
 
@@ -57,4 +62,4 @@ def finished(net: nn.Module) -> nn.Module:
 
 def multiple(net: nn.Module) -> int:
     """What the sides of an image must be multiples of."""
-    return net.multiple if isinstance(net, UNet) else 1
+    return net.multiple if isinstance(net, UNet | DiffusionNet) else 1

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
     "training": {"adapters", "denoisers"},
 }
-LEAVES = {"results", "events", "errors", "precision"}
+LEAVES = {"results", "events", "errors", "precision", "convnet"}
 
 
 @pytest.fixture(scope="session")

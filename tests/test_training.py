@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
+from training_files import tiny_recipe, write_binary
 
-from api_smoothing.adapters.cifar10net import CLASSES, SHA256, Cifar10Net, fold, load_cifar10net, read_card
+from api_smoothing.adapters.cifar10net import CLASSES, SHA256, load_cifar10net, read_card
+from api_smoothing.convnet import Cifar10Net, fold
 from api_smoothing.denoisers.unet import SIGMA_DATA, UNet, denoise
 from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import train_classifier, train_denoiser
@@ -24,27 +27,6 @@ from api_smoothing.training.loop import Average, Order, Schedule, fit, generator
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
 from api_smoothing.training.recipe import RECIPES, read_recipe, recipe_names
 from api_smoothing.training.surrogates import CifarResNet, load_surrogate
-
-
-def write_binary(folder: Path, count: int, *, split: str = "data") -> np.ndarray:
-    """A CIFAR-10 binary batch of coloured noise; returns its images (count,32,32,3)."""
-    draw = np.random.default_rng(3)
-    images = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    labels = np.arange(count, dtype=np.uint8)[:, None] % 10
-    rows = np.concatenate((labels, images.transpose(0, 3, 1, 2).reshape(count, -1)), 1)
-    rows.tofile(folder / (f"{split}_batch_1.bin" if split == "data" else f"{split}_batch.bin"))
-    return images
-
-
-def tiny_recipe(name: str, folder: Path, **changes: Any) -> Path:
-    """The bundled recipe `name` with lines `key = …` replaced."""
-    lines = []
-    for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
-        key = line.split("=")[0].strip()
-        lines.append(f"{key} = {json.dumps(changes[key])}" if key in changes else line)
-    file = folder / f"{name}.toml"
-    file.write_text("\n".join(lines), encoding="utf-8")
-    return file
 
 
 def test_binary_batches_come_back_as_written(tmp_path: Path) -> None:
@@ -106,6 +88,12 @@ def test_an_epoch_is_a_permutation() -> None:
     assert sorted(epochs[0].tolist()) == list(range(20))
     assert not torch.equal(*epochs)
     assert torch.equal(Order(20, 5, seed=1).rows(5)[1], epochs[1][5:10])
+
+
+def test_too_few_images_for_a_batch_are_refused() -> None:
+    """Fewer images than a batch is a ConfigurationError, not an endless or empty epoch."""
+    with pytest.raises(ConfigurationError, match="do not fill one batch"):
+        Order(3, 4, seed=0)
 
 
 def test_steps_draw_independently() -> None:
@@ -297,9 +285,10 @@ def test_surrogates_load_from_state_dicts(tmp_path: Path) -> None:
 def test_shipped_weights_have_recipes_without_targets() -> None:
     """Every denoiser recipe has phases, and none trains against what it is evaluated on."""
     kinds = {
-        name: read_recipe(name, "denoiser" if "-cifar10" in name else "classifier") for name in recipe_names()
+        name: tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8")) for name in recipe_names()
     }
     assert {"cifar10", "unet-cifar10"} <= set(kinds)
+    assert all(plan == read_recipe(name, plan["kind"]) for name, plan in kinds.items())
     for plan in kinds.values():
         for phase in plan.get("phase", []):
             assert not {"resnet56", "cifar10"} & set(phase.get("surrogates", []))

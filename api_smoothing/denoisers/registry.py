@@ -117,13 +117,14 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
     from safetensors.torch import load as read
 
-    from api_smoothing.denoisers import diffusion_net, dncnn, memnet, unet
+    from api_smoothing.denoisers import diffusion_net, dncnn, memnet, recogniser, unet
 
     builders: dict[str, Callable[..., Denoiser]] = {
         "unet": unet.build,
         "dncnn": dncnn.build,
         "memnet": memnet.build,
         "diffusion": diffusion_net.build,
+        "recogniser": recogniser.build,
     }
 
     try:

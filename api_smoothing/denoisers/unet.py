@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.denoisers.blind import fill
+from api_smoothing.errors import ConfigurationError
 
 #: Standard deviation of a pixel of natural images in [0,1] units.
 SIGMA_DATA = 0.25
@@ -73,7 +74,8 @@ class UNet(nn.Module):
     """F of the preconditioning: x (N,3,H,W) of unit scale and ln σ (N,) → (N,3,H,W).
 
     `channels` are the widths at 1/2, 1/4, … of the side; `blocks` the residual blocks at each of them on the
-    way down and (but for the last) on the way up. H and W must be multiples of `multiple`.
+    way down and (but for the last) on the way up. H and W must be multiples of `multiple`. With `classes` it can be
+    told a distribution over them too.
     """
 
     frequencies: Tensor
@@ -84,6 +86,7 @@ class UNet(nn.Module):
         blocks: tuple[int, ...] = (1, 1, 1),
         *,
         width: int = 64,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.channels, self.blocks, self.width = tuple(channels), tuple(blocks), width
@@ -93,6 +96,9 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
+        self.classes = nn.Linear(classes, width, bias=False) if classes else None
+        if self.classes is not None:
+            nn.init.zeros_(self.classes.weight)
         self.stem = nn.Conv2d(12, channels[0], 3, padding=1)
         pairs = list(pairwise(channels))
         self.down = nn.ModuleList(nn.Conv2d(i, o, 2, stride=2) for i, o in pairs)
@@ -108,9 +114,11 @@ class UNet(nn.Module):
         """What the sides of the image must be multiples of."""
         return int(2 ** len(self.channels))
 
-    def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_sigma: Tensor, shares: Tensor | None = None) -> Tensor:
         angles = log_sigma[:, None] * self.frequencies
         features = self.embed(torch.cat((angles.cos(), angles.sin()), 1))
+        if self.classes is not None and shares is not None:
+            features = features + self.classes(shares)
         h = self.stem(F.pixel_unshuffle(x, 2).to(self.stem.weight.dtype)).relu_()
         skips = []
         for k, stage in enumerate(self.encode):
@@ -131,11 +139,15 @@ def coefficients(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return SIGMA_DATA**2 / total, s * SIGMA_DATA * total.rsqrt(), total.rsqrt()
 
 
-def denoise(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
-    """D(x, σ) in float32: x (N,3,H,W) float32, σ (N,) float32. `net` may run in a shorter type under autocast."""
+def denoise(net: nn.Module, x: Tensor, sigma: Tensor, shares: Tensor | None = None) -> Tensor:
+    """D(x, σ) in float32: x (N,3,H,W) float32, σ (N,) float32. `net` may run in a shorter type under autocast.
+
+    A network with `classes` is also told `shares` (N, classes): what a classifier makes of the image.
+    """
     skip, out, into = coefficients(sigma)
     centred = x - 0.5
-    estimate: Tensor = 0.5 + skip * centred + out * net(into * centred, sigma.log()).float()
+    told = () if shares is None else (shares,)
+    estimate: Tensor = 0.5 + skip * centred + out * net(into * centred, sigma.log(), *told).float()
     return estimate
 
 
@@ -146,7 +158,9 @@ class UNetDenoiser:
     bits between types, so it is part of every cache key.
     """
 
-    def __init__(self, net: UNet, card: DenoiserCard, *, device: str = "cpu", compute: str = "fp32") -> None:
+    def __init__(
+        self, net: nn.Module, card: DenoiserCard, *, device: str = "cpu", compute: str = "fp32"
+    ) -> None:
         self.card, self.compute = card, compute
         self._device = torch.device(device)
         self._net = net.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -174,7 +188,10 @@ class UNetDenoiser:
                 f"{self.card.id} takes sides that are multiples of {self.card.multiple}, not {height}×{width}"
             )
         ready = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
-        return denoise(self._net, ready, levels).to(x.device, x.dtype)
+        return self._estimate(ready, levels).to(x.device, x.dtype)
+
+    def _estimate(self, x: Tensor, levels: Tensor) -> Tensor:
+        return denoise(self._net, x, levels)
 
 
 def build(
@@ -182,8 +199,4 @@ def build(
 ) -> UNetDenoiser:
     """The denoiser of a weights file. Raises WeightsError where the weights do not fit the architecture."""
     net = UNet(tuple(architecture["channels"]), tuple(architecture["blocks"]), width=architecture["width"])
-    try:
-        net.load_state_dict({k: v.float() for k, v in weights.items()})
-    except RuntimeError as error:
-        raise WeightsError(f"the weights of {card.id} do not fit its card; fetch both files again") from error
-    return UNetDenoiser(net, card, device=device, compute=compute)
+    return UNetDenoiser(fill(net, card, weights), card, device=device, compute=compute)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from api_smoothing.adapters.cifar10net import Cifar10Net
+    from api_smoothing.convnet import Cifar10Net
 
 Brain: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Sequence[Mapping[str, float]]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from api_smoothing.adapters.cifar10net import Cifar10Net, fold
+from api_smoothing.convnet import Cifar10Net, fold
+from api_smoothing.denoisers import registry
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images, split_off
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, generator
+from api_smoothing.training.measure import LEVELS
+from api_smoothing.training.objectives import SigmaRange, add_noise, on_grid
 from api_smoothing.training.recipe import read_recipe
 
 
@@ -53,7 +57,30 @@ def crop_and_flip(
     return crop.permute(0, 3, 1, 2).float().div(255)
 
 
-def _loss(net: Cifar10Net, data: ImageSet, order: Order, train: dict[str, Any], seed: int) -> Loss:
+#: (clean images, the step's generator) → what the classifier is shown.
+View = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def denoised_view(noise: Mapping[str, Any]) -> View:
+    """Images as they look after noise of a drawn σ and the denoiser that `noise` names, clipped and in 8 bits.
+
+    A classifier trained on these knows what a denoiser leaves of an image; `noise` has the denoiser and a σ range.
+    """
+    denoiser = registry.load(noise["denoiser"], dtype="auto")
+    sigmas = SigmaRange(**noise["sigma"])
+
+    @torch.no_grad()
+    def view(clean: Tensor, draw: torch.Generator) -> Tensor:
+        clean = clean.contiguous(memory_format=torch.channels_last)
+        sigma = sigmas.draw(len(clean), draw)
+        return on_grid(denoiser(add_noise(clean, sigma, draw), sigma))
+
+    return view
+
+
+def _loss(
+    net: Cifar10Net, data: ImageSet, order: Order, train: dict[str, Any], seed: int, view: View | None
+) -> Loss:
     border = int(train["translate"])
     padded = F.pad(data.images.permute(0, 3, 1, 2).float(), (border,) * 4, mode="reflect")
     padded = padded.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -67,6 +94,8 @@ def _loss(net: Cifar10Net, data: ImageSet, order: Order, train: dict[str, Any], 
         x = crop_and_flip(padded, rows, border=border, flip=flip, draw=draw)
         if side := int(train["cutout"]):
             x = cut_out(x, side, draw)
+        if view is not None:
+            x = view(x, draw)
         net.whiten.bias.requires_grad_(epoch < train["whiten_bias_epochs"])  # type: ignore[union-attr]
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(x)
@@ -91,16 +120,25 @@ def cut_out(x: Tensor, side: int, draw: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(
-    net: nn.Module, data: ImageSet, *, dtype: torch.dtype = torch.float32, batch: int = 500
+    net: nn.Module,
+    data: ImageSet,
+    *,
+    dtype: torch.dtype = torch.float32,
+    batch: int = 500,
+    view: View | None = None,
 ) -> float:
-    """The share of `data` that `net` labels as its labels say; `dtype` bfloat16 runs under autocast."""
+    """The share of `data` that `net` labels as its labels say; `dtype` bfloat16 runs under autocast.
+
+    With `view`, of what it makes of each image, one draw.
+    """
     if data.labels is None:
         raise ConfigurationError(f"{data.name} has no labels; accuracy needs them")
     right = 0
     for k in range(0, len(data), batch):
         rows = slice(k, k + batch)
+        x = data.floats(rows) if view is None else view(data.floats(rows), generator(0, 4, k))
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            right += int((net(data.floats(rows)).argmax(1) == data.labels[rows]).sum())
+            right += int((net(x).argmax(1) == data.labels[rows]).sum())
     return right / len(data)
 
 
@@ -143,7 +181,7 @@ def train_classifier(
     average = Average(net, **train["average"])
     run = fit(
         net,
-        _loss(net, rest, order, train, seed),
+        _loss(net, rest, order, train, seed, denoised_view(plan["noise"]) if "noise" in plan else None),
         optimizer,
         steps=order.steps_per_epoch * train["epochs"],
         schedule=Schedule(**train["schedule"]),
@@ -172,6 +210,7 @@ def _ship(
         f"{name} ({len(part)})": {
             "float32": accuracy(net, part),
             "bfloat16": accuracy(net, part, dtype=torch.bfloat16),
+            **_accuracy_after_noise(net, part, plan),
         }
         for name, part in sets.items()
     }
@@ -187,9 +226,27 @@ def _ship(
             "seed": run["seed"],
             "steps": run["step"],
             "minutes": round(run["seconds"] / 60, 1),
-            "noise": "none",
+            "noise": plan.get("noise", "none"),
         },
         "created": today(),
         "command": command_line("classifier", plan["id"], run["seed"]),
     }
     return write_weights(out / f"{plan['id']}.safetensors", weights, card)
+
+
+def _accuracy_after_noise(net: Cifar10Net, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:
+    """{"denoised at σ=…": accuracy} for the levels within the recipe's range; nothing for ordinary training."""
+    if "noise" not in plan:
+        return {}
+    noise = plan["noise"]
+    low, high = noise["sigma"]["low"], noise["sigma"]["high"]
+    return {
+        f"denoised at sigma {level:g}": accuracy(
+            net,
+            data,
+            dtype=torch.bfloat16,
+            view=denoised_view(noise | {"sigma": {"low": level, "high": level}}),
+        )
+        for level in LEVELS
+        if low <= level <= high
+    }

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+#: What the names of pictures end in.
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 _RECORD = 1 + 3 * 32 * 32  # one record of the binary distribution: label, then R, G, B planes
 
 
@@ -36,6 +37,12 @@ class ImageSet:
         """Those images as float32 (n,3,H,W) in [0,1], channels-last in memory."""
         return self.images[rows].permute(0, 3, 1, 2).float().div(255)
 
+    def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
+        """The images of `rows` (n,) as `floats` gives them, half of them mirrored."""
+        clean = self.floats(rows)
+        flip = torch.rand(len(rows), generator=draw) < 0.5
+        return torch.where(flip[:, None, None, None], clean.flip(3), clean)
+
 
 def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int = 0) -> ImageSet:
     """The images of `folder`, recognised by what lies in it.
@@ -50,7 +57,7 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
         return _sheets(folder, sheets, split)
     if records := sorted(folder.glob(f"{'data' if split == 'train' else split}_batch*.bin")):
         return _binary(records)
-    if pictures := sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PICTURES):
+    if pictures := sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
         return _crops(folder, pictures, side, seed)
     raise ConfigurationError(
         f"{folder} holds no {split} images; expected CIFAR-10 batches, sheets or pictures"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.errors import ConfigurationError
@@ -15,77 +15,19 @@ from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
 from api_smoothing.training.diffusion import prediction_loss
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, read_state
+from api_smoothing.training.losses import (
+    Images,
+    fixed_targets,
+    mse_loss,
+    own_targets,
+    surrogate_loss,
+    true_targets,
+)
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
-from api_smoothing.training.networks import architecture, create, estimate, finished, multiple
-from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
+from api_smoothing.training.networks import architecture, begin, create, finished, multiple, shipped
+from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe, recipe_names
 from api_smoothing.training.surrogates import load_surrogate, own_labels
-
-
-def _batch(
-    data: ImageSet, rows: Tensor, sigmas: SigmaRange, draw: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(clean, noisy, σ) of one step; half of the images are mirrored."""
-    clean = data.floats(rows)
-    flip = torch.rand(len(rows), generator=draw) < 0.5
-    clean = torch.where(flip[:, None, None, None], clean.flip(3), clean).contiguous(
-        memory_format=torch.channels_last
-    )
-    sigma = sigmas.draw(len(rows), draw)
-    return clean, add_noise(clean, sigma, draw), sigma
-
-
-def mse_loss(net: nn.Module, data: ImageSet, order: Order, phase: dict[str, Any]) -> Loss:
-    """The first phase: closeness to the clean image at every σ."""
-    sigmas = SigmaRange(**phase["sigma"])
-
-    def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        clean, noisy, sigma = _batch(data, order.rows(step)[1], sigmas, draw)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = estimate(net, noisy, sigma)
-        return weighted_mse(out, clean, sigma), {}
-
-    return loss
-
-
-def stability_loss(
-    net: nn.Module,
-    data: ImageSet,
-    order: Order,
-    phase: dict[str, Any],
-    surrogates: list[nn.Module],
-    labels: Tensor,
-) -> Loss:
-    """The second phase: each surrogate must answer as it does on the clean image.
-
-    A batch is split into `groups`, each shown to the next surrogate of `turn`.
-    """
-    sigmas, weight, border = SigmaRange(**phase["sigma"]), float(phase["mse_weight"]), int(phase["jitter"])
-    turn = [phase["surrogates"].index(name) for name in phase["turn"]]
-    groups = int(phase["groups"])
-
-    def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = order.rows(step)[1]
-        clean, noisy, sigma = _batch(data, rows, sigmas, draw)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = estimate(net, noisy, sigma)
-        seen = jitter(on_grid(out), border, draw)
-        stable, kept = out.new_zeros(()), 0.0
-        for k, (part, chosen) in enumerate(zip(seen.chunk(groups), rows.chunk(groups), strict=True)):
-            who = turn[(step * groups + k) % len(turn)]
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = surrogates[who](part).float()
-            target = labels[who, chosen]
-            stable = stable + F.cross_entropy(logits, target, reduction="sum") / len(rows)
-            kept += float((logits.argmax(1) == target).sum()) / len(rows)
-        close = weighted_mse(out, clean, sigma)
-        return stable + weight * close, {
-            "mse": float(close.detach()),
-            "stability": float(stable.detach()),
-            "kept": kept,
-        }
-
-    return loss
 
 
 def train_denoiser(
@@ -98,42 +40,34 @@ def train_denoiser(
     resume: bool = True,
     on_progress: Progress | None = None,
     surrogates: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train by `recipe` (a bundled name or a .toml) on the images in `data`; returns the weights written.
 
     Each phase starts from the averaged weights of the one before and writes `<id>-<phase>.safetensors` with a
     card into `out`; the last one is also written as `<id>.safetensors`. `minutes` caps the whole, each phase
-    getting its `share`. Surrogates are looked for in the folder `surrogates`, then in `out`.
+    getting its `share`. Surrogates are looked for in the folder `surrogates`, then in `out`. `device` is where it
+    is trained ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
-    images = load_images(data)
+    images = training_images(plan, data)
     torch.manual_seed(seed)
-    net = create(architecture(plan))
-    net = net.to(memory_format=torch.channels_last)
     folders = [folder for folder in (surrogates, out) if folder is not None]
+    sizes = architecture(plan)
+    net = create(sizes)
+    begin(net, sizes, folders)
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: list[dict[str, Any]] = []
     written = out / f"{plan['id']}.safetensors"
     for number, phase in enumerate(plan["phase"]):
         folder = out / plan["id"] / phase["name"]
+        if isinstance(images, Photographs) and "side" in phase:
+            images = replace(images, side=phase["side"])
         order = Order(len(images), phase["batch"], seed + number)
-        if phase["objective"] == "stability":
-            names = phase["surrogates"]
-            nets = [load_surrogate(name, folders) for name in names]
-            folder.mkdir(parents=True, exist_ok=True)
-            labels = own_labels(names, nets, images, folder / "labels.safetensors")
-            loss = stability_loss(net, images, order, phase, nets, labels)
-        elif phase["objective"] == "mse":
-            loss = mse_loss(net, images, order, phase)
-        elif phase["objective"] == "prediction" and isinstance(net, DiffusionNet):
-            loss = prediction_loss(net, images, order, phase)
-        else:
-            raise ConfigurationError(
-                f"objective {phase['objective']} is unknown, or not for this network; name mse or stability, "
-                "or prediction for a diffusion model"
-            )
+        loss = _loss(net, images, order, phase, folders, folder, device)
         average = Average(net, decay=phase["decay"])
         optimizer = torch.optim.AdamW(
-            net.parameters(),
+            [p for p in net.parameters() if p.requires_grad],
             lr=phase["lr"],
             betas=tuple(phase.get("betas", (0.9, 0.98))),
             weight_decay=0.0,
@@ -170,13 +104,52 @@ def train_denoiser(
     return written
 
 
+def _loss(
+    net: nn.Module,
+    images: Images,
+    order: Order,
+    phase: dict[str, Any],
+    folders: list[Path],
+    folder: Path,
+    device: str,
+) -> Loss:
+    objective = phase["objective"]
+    if objective == "mse":
+        return mse_loss(net, images, order, phase, device)
+    if objective == "prediction" and isinstance(net, DiffusionNet):
+        return prediction_loss(net, images, order, phase, device)
+    if objective not in {"stability", "classification"}:
+        raise ConfigurationError(
+            f"objective {objective} is unknown, or not for this network; name mse, stability or classification, "
+            "or prediction for a diffusion model"
+        )
+    names = phase["surrogates"]
+    nets = [load_surrogate(name, folders).to(device) for name in names]
+    if objective == "classification":
+        targets = true_targets(images, len(nets), device)
+    elif isinstance(images, ImageSet):
+        folder.mkdir(parents=True, exist_ok=True)
+        targets = fixed_targets(own_labels(names, nets, images, folder / "labels.safetensors"), device)
+    else:
+        targets = own_targets(nets)
+    return surrogate_loss(net, images, order, phase, nets, targets, device)
+
+
+def training_images(plan: dict[str, Any], folder: Path) -> Images:
+    """What the recipe trains on, in `folder`: crops of photographs where its `[data]` has a `side`, or 32×32 images."""
+    data = plan.get("data", {})
+    if "side" in data:
+        return load_photographs(folder, side=data["side"], archives=data.get("archives", ()))
+    return load_images(folder)
+
+
 def export_checkpoint(
     recipe: str | Path, data: Path, out: Path, phase: str, file: Path, surrogates: Path | None
 ) -> Path:
     """Write the averaged weights of a run still going as `file`, with a card: the best so far."""
     plan = read_recipe(recipe, "denoiser")
     state, meta = read_state(out / plan["id"] / phase / "state.safetensors", "average")
-    images = load_images(data)
+    images = training_images(plan, data)
     history = []
     for entry in plan["phase"]:
         run = read_state(out / plan["id"] / entry["name"] / "state.safetensors", "net")[1]
@@ -187,7 +160,7 @@ def export_checkpoint(
     return _ship(state, plan, history, data, folders, file, meta["seed"])
 
 
-def _account(phase: dict[str, Any], run: dict[str, Any], images: ImageSet) -> dict[str, Any]:
+def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict[str, Any]:
     return {
         "phase": phase["name"],
         "objective": phase["objective"],
@@ -201,6 +174,7 @@ def _account(phase: dict[str, Any], run: dict[str, Any], images: ImageSet) -> di
 
 def _trained_here(plan: dict[str, Any]) -> list[str]:
     named = {name for phase in plan["phase"] for name in phase.get("surrogates", [])}
+    named.add(architecture(plan).get("reader"))
     return sorted(named & set(recipe_names()))
 
 
@@ -215,7 +189,7 @@ def _ship(
 ) -> Path:
     sizes = architecture(plan)
     trained = create(sizes)
-    trained.load_state_dict(state)
+    trained.load_state_dict({k: v.cpu() for k, v in state.items()})
     net = finished(trained)
     statistics = {k for k, _ in net.named_buffers()}  # of normalisations: may lie outside the range of fp16
     weights = {k: v if k in statistics else v.half() for k, v in net.state_dict().items()}
@@ -223,10 +197,10 @@ def _ship(
     low, high = plan["sigma_range"]
     card = {
         "id": file.stem,
-        "architecture": sizes,
+        "architecture": shipped(trained, sizes),
         "parameters": sum(p.numel() for p in net.parameters()),
         "sigma_range": plan["sigma_range"],
-        "sizes": [32],
+        "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
         "quality": quality(net, data, folders, levels=[level for level in LEVELS if low <= level <= high]),
         "speed": images_per_second(net),

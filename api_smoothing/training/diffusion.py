@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from api_smoothing.denoisers.diffusion import Prediction
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.schedule import Schedule
-from api_smoothing.training.data import ImageSet
 from api_smoothing.training.loop import Loss, Order
+from api_smoothing.training.losses import Images, reduced
 from api_smoothing.training.objectives import add_noise
 
 
-def prediction_loss(net: DiffusionNet, data: ImageSet, order: Order, phase: dict[str, Any]) -> Loss:
+def prediction_loss(
+    net: DiffusionNet, data: Images, order: Order, phase: dict[str, Any], device: str = "cpu"
+) -> Loss:
     """Mean squared error of the prediction (Ho, Jain, Abbeel 2020, equation 14), half of the images mirrored.
 
     The noisy images lie on the 8-bit grid, as in use; ε is what was really added.
@@ -26,16 +28,15 @@ def prediction_loss(net: DiffusionNet, data: ImageSet, order: Order, phase: dict
     low, high = float(phase["sigma"]["low"]), float(phase["sigma"]["high"])
 
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        clean = data.floats(order.rows(step)[1])
-        flip = torch.rand(len(clean), generator=draw) < 0.5
-        clean = torch.where(flip[:, None, None, None], clean.flip(3), clean)
+        clean = data.augmented(order.rows(step)[1], draw)
         t = draw_steps(schedule, (low, high), float(phase["log_share"]), len(clean), draw)
         sigma = (schedule.sigmas[t] / 2).float()
         noisy = add_noise(clean.contiguous(memory_format=torch.channels_last), sigma, draw)
         noise = (noisy - clean) / sigma[:, None, None, None]
         share = schedule.alpha_bar[t].float()[:, None, None, None]
+        clean, noisy, noise, share, t = (v.to(device) for v in (clean, noisy, noise, share, t))
         keep, rest = share.sqrt(), (1 - share).sqrt()
-        with torch.autocast("cpu", torch.bfloat16):
+        with reduced(noisy):
             out = net(keep * (2 * noisy - 1), t)
         target = prediction_target(2 * clean - 1, noise, keep, rest, net.prediction)
         return F.mse_loss(out.float(), target), {}

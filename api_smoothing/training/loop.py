@@ -95,6 +95,12 @@ class Order:
     _epoch: int = -1
     _rows: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if self.size < self.batch:
+            raise ConfigurationError(
+                f"{self.size} images do not fill one batch of {self.batch}; give more images, or a smaller batch"
+            )
+
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass."""

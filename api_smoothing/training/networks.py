@@ -7,22 +7,28 @@ sizes at the top of the recipe are a U-Net's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from api_smoothing.denoisers import diffusion_net
+from api_smoothing.adapters.cifar10net import load_cifar10net
+from api_smoothing.denoisers import diffusion_net, recogniser
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.dncnn import DnCNN
 from api_smoothing.denoisers.memnet import MemNet
+from api_smoothing.denoisers.recogniser import Recogniser
+from api_smoothing.denoisers.registry import WEIGHTS
 from api_smoothing.denoisers.unet import UNet, denoise
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, WeightsError
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "unet": lambda a: UNet(tuple(a["channels"]), tuple(a["blocks"]), width=a["width"]),
     "dncnn": lambda a: DnCNN(a["channels"], a["depth"]),
     "memnet": lambda a: MemNet(a["channels"], a["blocks"], a["units"]),
     "diffusion": diffusion_net.make_net,
+    "recogniser": recogniser.make_net,
 }
 
 
@@ -45,10 +51,41 @@ def create(sizes: Mapping[str, Any]) -> nn.Module:
         raise ConfigurationError(f"the recipe's architecture lacks {error}; a {kind} needs it") from error
 
 
+def begin(net: nn.Module, sizes: Mapping[str, Any], folders: list[Path]) -> None:
+    """Fill in what a network is not trained from nothing with: a recogniser's reader, then frozen, and its U-Net.
+
+    The reader is `<reader>.safetensors` in one of `folders`; the U-Net starts as the first estimate's.
+    Raises WeightsError.
+    """
+    if not isinstance(net, Recogniser):
+        return
+    file = next((f for d in folders if (f := d / f"{sizes['reader']}.safetensors").is_file()), None)
+    if file is None:
+        raise WeightsError(
+            f"no {sizes['reader']}.safetensors in {', '.join(map(str, folders)) or 'any folder'}; train it "
+            f"(api-smooth train classifier --recipe {sizes['reader']}) and give its folder as --surrogates"
+        )
+    net.reader.load_state_dict(load_cifar10net(file).state_dict())
+    net.reader.eval().requires_grad_(False)
+    first = load_file(WEIGHTS / f"{sizes['first']}.safetensors")
+    missing = net.unet.load_state_dict({k: v.float() for k, v in first.items()}, strict=False)
+    if missing.unexpected_keys or set(missing.missing_keys) - {"classes.weight"}:
+        raise WeightsError(f"the recipe's sizes are not those of {sizes['first']}; make them the same")
+
+
+def shipped(net: nn.Module, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """`sizes` as the card says them: with the digest of what the weights depend on and do not hold."""
+    if isinstance(net, Recogniser):
+        return {**sizes, "first_sha256": net.first.card.sha256}
+    return dict(sizes)
+
+
 def estimate(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
     """D(x, σ) (N,3,H,W) float32 of x (N,3,H,W) float32 and σ (N,); the U-Net is told σ, a diffusion model its step."""
     if isinstance(net, UNet):
         return denoise(net, x, sigma)
+    if isinstance(net, Recogniser):
+        return recogniser.denoise(net, x, sigma)
     if isinstance(net, DiffusionNet):
         return diffusion_net.denoise(net, x, sigma)
     out: Tensor = net(x)
@@ -62,4 +99,4 @@ def finished(net: nn.Module) -> nn.Module:
 
 def multiple(net: nn.Module) -> int:
     """What the sides of an image must be multiples of."""
-    return net.multiple if isinstance(net, UNet | DiffusionNet) else 1
+    return net.multiple if isinstance(net, UNet | DiffusionNet | Recogniser) else 1

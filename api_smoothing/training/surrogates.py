@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from api_smoothing.adapters.cifar10net import load_cifar10net
 from api_smoothing.errors import WeightsError
+from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,7 +86,8 @@ def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
     """A frozen classifier of (N,3,H,W) in [0,1], channels-last, eval mode.
 
     `cifar10` is the bundled one; otherwise the first match in `folders` of `<name>.safetensors` (trained here),
-    or `<name>*.th` / `<name>*.pth` (a state dict of a CIFAR ResNet, or of the torchvision model of that name);
+    or `<name>-*.th` / `<name>*.pth` (a state dict of a CIFAR ResNet, or of the torchvision model of that name), or
+    `<name>.npz` (a MobileNetV1 in arrays);
     otherwise torchvision's own weights. Raises WeightsError.
     """
     net = _find(name, folders).eval().requires_grad_(False)
@@ -100,6 +102,8 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
             return load_cifar10net(own)
         for file in sorted((*folder.glob(f"{name}-*.th"), *folder.glob(f"{name}*.pth"))):
             return _from_state(name, file)
+        if (arrays := folder / f"{name}.npz").is_file():
+            return mobilenet.read(arrays)
     from torchvision import models
 
     if name not in models.list_models():

@@ -1,0 +1,73 @@
+"""Photographs larger than what a network is trained on: each step sees a fresh crop of each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.training.data import PICTURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photographs:
+    """Images (H,W,3) uint8 of any sizes, of which crops of `side`×`side` are taken."""
+
+    images: Sequence[Tensor]
+    side: int
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
+        """One random crop of each of `rows` (n,), half of them mirrored: (n,3,side,side) float32 in [0,1]."""
+        places = torch.rand(len(rows), 3, generator=draw)
+        crops = []
+        for row, (down, right, mirror) in zip(rows.tolist(), places.tolist(), strict=True):
+            image = self.images[row]
+            top, left = (
+                int(u * (n - self.side + 1)) for u, n in zip((down, right), image.shape[:2], strict=True)
+            )
+            crop = image[top : top + self.side, left : left + self.side]
+            crops.append(crop.flip(1) if mirror < 0.5 else crop)
+        return torch.stack(crops).permute(0, 3, 1, 2).float().div(255)
+
+
+def load_photographs(folder: Path, *, side: int, archives: Sequence[str] = ()) -> Photographs:
+    """The photographs in `folder` that are at least `side` pixels wide and high, decoded into memory.
+
+    Pictures in it and below, or, where `archives` names them, `<name>.npz` files of encoded pictures: `data`, the
+    files' bytes one after the other, and `offsets`, where each begins and the last ends. Raises ConfigurationError.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"no folder {folder}; give the one with the training photographs")
+    found = _archived(folder, archives) if archives else _files(folder)
+    decoded = (np.array(Image.open(file).convert("RGB")) for file in found)
+    images = [torch.from_numpy(a) for a in decoded if min(a.shape[:2]) >= side]
+    if not images:
+        raise ConfigurationError(f"{folder} holds no photograph of {side}×{side} pixels; give larger ones")
+    return Photographs(images=images, side=side, name=" and ".join(archives) or folder.name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return iter(sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES))
+
+
+def _archived(folder: Path, archives: Sequence[str]) -> Iterator[io.BytesIO]:
+    for name in archives:
+        file = folder / f"{name}.npz"
+        if not file.is_file():
+            raise ConfigurationError(f"no {file}; the recipe trains on it, give the folder that holds it")
+        with np.load(file, allow_pickle=False) as archive:
+            data, offsets = archive["data"], archive["offsets"]
+        for start, stop in pairwise(offsets.tolist()):
+            yield io.BytesIO(data[start:stop].tobytes())

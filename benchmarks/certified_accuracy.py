@@ -1,7 +1,8 @@
 """Certified accuracy of black-box targets behind a denoiser, sequentially and by the paper's protocol.
 
-    python benchmarks/certified_accuracy.py --data DIR [--images 0:500] [--sigma 0.25] [--denoiser auto|none|NAME]
+    python benchmarks/certified_accuracy.py --data DIR [--images 0:500] [--sigma 0.25] [--denoiser auto|none|NAME|FILE]
         [--targets bundled,resnet56] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
+    python benchmarks/certified_accuracy.py --data DIR --photographs [--images 0:250] [--sigma 0.5] [--radii 0.5]
 
 Every image is asked the same queries for all targets (noise and denoiser do not depend on the target) and all
 rules. Sequential: one certificate per radius with cap n, each on its own at alpha. Paper: n0 votes choose the class,
@@ -9,6 +10,8 @@ n others bound it (Clopper-Pearson); an image stops as soon as its remaining vot
 which leaves every entry what the full run gives.
 
 DIR holds `cifar10/` (sheets of test images) and, for the target resnet56, `weights/` and the loader `load.py`.
+With --photographs the images are `photos/imagenette_ilsvrcval500.npz` at 224×224 pixels and the target is MobileNetV2,
+its answers read twice: as one of Imagenette's ten classes, and as one of ImageNet's thousand.
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from api_smoothing import SmoothedAPI, certify, images
-from api_smoothing.adapters import Adapter, AdapterCard, Answer, Verdict
+from api_smoothing.adapters import Adapter, AdapterCard, Answer, Label, Verdict
 from api_smoothing.adapters import load as load_adapter
 from api_smoothing.adapters.cifar10net import CLASSES
 from api_smoothing.adapters.local import ModuleAdapter
@@ -35,22 +39,22 @@ from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
 from api_smoothing.training.data import load_images
 
+PHOTOGRAPHS = "imagenette_ilsvrcval500"
 MAJORITY = 1e-9  # a target radius that stands for "any": its p0 is one half
 
 
 class Together:
-    """Several targets asked the same queries; an answer holds each one's top label, in order."""
+    """Several targets asked the same queries; an answer holds the labels of each, in order."""
 
-    def __init__(self, targets: dict[str, Adapter]) -> None:
+    def __init__(self, targets: list[Adapter], *, side: int) -> None:
         self._targets = targets
-        prints = "+".join(target.card.fingerprint for target in targets.values())
-        self.card = AdapterCard(
-            name="+".join(targets), fingerprint=prints, accepts="tensor", batch=256, native_side=32
-        )
+        prints = "+".join(target.card.fingerprint for target in targets)
+        names = "+".join(target.card.name for target in targets)
+        self.card = AdapterCard(name=names, fingerprint=prints, accepts="tensor", batch=256, native_side=side)
 
     def label(self, batch: Any, /) -> list[Answer]:
-        each = [target.label(batch) for target in self._targets.values()]
-        return [Answer(labels=tuple(a.labels[0] for a in row)) for row in zip(*each, strict=True)]
+        each = [target.label(batch) for target in self._targets]
+        return [Answer(labels=tuple(x for a in row for x in a.labels)) for row in zip(*each, strict=True)]
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
@@ -75,17 +79,53 @@ class Fused(torch.nn.Module):
         return self.network(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
 
 
-def resnet56(data: Path, *, compiled: bool) -> Adapter:
-    """The pretrained ResNet-56 beside the data, in bfloat16."""
+def loader(data: Path) -> Any:
+    """The module `load.py` beside the data."""
     spec = importlib.util.spec_from_file_location("reference_data", data / "load.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    network = Fused(module.resnet_cifar(56), compiled=compiled)
+    return module
+
+
+def resnet56(data: Path, *, compiled: bool) -> Adapter:
+    """The pretrained ResNet-56 beside the data, in bfloat16."""
+    network = Fused(loader(data).resnet_cifar(56), compiled=compiled)
     return ModuleAdapter(
         network, name="resnet56", fingerprint="resnet56-4bfd9763/bf16", class_names=CLASSES, top=1
     )
+
+
+class TenAndThousand:
+    """MobileNetV2 in bfloat16: an answer holds its top label among `ten` classes, and among all."""
+
+    def __init__(self, data: Path) -> None:
+        module = loader(data)
+        whole = module.imagenet("mobilenet_v2")
+        self._prepare, self._network = whole.prepare, Fused(whole.net, compiled=False)
+        self._ten = torch.tensor(module.IMAGENETTE)
+        self.card = AdapterCard(
+            name="mobilenet_v2", fingerprint="mobilenet_v2-tv-flip/bf16", accepts="tensor", native_side=224
+        )
+
+    @torch.no_grad()
+    def label(self, batch: Any, /) -> list[Answer]:
+        logits = self._network(self._prepare(batch))
+        ten, all_ = self._ten[logits[:, self._ten].argmax(1)], logits.argmax(1)
+        return [
+            Answer(labels=(Label(name=f"{a}"), Label(name=f"{b}")))
+            for a, b in zip(ten.tolist(), all_.tolist(), strict=True)
+        ]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict.FATAL
+
+
+def photographs(data: Path) -> tuple[list[Any], list[str]]:
+    """The validation photographs (224,224,3) uint8 and their ImageNet classes."""
+    pairs = [(np.asarray(picture), f"{label}") for _, label, picture in loader(data).photos(PHOTOGRAPHS)]
+    return [pixels for pixels, _ in pairs], [label for _, label in pairs]
 
 
 class Votes:
@@ -209,6 +249,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--photographs", action="store_true", help="224-pixel photographs and MobileNetV2")
     parser.add_argument("--images", default="0:500")
     parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--alpha", type=float, default=0.001)
@@ -227,21 +268,27 @@ def main() -> int:
     args = parser.parse_args()
     args.radii = [float(radius) for radius in args.radii.split(",")]
 
-    start, stop = (int(v) for v in args.images.split(":"))
-    test = load_images(args.data / "cifar10", "test")
-    pixels, truth = test.images.numpy(), test.labels
-    assert truth is not None
-    makers: dict[str, Callable[[], Adapter]] = {
-        "bundled": lambda: load_adapter("torchvision", model="cifar10", top=1),
-        "resnet56": lambda: resnet56(args.data, compiled=args.compile),
-    }
     names, rules = args.targets.split(","), args.rules.split(",")
+    start, stop = (int(v) for v in args.images.split(":"))
+    if args.photographs:
+        pixels, truths = photographs(args.data)
+        targets: list[Adapter] = [TenAndThousand(args.data)]
+        names, side = ["ten-way", "1000-way"], 224
+    else:
+        test = load_images(args.data / "cifar10", "test")
+        assert test.labels is not None
+        pixels, truths = list(test.images.numpy()), [CLASSES[k] for k in test.labels.tolist()]
+        makers: dict[str, Callable[[], Adapter]] = {
+            "bundled": lambda: load_adapter("torchvision", model="cifar10", top=1),
+            "resnet56": lambda: resnet56(args.data, compiled=args.compile),
+        }
+        targets, side = [makers[name]() for name in names], 32
     api = SmoothedAPI(
-        Together({name: makers[name]() for name in names}),
+        Together(targets, side=side),
         sigma=args.sigma,
         alpha=args.alpha,
         denoiser=None if args.denoiser == "none" else args.denoiser,
-        size=32,
+        size=side,
         seed=args.seed,
         cache=args.cache or False,
     )
@@ -250,7 +297,7 @@ def main() -> int:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     began = time.monotonic()
     for index in range(start, stop):
-        votes, label = Votes(api, pixels[index], 2 * args.n), CLASSES[int(truth[index])]
+        votes, label = Votes(api, pixels[index], 2 * args.n), truths[index]
         for target, name in enumerate(names):
             row: dict[str, Any] = {"image": index, "target": name, "truth": label}
             if "sequential" in rules:

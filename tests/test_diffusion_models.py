@@ -129,7 +129,7 @@ def test_training_by_the_recipe_writes_a_denoiser(tmp_path: Path) -> None:
         'prediction = "v"': 'prediction = "epsilon"',
         "channels = [64, 128, 256]": "channels = [8, 8]",
         "blocks = [1, 2, 1]": "blocks = [1, 1]",
-        "steps = 20000": "steps = 20",
+        "steps = 6000": "steps = 20",
         "batch = 128": "batch = 16",
         "lr = 0.001": "lr = 0.02",
     }.items():

@@ -76,7 +76,7 @@ class RecogniserDenoiser(UNetDenoiser):
 def build(
     card: DenoiserCard, architecture: dict[str, Any], weights: dict[str, Tensor], *, device: str, compute: str
 ) -> RecogniserDenoiser:
-    """The denoiser of a weights file. Raises WeightsError where the weights do not fit, or F is not the one of training."""
+    """The denoiser of a weights file. Raises WeightsError where they do not fit, or F is not the one of training."""
     net = make_net(architecture, device=device, compute=compute)
     if net.first.card.sha256 != architecture["first_sha256"]:
         raise WeightsError(

@@ -9,7 +9,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
+from api_smoothing.denoisers import samplers
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
+from api_smoothing.denoisers.samplers import Surrogates
 from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.precision import compute_type
 
@@ -43,6 +45,7 @@ def load(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     output: Literal["noise", "image"] | None = None,
+    surrogates: Surrogates | None = None,
 ) -> Denoiser:
     """The denoiser of that name, or in that .safetensors file with its card (.json) beside it, or another's.
 
@@ -53,13 +56,19 @@ def load(
 
     The checkpoint of another project (.pth, .pt, …, or .safetensors without a card) does not tell for which
     noise it was trained: `sigma_range` says it. `checkpoint.Said` explains it, and what else may need saying.
-    All of it may also follow the path: `best.pth.tar?sigma=0.25`.
+    All of it may also follow the path: `best.pth.tar?sigma=0.25`. So may a method with its options, for any
+    denoiser: `diffusion-cifar10?method=vote&paths=5`; see `samplers`, also for `surrogates`.
     """
-    if str(name_or_path).startswith("diffusers:"):
+    path, _, words = str(name_or_path).partition("?")
+    method, words = samplers.split(words)
+    if method is not None:
+        base = f"{path}?{words}" if words else path
+        said = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
+        return samplers.sampler(load(base, device=device, dtype=dtype, **said), method, surrogates)  # type: ignore[arg-type]
+    if path.startswith("diffusers:"):
         from api_smoothing.denoisers.hub import load_diffusers
 
         return load_diffusers(name_or_path, device=device, dtype=dtype)
-    path, _, words = str(name_or_path).partition("?")
     given = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
     said = {key: value for key, value in given.items() if value is not None}
     if _is_foreign(Path(path), bool(words or said)):

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from training_files import tiny_recipe, write_binary
 
 from api_smoothing import denoisers
-from api_smoothing.convnet import Cifar10Net
 from api_smoothing.denoisers import recogniser
 from api_smoothing.denoisers.suite import DenoiserSuite
-from api_smoothing.denoisers.unet import UNet, denoise
 from api_smoothing.errors import WeightsError
 from api_smoothing.training import train_classifier, train_denoiser
 from api_smoothing.training.surrogates import CifarResNet
@@ -31,35 +30,34 @@ def net() -> recogniser.Recogniser:
     return made.eval()
 
 
-def test_a_network_without_shares_is_unchanged() -> None:
-    """A U-Net that can be told classes starts as the one that cannot, and its weights only gain a matrix."""
-    torch.manual_seed(0)
-    plain = UNet((16, 16), (1, 1), width=16)
-    torch.nn.init.normal_(plain.out.weight)
-    told = UNet((16, 16), (1, 1), width=16, classes=10)
-    assert told.load_state_dict(plain.state_dict(), strict=False).missing_keys == ["classes.weight"]
-    x, sigma, shares = torch.rand(2, 3, 32, 32), torch.full((2,), 0.25), torch.rand(2, 10)
-    assert torch.equal(denoise(told, x, sigma, shares), denoise(plain, x, sigma))
+def test_a_painter_starts_with_an_empty_brush() -> None:
+    """An untrained one gives the first estimate, clipped: P's last layer is zero at first."""
+    made = recogniser.make_net(SIZES | {"first": "unet-cifar10-mse"}, compute="fp32")
+    x, sigma = torch.rand(2, 3, 32, 32), torch.full((2,), 0.25)
+    first = denoisers.load("unet-cifar10-mse", dtype="fp32")
+    torch.testing.assert_close(recogniser.denoise(made, x, sigma)[0], first(x, sigma).clamp(0, 1))
 
 
 def test_it_is_told_what_the_reader_sees_in_the_first_estimate(net: recogniser.Recogniser) -> None:
-    """The shares are the reader's softmax of the first denoiser's clipped output, and move the result."""
+    """The shares are the reader's softmax of the first denoiser's clipped output, and move what is painted."""
     x, sigma = torch.rand(3, 3, 32, 32), torch.tensor([0.1, 0.25, 0.5])
-    first = denoisers.load("unet-cifar10-mse", dtype="fp32")
-    expected = net.reader(first(x, sigma).clamp(0, 1)).softmax(1)
-    torch.testing.assert_close(net.shares(x, sigma), expected)
-    told = recogniser.denoise(net, x, sigma)
-    assert torch.equal(told, denoise(net.unet, x, sigma, net.shares(x, sigma)))
-    other = denoise(net.unet, x, sigma, torch.eye(10)[:3])
-    assert (told - other).abs().max() > 1e-4
+    seen = denoisers.load("unet-cifar10-mse", dtype="fp32")(x, sigma).clamp(0, 1)
+    painted, shares = recogniser.denoise(net, x, sigma)
+    torch.testing.assert_close(shares, net.reader(seen).softmax(1))
+
+    def by_hand(told: Tensor) -> Tensor:
+        return seen + 0.25 * net.painter((seen - 0.5) / 0.25, sigma.log(), told)
+
+    torch.testing.assert_close(painted, by_hand(shares))
+    assert (painted - by_hand(torch.eye(10)[:3])).abs().max() > 1e-4
 
 
 def test_only_the_painter_learns(net: recogniser.Recogniser) -> None:
     """No gradient reaches the reader or the first denoiser."""
-    recogniser.denoise(net, torch.rand(2, 3, 32, 32), torch.full((2,), 0.25)).sum().backward()
+    recogniser.denoise(net, torch.rand(2, 3, 32, 32), torch.full((2,), 0.25))[0].sum().backward()
     assert all(p.grad is None for p in net.reader.parameters())
-    assert net.unet.classes is not None
-    assert net.unet.classes.weight.grad is not None
+    assert net.painter.classes is not None
+    assert net.painter.classes.weight.grad is not None
     assert not any(name.startswith("first") for name in net.state_dict())
 
 
@@ -94,13 +92,13 @@ class TestTrained(DenoiserSuite):
 
 
 def test_the_reader_is_shipped_as_it_was_trained(trained: Path) -> None:
-    """The file holds the reader's fp16 weights unchanged, and the U-Net's."""
+    """The file holds the reader's fp16 weights unchanged, and the painter's."""
     from safetensors.torch import load_file
 
     reader = load_file(trained.parents[1] / "reader-cifar10.safetensors")
     shipped = load_file(trained)
     assert all(torch.equal(shipped[f"reader.{name}"], value) for name, value in reader.items())
-    assert isinstance(Cifar10Net((8, 8, 8), folded=True).load_state_dict(reader), object)
+    assert {name.split(".")[0] for name in shipped} == {"reader", "painter"}
 
 
 def test_another_first_denoiser_is_refused(trained: Path) -> None:

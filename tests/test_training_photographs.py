@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_files import tiny_recipe
+from training_files import tiny_recipe, write_binary
 
 from api_smoothing import denoisers
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -19,14 +21,16 @@ from api_smoothing.training import train_denoiser
 from api_smoothing.training.data import ImageSet
 from api_smoothing.training.loop import Order, generator
 from api_smoothing.training.losses import (
+    Shown,
     fixed_targets,
     own_targets,
     surrogate_loss,
+    told_targets,
     true_targets,
 )
 from api_smoothing.training.mobilenet import MobileNetV1, read
 from api_smoothing.training.photographs import load_photographs
-from api_smoothing.training.surrogates import load_surrogate
+from api_smoothing.training.surrogates import CifarResNet, load_surrogate
 
 
 def pictures(count: int = 3, side: int = 40) -> list[np.ndarray]:
@@ -172,9 +176,12 @@ def test_the_target_is_the_true_label_or_the_surrogates_own() -> None:
     nets, net = [Brightest(5.0), Brightest(50.0)], Pass()
     order, rows = Order(4, 4, seed=0), torch.arange(4)
     clean = data.floats(rows)
-    assert own_targets(nets)(1, rows, clean).tolist() == [1] * 4
-    assert true_targets(data, 2)(1, rows, clean).tolist() == [2] * 4
-    assert fixed_targets(torch.tensor([[0] * 4, [1] * 4]))(0, rows[:2], clean).tolist() == [0, 0]
+    shown = Shown(rows=rows, clean=clean)
+    assert own_targets(nets)(1, shown).tolist() == [1] * 4
+    assert true_targets(data, 2)(1, shown).tolist() == [2] * 4
+    assert fixed_targets(torch.tensor([[0] * 4, [1] * 4]))(0, shown).tolist() == [0] * 4
+    with pytest.raises(ConfigurationError, match="for a recogniser"):
+        told_targets(0, shown)
     for targets, wanted in ((own_targets(nets), 1), (true_targets(data, 2), 2)):
         net.colour.grad = None
         value, figures = surrogate_loss(net, data, order, phase(), nets, targets)(0, generator(0))
@@ -209,3 +216,35 @@ def test_a_recipe_with_a_side_trains_on_photographs(tmp_path: Path) -> None:
     assert [p["phase"] for p in denoiser.card.training["phases"]] == ["mse", "stability"]
     for shape in ((32, 32), (48, 20)):
         assert denoiser(torch.rand(1, 3, *shape), 0.3).shape == (1, 3, *shape)
+
+
+def test_training_goes_on_from_weights_that_are_named(tmp_path: Path) -> None:
+    """With `start` the first step begins at those weights; of another network, or missing, they are a WeightsError."""
+    write_binary(tmp_path, 32)
+    common: dict[str, Any] = {
+        "channels": [16, 16],
+        "blocks": [1, 1],
+        "steps": 1,
+        "batch": 8,
+        "surrogates": ["resnet20"],
+        "turn": ["resnet20"],
+    }
+    torch.save(CifarResNet(3).state_dict(), tmp_path / "resnet20-x.th")
+
+    def train(**changes: Any) -> Path:
+        recipe = tiny_recipe("unet-cifar10", tmp_path, **common | changes)
+        recipe.write_text(f'start = "{start}"\n' * bool(start) + recipe.read_text())
+        return train_denoiser(recipe, tmp_path, tmp_path / (start or "first"), surrogates=tmp_path)
+
+    start = ""
+    first = train()
+    shutil.copy(first, tmp_path / "before.safetensors")
+    start = "before"
+    after = train(lr=0.0)
+    before, same = (load_file(file) for file in (first, after))
+    assert all(torch.equal(value, same[name]) for name, value in before.items())
+    with pytest.raises(WeightsError, match="another network"):
+        train(channels=[16, 32])
+    start = "nowhere"
+    with pytest.raises(WeightsError, match="no nowhere"):
+        train()

@@ -1,9 +1,9 @@
-"""A denoiser that reads before it paints: a U-Net told what a classifier sees in a first estimate.
+"""A denoiser that reads before it paints: what a classifier recognises in a first estimate is painted into it.
 
-D(x, σ) = U(x, σ, p) with p = softmax R(F(x, σ)): F is a denoiser trained for closeness, R a classifier trained on
-what F leaves of noisy images, U a U-Net trained so that other classifiers recognise its output. At high noise the
-best estimate in mean square is a blur that no classifier reads; R, which knows such blurs, can, and p lets U paint
-what R is sure of. Where R errs, U may paint the error: the certificate is of the answers to what U painted.
+D(x, σ) = y + P(y, σ, p) with y = F(x, σ) and p = softmax R(y): F is a denoiser trained for closeness, R a classifier
+trained on what F leaves of noisy images, P a U-Net trained so that other classifiers see in D(x, σ) what R saw in y.
+At high noise the best estimate in mean square is a blur that ordinary classifiers misread; R, which knows such blurs,
+does not. Where R errs, P may paint the error: the certificate is of the answers to what was painted.
 """
 
 from __future__ import annotations
@@ -15,54 +15,55 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.convnet import CLASSES, Cifar10Net
-from api_smoothing.denoisers import unet
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.blind import fill
-from api_smoothing.denoisers.unet import UNet, UNetDenoiser
+from api_smoothing.denoisers.unet import SIGMA_DATA, UNet, UNetDenoiser
 from api_smoothing.errors import WeightsError
 
 
 class Recogniser(nn.Module):
-    """F, R and U. `first` is F, not trained and not in the state; `reader` R, folded; `unet` U, told R's ten shares."""
+    """F, R and P. `first` is F, not trained and not in the state; `reader` R, folded; `painter` P, told R's shares."""
 
-    def __init__(self, first: Denoiser, reader: Cifar10Net, net: UNet) -> None:
+    def __init__(self, first: Denoiser, reader: Cifar10Net, painter: UNet) -> None:
         super().__init__()
-        self.first, self.reader, self.unet = first, reader, net
+        self.first, self.reader, self.painter = first, reader, painter
 
     @property
     def multiple(self) -> int:
         """What the sides of the image must be multiples of."""
-        return self.unet.multiple
+        return self.painter.multiple
 
     @torch.no_grad()
-    def shares(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """P (N,10) float32, the reader's softmax; no gradient, the reader is trained on its own."""
+    def read(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The estimate y (N,3,32,32), clipped, and p (N,10), float32; no gradient: F and R are trained on their own."""
         with torch.autocast(x.device.type, enabled=False):
             seen = self.first(x, sigma).clamp(0, 1)
             logits: Tensor = self.reader(seen)
-        return logits.float().softmax(1)
+        return seen, logits.float().softmax(1)
 
 
-def denoise(net: Recogniser, x: Tensor, sigma: Tensor) -> Tensor:
-    """D(x, σ) in float32: x (N,3,32,32) float32, σ (N,). `net` may run in a shorter type under autocast."""
-    return unet.denoise(net.unet, x, sigma, net.shares(x, sigma))
+def denoise(net: Recogniser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """D(x, σ) and p (N,10), in float32: x (N,3,32,32) float32, σ (N,). P may run in a shorter type under autocast."""
+    seen, shares = net.read(x, sigma)
+    painted: Tensor = net.painter((seen - 0.5) / SIGMA_DATA, sigma.log(), shares).float()
+    return seen + SIGMA_DATA * painted, shares
 
 
 def make_net(architecture: Mapping[str, Any], *, device: str = "cpu", compute: str = "auto") -> Recogniser:
-    """An untrained network from `first` (a bundled denoiser), `widths`, and the U-Net's `channels`, `blocks`, `width`.
+    """An untrained one from `first` (a bundled denoiser), `widths`, and the painter's `channels`, `blocks`, `width`.
 
     Raises KeyError for what is missing.
     """
     from api_smoothing.denoisers.registry import load
 
-    body = UNet(
+    painter = UNet(
         tuple(architecture["channels"]),
         tuple(architecture["blocks"]),
         width=architecture["width"],
         classes=len(CLASSES),
     )
     first = load(architecture["first"], device=device, dtype=compute)
-    return Recogniser(first, Cifar10Net(tuple(architecture["widths"]), folded=True), body)
+    return Recogniser(first, Cifar10Net(tuple(architecture["widths"]), folded=True), painter)
 
 
 class RecogniserDenoiser(UNetDenoiser):
@@ -70,7 +71,7 @@ class RecogniserDenoiser(UNetDenoiser):
 
     def _estimate(self, x: Tensor, levels: Tensor) -> Tensor:
         assert isinstance(self._net, Recogniser)
-        return denoise(self._net, x, levels)
+        return denoise(self._net, x, levels)[0]
 
 
 def build(

@@ -97,8 +97,6 @@ class UNet(nn.Module):
             nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.classes = nn.Linear(classes, width, bias=False) if classes else None
-        if self.classes is not None:
-            nn.init.zeros_(self.classes.weight)
         self.stem = nn.Conv2d(12, channels[0], 3, padding=1)
         pairs = list(pairwise(channels))
         self.down = nn.ModuleList(nn.Conv2d(i, o, 2, stride=2) for i, o in pairs)
@@ -139,15 +137,11 @@ def coefficients(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return SIGMA_DATA**2 / total, s * SIGMA_DATA * total.rsqrt(), total.rsqrt()
 
 
-def denoise(net: nn.Module, x: Tensor, sigma: Tensor, shares: Tensor | None = None) -> Tensor:
-    """D(x, σ) in float32: x (N,3,H,W) float32, σ (N,) float32. `net` may run in a shorter type under autocast.
-
-    A network with `classes` is also told `shares` (N, classes): what a classifier makes of the image.
-    """
+def denoise(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
+    """D(x, σ) in float32: x (N,3,H,W) float32, σ (N,) float32. `net` may run in a shorter type under autocast."""
     skip, out, into = coefficients(sigma)
     centred = x - 0.5
-    told = () if shares is None else (shares,)
-    estimate: Tensor = 0.5 + skip * centred + out * net(into * centred, sigma.log(), *told).float()
+    estimate: Tensor = 0.5 + skip * centred + out * net(into * centred, sigma.log()).float()
     return estimate
 
 

@@ -17,10 +17,12 @@ from api_smoothing.training.diffusion import prediction_loss
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, read_state
 from api_smoothing.training.losses import (
     Images,
+    Targets,
     fixed_targets,
     mse_loss,
     own_targets,
     surrogate_loss,
+    told_targets,
     true_targets,
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
@@ -55,7 +57,7 @@ def train_denoiser(
     folders = [folder for folder in (surrogates, out) if folder is not None]
     sizes = architecture(plan)
     net = create(sizes)
-    begin(net, sizes, folders)
+    begin(net, plan, folders)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: list[dict[str, Any]] = []
     written = out / f"{plan['id']}.safetensors"
@@ -118,14 +120,16 @@ def _loss(
         return mse_loss(net, images, order, phase, device)
     if objective == "prediction" and isinstance(net, DiffusionNet):
         return prediction_loss(net, images, order, phase, device)
-    if objective not in {"stability", "classification"}:
+    if objective not in {"stability", "classification", "told"}:
         raise ConfigurationError(
             f"objective {objective} is unknown, or not for this network; name mse, stability or classification, "
-            "or prediction for a diffusion model"
+            "prediction for a diffusion model, or told for a recogniser"
         )
     names = phase["surrogates"]
     nets = [load_surrogate(name, folders).to(device) for name in names]
-    if objective == "classification":
+    if objective == "told":
+        targets: Targets = told_targets
+    elif objective == "classification":
         targets = true_targets(images, len(nets), device)
     elif isinstance(images, ImageSet):
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,14 @@
 
 `mse`, `stability` and `classification` are the three objectives of Salman et al. 2020 ("Denoised Smoothing",
 section 3.1): MSE, STAB and CLF. Stability asks a surrogate to answer as it does on the clean image, classification
-asks for the true label; a share of MSE can be kept with either, so that the images stay images.
+asks for the true label; a share of MSE can be kept with either, so that the images stay images. `told` is for a
+denoiser that is told what a classifier sees (denoisers/recogniser.py): surrogates are to see the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.loop import Loss, Order
-from api_smoothing.training.networks import estimate
+from api_smoothing.training.networks import estimate, estimate_told
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
 
 
@@ -35,8 +37,17 @@ class Images(Protocol):
         ...
 
 
-#: (number of the surrogate, rows (n,), clean images (n,3,H,W)) → the labels (n,) it should give.
-Targets = Callable[[int, Tensor, Tensor], Tensor]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a surrogate is shown a denoised form of: `rows` (n,) and `clean` (n,3,H,W), and the `shares` told of it."""
+
+    rows: Tensor
+    clean: Tensor
+    shares: Tensor | None = None
+
+
+#: (number of the surrogate, what it is shown) → the labels (n,) it should answer.
+Targets = Callable[[int, Shown], Tensor]
 
 
 def reduced(x: Tensor) -> torch.autocast:
@@ -78,25 +89,26 @@ def surrogate_loss(
 ) -> Loss:
     """Cross-entropy of the surrogates' answers on the denoised images to `targets`, plus `mse_weight` times MSE.
 
-    A batch is split into `groups`, each shown to the next surrogate of `turn`.
+    A batch is split into `groups`, each shown to the next surrogate of `turn`. Logits are divided by `temperature`:
+    above 1 the images that a surrogate is sure and wrong about weigh less.
     """
     sigmas, weight, border = SigmaRange(**phase["sigma"]), float(phase["mse_weight"]), int(phase["jitter"])
     turn = [phase["surrogates"].index(name) for name in phase["turn"]]
-    groups = int(phase["groups"])
+    groups, temperature = int(phase["groups"]), float(phase.get("temperature", 1.0))
 
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = order.rows(step)[1]
         clean, noisy, sigma = noisy_batch(data, rows, sigmas, draw, device)
         with reduced(noisy):
-            out = estimate(net, noisy, sigma)
+            out, shares = estimate_told(net, noisy, sigma)
         seen, before = jitter(torch.cat((on_grid(out), clean)), border, draw).chunk(2)
         stable, kept = out.new_zeros(()), 0.0
-        parts = zip(seen.chunk(groups), before.chunk(groups), rows.chunk(groups), strict=True)
-        for k, (part, plain, chosen) in enumerate(parts):
+        for k, part in enumerate(torch.arange(len(rows)).chunk(groups)):
             who = turn[(step * groups + k) % len(turn)]
-            target = targets(who, chosen, plain)
-            with reduced(part):
-                logits = surrogates[who](part).float()
+            told = None if shares is None else shares[part]
+            target = targets(who, Shown(rows=rows[part], clean=before[part], shares=told))
+            with reduced(seen):
+                logits = surrogates[who](seen[part]).float() / temperature
             stable = stable + F.cross_entropy(logits, target, reduction="sum") / len(rows)
             kept += float((logits.argmax(1) == target).sum()) / len(rows)
         close = weighted_mse(out, clean, sigma)
@@ -111,16 +123,16 @@ def surrogate_loss(
 
 def fixed_targets(labels: Tensor, device: str = "cpu") -> Targets:
     """Labels known beforehand: (surrogates, N) int64, one row each."""
-    return lambda who, rows, _: labels[who, rows].to(device)
+    return lambda who, shown: labels[who, shown.rows].to(device)
 
 
 def own_targets(surrogates: Sequence[nn.Module]) -> Targets:
     """What the surrogate itself says of the very crop, undistorted."""
 
     @torch.no_grad()
-    def targets(who: int, _: Tensor, clean: Tensor) -> Tensor:
-        with reduced(clean):
-            labels: Tensor = surrogates[who](clean).argmax(1)
+    def targets(who: int, shown: Shown) -> Tensor:
+        with reduced(shown.clean):
+            labels: Tensor = surrogates[who](shown.clean).argmax(1)
         return labels
 
     return targets
@@ -132,3 +144,14 @@ def true_targets(data: Images, surrogates: int, device: str = "cpu") -> Targets:
     if labels is None:
         raise ConfigurationError(f"{data.name} has no labels; the objective classification needs them")
     return fixed_targets(labels.expand(surrogates, -1), device)
+
+
+def told_targets(_: int, shown: Shown) -> Tensor:
+    """The likeliest of the classes a recogniser was told: every classifier is to say what the reader said.
+
+    Not the true label: where the reader errs, that would ask for the opposite of what is told, and undo the rest. Nor
+    the shares themselves: a classifier surer than the reader is no fault of the picture.
+    """
+    if shown.shares is None:
+        raise ConfigurationError("the objective told is for a recogniser; name stability or classification")
+    return shown.shares.argmax(1)

@@ -51,12 +51,27 @@ def create(sizes: Mapping[str, Any]) -> nn.Module:
         raise ConfigurationError(f"the recipe's architecture lacks {error}; a {kind} needs it") from error
 
 
-def begin(net: nn.Module, sizes: Mapping[str, Any], folders: list[Path]) -> None:
-    """Fill in what a network is not trained from nothing with: a recogniser's reader, then frozen, and its U-Net.
+def begin(net: nn.Module, plan: Mapping[str, Any], folders: list[Path]) -> None:
+    """Fill in what a network is not trained from nothing with, from `<name>.safetensors` in one of `folders`.
 
-    The reader is `<reader>.safetensors` in one of `folders`; the U-Net starts as the first estimate's.
-    Raises WeightsError.
+    `start` of the recipe `plan` names the weights of the same network to go on from; a recogniser has its reader,
+    which stays as it is. Raises WeightsError.
     """
+    if "start" in plan:
+        file = next(
+            (f for d in [*folders, WEIGHTS] if (f := d / f"{plan['start']}.safetensors").is_file()), None
+        )
+        if file is None:
+            raise WeightsError(
+                f"no {plan['start']}.safetensors to start from; give its folder as --surrogates"
+            )
+        try:
+            net.load_state_dict({k: v.float() for k, v in load_file(file).items()})
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{file} is of another network than the recipe's; start from another"
+            ) from error
+    sizes = architecture(plan)
     if not isinstance(net, Recogniser):
         return
     file = next((f for d in folders if (f := d / f"{sizes['reader']}.safetensors").is_file()), None)
@@ -67,10 +82,6 @@ def begin(net: nn.Module, sizes: Mapping[str, Any], folders: list[Path]) -> None
         )
     net.reader.load_state_dict(load_cifar10net(file).state_dict())
     net.reader.eval().requires_grad_(False)
-    first = load_file(WEIGHTS / f"{sizes['first']}.safetensors")
-    missing = net.unet.load_state_dict({k: v.float() for k, v in first.items()}, strict=False)
-    if missing.unexpected_keys or set(missing.missing_keys) - {"classes.weight"}:
-        raise WeightsError(f"the recipe's sizes are not those of {sizes['first']}; make them the same")
 
 
 def shipped(net: nn.Module, sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,11 +96,18 @@ def estimate(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
     if isinstance(net, UNet):
         return denoise(net, x, sigma)
     if isinstance(net, Recogniser):
-        return recogniser.denoise(net, x, sigma)
+        return recogniser.denoise(net, x, sigma)[0]
     if isinstance(net, DiffusionNet):
         return diffusion_net.denoise(net, x, sigma)
     out: Tensor = net(x)
     return out
+
+
+def estimate_told(net: nn.Module, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`estimate`, and the shares (N, classes) the network was told, if it is one that is told any."""
+    return (
+        recogniser.denoise(net, x, sigma) if isinstance(net, Recogniser) else (estimate(net, x, sigma), None)
+    )
 
 
 def finished(net: nn.Module) -> nn.Module:

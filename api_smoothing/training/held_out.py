@@ -1,0 +1,111 @@
+"""The images a denoiser is chosen by: nobody trained on them, and results are reported on others.
+
+Of CIFAR-10 these are the test images 500 to 999, of the photographs in `imagenette_ilsvrcval500.npz` (of ImageNet's
+validation set, ten classes) those from 250 on. The first halves are for reporting, and are not looked at here.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.training.data import load_images
+
+PHOTOGRAPHS: Final = "imagenette_ilsvrcval500"
+
+#: ImageNet's indices of the ten classes of Imagenette.
+IMAGENETTE: Final = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
+
+_FIRST_IMAGE, _LAST_IMAGE = 500, 1000
+_FIRST_PHOTOGRAPH = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Images (N,H,W,3) uint8, their true labels (N,) int64, and the questions put to a classifier.
+
+    `questions` maps the end of a figure's name to the classes that are to choose from; None: all there are.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    questions: Mapping[str, tuple[int, ...] | None]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def side(self) -> int:
+        """Pixels of height and width."""
+        return int(self.images.shape[1])
+
+    def floats(self, rows: Tensor) -> Tensor:
+        """The images of `rows` (n,) as float32 (n,3,H,W) in [0,1], channels-last in memory."""
+        return self.images[rows].permute(0, 3, 1, 2).float().div(255)
+
+    def right(self, logits: Tensor, rows: Tensor) -> dict[str, int]:
+        """For each question, how many of `rows` (n,) the scores `logits` (n, classes) answer truly."""
+        found = {}
+        for end, classes in self.questions.items():
+            columns = torch.arange(logits.shape[1]) if classes is None else torch.tensor(classes)
+            found[end] = int((columns[logits[:, columns].argmax(1)] == self.labels[rows]).sum())
+        return found
+
+
+def held_out(folder: Path) -> HeldOut | None:
+    """The held-out images that lie in `folder`: photographs, or else CIFAR-10's; None where there are neither."""
+    for read in (photographs, cifar10):
+        with suppress(ConfigurationError):
+            return read(folder)
+    return None
+
+
+def cifar10(folder: Path) -> HeldOut:
+    """Test images 500 to 999 of CIFAR-10 in `folder`, in either layout. Raises ConfigurationError."""
+    test = load_images(folder, "test")
+    images = test.images[_FIRST_IMAGE:_LAST_IMAGE]
+    if test.labels is None or not len(images):  # without labels these are loose pictures, to train on
+        raise ConfigurationError(
+            f"{folder} does not hold CIFAR-10's test images from {_FIRST_IMAGE} on; give the folder that does"
+        )
+    labels = test.labels[_FIRST_IMAGE:_LAST_IMAGE]
+    return HeldOut(name="cifar10/test 500-999", images=images, labels=labels, questions={"": None})
+
+
+def photographs(folder: Path) -> HeldOut:
+    """Photographs 250 on, of the archive in `folder`, all of one square size. Raises ConfigurationError.
+
+    A classifier is asked for one of the ten classes that occur, and for one of ImageNet's thousand.
+    """
+    file = folder / f"{PHOTOGRAPHS}.npz"
+    if not file.is_file():
+        raise ConfigurationError(f"no {file}; give the folder with the validation photographs")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            data, offsets, labels = archive["data"], archive["offsets"], archive["labels"]
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(f"{file} lacks photographs or labels ({error}); give a whole one") from error
+    images = [_decode(data[offsets[row] : offsets[row + 1]]) for row in range(_FIRST_PHOTOGRAPH, len(labels))]
+    if not images or len({image.shape for image in images}) > 1:
+        raise ConfigurationError(f"{file} must hold over {_FIRST_PHOTOGRAPH} photographs of one size")
+    return HeldOut(
+        name=f"{PHOTOGRAPHS} {_FIRST_PHOTOGRAPH}-{len(labels) - 1}",
+        images=torch.from_numpy(np.stack(images)),
+        labels=torch.from_numpy(labels[_FIRST_PHOTOGRAPH:].astype(np.int64)),
+        questions={"_of10": IMAGENETTE, "_of1000": None},
+    )
+
+
+def _decode(file: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(io.BytesIO(file.tobytes())).convert("RGB"))

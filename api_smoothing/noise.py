@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,15 +89,32 @@ class NoiseStream:
 
         Query i gets the same noise in every batch, order, thread, process and machine.
         """
+        out = np.empty((len(indices), math.prod(self.shape)), dtype=np.int32)
+        for first, portion in self._portions(indices):
+            self._fill(out[first : first + len(portion)], portion)
+        return out.reshape(len(indices), *self.shape)
+
+    def noisy_uint8(self, grid: NDArray[np.int32], indices: Sequence[int]) -> NDArray[np.uint8]:
+        """`to_uint8(grid + sample(indices), sub)`, (N, H, W, C), for an image `grid` (H, W, C) on this grid.
+
+        Done portion by portion in the processor's cache, as the memory for all of it costs more than the noise.
+        """
+        out = np.empty((len(indices), math.prod(self.shape)), dtype=np.uint8)
+        for first, portion in self._portions(indices):
+            noisy = np.empty((len(portion), out.shape[1]), dtype=np.int32)
+            self._fill(noisy, portion)
+            noisy += grid.reshape(-1)
+            out[first : first + len(portion)] = to_uint8(noisy, self.sub)
+        return out.reshape(len(indices), *self.shape)
+
+    def _portions(self, indices: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+        """The indices in portions whose noise fits the cache, with the place of each; checks their range."""
         wanted = [int(index) for index in indices]
         if wanted and not 0 <= min(wanted) <= max(wanted) < _MAX_INDEX:
             raise ConfigurationError("a query index must be from 0 to 2**64 - 1")
-        size = math.prod(self.shape)
-        out = np.empty((len(wanted), size), dtype=np.int32)
-        rows = max(1, _CACHE_VALUES // size)
+        rows = max(1, _CACHE_VALUES // math.prod(self.shape))
         for first in range(0, len(wanted), rows):
-            self._fill(out[first : first + rows], wanted[first : first + rows])
-        return out.reshape(len(wanted), *self.shape)
+            yield first, wanted[first : first + rows]
 
     def _fill(self, out: NDArray[np.int32], indices: list[int]) -> None:
         """Write the noise of each index to its row of `out` (N, H·W·C)."""
@@ -109,7 +126,7 @@ class NoiseStream:
         head = words.view("<u2" if table.head_bits == 16 else "<u4").reshape(len(indices), -1)[:, :size]
         drop = table.head_bits - table.guide_bits
         prefix = head >> drop if drop else head
-        table.guide.take(prefix, out=out, mode="clip")  # always in range; "raise" would buffer
+        table.guide.take(prefix, out=out, mode="wrap")  # always in range, of which this asks least
         open_values = np.flatnonzero(out >= OPEN // 2)
         if not len(open_values):
             return
@@ -144,4 +161,4 @@ def to_float(grid: NDArray[np.int32], sub: int) -> NDArray[np.float32]:
 def to_uint8(grid: NDArray[np.int32], sub: int) -> NDArray[np.uint8]:
     """Grid values (x+ε, any shape) rounded half up to 8 bits and clipped: what is sent without a denoiser."""
     coarse = grid if sub == 1 else (grid + sub // 2) // sub
-    return np.clip(coarse, 0, 255).astype(np.uint8)
+    return np.clip(coarse, 0, 255, out=np.empty(grid.shape, np.uint8), casting="unsafe")

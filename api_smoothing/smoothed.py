@@ -13,6 +13,7 @@ from api_smoothing.certify.base import Certifier
 from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.engine import parts
 from api_smoothing.engine.forecast import forecast
+from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.question import Method, Question, within_budget
 from api_smoothing.engine.report import certificate, prediction
@@ -38,13 +39,14 @@ class SmoothedAPI:
 
     `provider` is a provider's name, an Adapter, an `nn.Module`, or a callable from float32 images (N,3,H,W) in
     [0,1], on the 8-bit grid, to N labels or (N, classes) scores; `model` and further options go to the provider.
-    `sigma` is the standard deviation of the noise in [0,1] pixel units. `denoiser` is a name, a path, a Denoiser,
-    None, or "auto": the bundled one for the model's side and this σ. `labels` reads answers as classes: None
-    for the provider's own top label, a LabelMap, a .toml path or a built-in name. `alpha` is the probability
-    that a certificate is wrong. `seed` None draws the noise from the installation's secret key; an int makes it
-    public and repeatable. `size` is the side (or height, width) images are brought to before the noise: by
-    default the denoiser's native side, or as they are without one. `budget` holds over everything this object
-    asks. `cache` keeps answers on disk (True, or a folder), or only in this object (False).
+    `sigma` is the standard deviation of the noise in [0,1] pixel units. `denoiser` is a name, a path, a
+    Denoiser, None, or "auto": the bundled one for the model's side and this σ. `labels` reads answers as
+    classes: None for the provider's own top label, a LabelMap, a .toml path or a built-in name. `alpha` is
+    the probability that a certificate is wrong. `seed` None draws the noise from the installation's secret
+    key; an int makes it public and repeatable. `size` is the side (or height, width) images are brought to
+    before the noise: by default the denoiser's native side, or as they are without one. `budget` holds over
+    everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
+    (False).
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -79,8 +81,9 @@ class SmoothedAPI:
         self.size = parts.size(size, self._denoiser)
         self._labels = parts.label_map(labels, self._adapter.card)
         self._seed = resolve_seed(seed)
-        card = self._adapter.card  # a rehearsal's certificate must not pass for the service's
-        self._provider = f"{card.name}@{card.place}" if card.place else card.name
+        self._provider = (
+            self._adapter.card.provider
+        )  # a rehearsal's certificate must not pass for the service's
         self._session = Session(
             self._adapter,
             denoiser=self._denoiser,
@@ -230,6 +233,7 @@ class SmoothedAPI:
             card=self._adapter.card,
             price=self._session.price,
             extra_per_image=self._session.extra_per_image,
+            queries_per_vote=self._session.queries_per_vote,
         )
 
     def digest(self, img: images.ImageLike) -> str:
@@ -287,7 +291,7 @@ class SmoothedAPI:
             sub=loaded.sub,
         )
 
-    def _certifier(self, question: Question, slack: float, source: VoteSource) -> Certifier:
+    def _certifier(self, question: Question, slack: float, source: VoteSource | PathVotes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
         affordable = self._session.account.affordable()
         if affordable is None or (affordable > _PLENTY and question.fixed is None):
@@ -297,7 +301,7 @@ class SmoothedAPI:
 
     def _source(
         self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None
-    ) -> VoteSource:
+    ) -> VoteSource | PathVotes:
         return self._session.source(
             loaded,
             noise,

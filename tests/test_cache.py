@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,7 +91,7 @@ class Bomb:
 @pytest.mark.parametrize("mode", [1, 3, 4])
 def test_planted_pickle_is_refused(tmp_path: Path, mode: int) -> None:
     """A pickle planted in the database (CVE-2025-69872) is an error in one line, and is not executed."""
-    cache = DiskCache(tmp_path / "votes")
+    cache = DiskCache(tmp_path / "votes", paid=False)
     cache.write("s", {0: named("cat")})
     mark = tmp_path / "executed"
     with sqlite3.connect(tmp_path / "votes" / "cache.db") as database:
@@ -97,6 +99,44 @@ def test_planted_pickle_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(ConfigurationError, match="did not write"):
         cache.read("s", range(1))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "planted", [b"pickle", "no JSON", "[]", "{}", "3", '[null,["cat"]]', '[null,["cat",1,2,3]]']
+)
+def test_a_planted_answer_is_refused(tmp_path: Path, planted: bytes | str) -> None:
+    """A paid answer that is not in our form is an error in one line, whatever it is."""
+    cache = DiskCache(tmp_path)
+    cache.write("s", {0: named("cat")})
+    with sqlite3.connect(tmp_path / "paid.db") as database:
+        database.execute("UPDATE answers SET answer = ?", (planted,))
+    with pytest.raises(ConfigurationError, match="did not write"):
+        cache.read("s", range(1))
+
+
+def test_a_query_under_way_is_busy_for_everyone_else(tmp_path: Path) -> None:
+    """What is claimed cannot be claimed again until it is answered or released; other streams are not touched."""
+    one, two = DiskCache(tmp_path), DiskCache(tmp_path)
+    assert one.claim("s", [1, 2, 4]).granted == (1, 2, 4)
+    assert one.claim("s", [1]).busy == (1,)
+    second = two.claim("s", [1, 2, 3])
+    assert (second.granted, second.busy) == ((3,), (1, 2))
+    assert two.claim("another stream", [1]).granted == (1,)
+    one.write("s", {1: named("cat")})
+    one.release("s", [2])
+    assert (two.busy("s", [1, 2]), two.busy("s", [1, 4])) == (False, True)
+    third = two.claim("s", [1, 2, 4])
+    assert (third.known, third.granted, third.busy) == ({1: named("cat")}, (2,), (4,))
+
+
+def test_the_claims_of_the_dead_lapse(tmp_path: Path) -> None:
+    """A claim of a process that no longer exists is taken over."""
+    DiskCache(tmp_path).claim("s", [1, 2])
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with sqlite3.connect(tmp_path / "paid.db") as db:
+        db.execute("UPDATE claims SET pid = ?", (dead.pid,))
+    assert DiskCache(tmp_path).claim("s", [1, 2]).granted == (1, 2)
 
 
 def test_nothing_is_ever_evicted(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_presence_batches_change_nothing(mode: dict[str, Any], seed: int) -> Non
 def test_a_failed_answer_is_neither_presence_nor_absence() -> None:
     """Failures certify nothing, not even absence, and too many fail every label."""
     made = PresenceCertifier(n=100, alpha=ALPHA, sigma=0.25, max_labels=2, absent=["dog"])
-    made.add([FAILED] * 10 + [frozenset({"cat"})] * 90)
+    made.add([frozenset({"cat"})] * 90 + [FAILED] * 10)
     assert {bound.stopped for bound in made.results()} == {"failed"}
     assert all(bound.label is None for bound in made.results())
     assert {bound.votes for bound in made.results()} == {90}

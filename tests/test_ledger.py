@@ -24,7 +24,7 @@ from pathlib import Path
 from api_smoothing.engine.ledger import Ledger
 from api_smoothing.results import Budget
 home, seed = Path(sys.argv[1]), int(sys.argv[2])
-ledger = Ledger(home / "ledger.db", Budget(queries=300, usd=0.25), run="r", provider="p", micro_usd=1000, claiming=True)
+ledger = Ledger(home / "ledger.db", Budget(queries=300, usd=0.25), run="r", provider="p", micro_usd=1000)
 sent = open(home / "sent.txt", "a", buffering=1)
 def work(thread):
     for start in range(0, 400, 4):
@@ -40,15 +40,8 @@ threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
 """
 
 
-def ledger_in(home: Path, *, run: str = "r", budget: Budget | None = None, claiming: bool = True) -> Ledger:
-    return Ledger(
-        home / "ledger.db",
-        budget or Budget(queries=10),
-        run=run,
-        provider="p",
-        micro_usd=1500,
-        claiming=claiming,
-    )
+def ledger_in(home: Path, *, run: str = "r", budget: Budget | None = None) -> Ledger:
+    return Ledger(home / "ledger.db", budget or Budget(queries=10), run=run, provider="p", micro_usd=1500)
 
 
 def test_a_run_has_one_budget_however_many_share_it(tmp_path: Path) -> None:
@@ -85,28 +78,54 @@ def test_a_raised_budget_goes_on_where_the_old_one_ended(tmp_path: Path) -> None
     assert ledger_in(tmp_path, budget=Budget(queries=9)).affordable() == 5
 
 
-def test_a_query_under_way_is_busy_for_everyone_else(tmp_path: Path) -> None:
-    """What is claimed cannot be claimed again until it is settled; without claiming nothing is busy."""
-    one, two = ledger_in(tmp_path), ledger_in(tmp_path)
-    first = one.reserve("s", [1, 2])
-    assert two.reserve("s", [1, 2, 3]).busy == (1, 2)
-    assert two.reserve("another stream", [1]).granted == (1,)
-    one.settle(first, sent=True)
-    assert two.reserve("s", [1, 2]).granted == (1, 2)
-    loose = ledger_in(tmp_path, run="loose", claiming=False)
-    assert loose.reserve("s", [1]).granted == loose.reserve("s", [1]).granted == (1,)
+def test_what_must_be_left_is_not_granted(tmp_path: Path) -> None:
+    """A reservation that leaves room for others takes no more than the rest, in memory as on disk."""
+    for account in (ledger_in(tmp_path), Purse(Budget(queries=10))):
+        first = account.reserve("s", range(9), leave=2)
+        assert (first.granted, first.unpaid) == (tuple(range(8)), (8,))
+        assert account.reserve("s", [8], leave=2).granted == ()
+        assert account.reserve("s", [9, 10, 11]).granted == (9, 10)
 
 
-def test_the_claims_of_the_dead_lapse(tmp_path: Path) -> None:
-    """A claim of a process that no longer exists is taken over; what it spent stays spent."""
+def test_a_reservation_is_on_the_disk_before_it_is_told(tmp_path: Path) -> None:
+    """Every reservation of many threads is in the file, for others to read, when `reserve` returns."""
+    ledger, other = (
+        ledger_in(tmp_path, budget=Budget()),
+        sqlite3.connect(tmp_path / "ledger.db", check_same_thread=False),
+    )
+    lock, told, short = threading.Lock(), [0], list[int]()
+
+    def spend() -> None:
+        for index in range(25):
+            ledger.reserve("s", [index])
+            with lock:
+                told[0] += 1
+                (written,) = other.execute("SELECT queries FROM runs").fetchone()
+                short.append(told[0] - written)
+
+    threads = [threading.Thread(target=spend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(short) <= 0
+    assert ledger.spent()[0] == 200
+
+
+def test_what_was_sent_is_noted_in_time(tmp_path: Path) -> None:
+    """That a query was sent is in the ledger after the next reservation, and after the ledger was closed."""
+
+    def states() -> list[str]:
+        with sqlite3.connect(tmp_path / "ledger.db") as db:
+            return [state for (state,) in db.execute("SELECT state FROM entries ORDER BY entry")]
+
     ledger = ledger_in(tmp_path)
-    ledger.reserve("s", [1, 2])
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    with sqlite3.connect(tmp_path / "ledger.db") as db:
-        db.execute("UPDATE claims SET pid = ?", (dead.pid,))
-    assert ledger_in(tmp_path).reserve("s", [1, 2]).granted == (1, 2)
-    assert ledger.spent()[0] == 4
+    ledger.settle(ledger.reserve("s", [0]), sent=True)
+    second = ledger.reserve("s", [1])
+    assert states() == ["sent", "open"]
+    ledger.settle(second, sent=True)
+    ledger.close()
+    assert states() == ["sent", "sent"]
 
 
 def test_processes_that_are_killed_never_exceed_the_budget(tmp_path: Path) -> None:
@@ -127,12 +146,7 @@ def test_processes_that_are_killed_never_exceed_the_budget(tmp_path: Path) -> No
         for process in lives:
             process.wait()
     final = Ledger(
-        tmp_path / "ledger.db",
-        Budget(queries=300, usd=0.25),
-        run="r",
-        provider="p",
-        micro_usd=1000,
-        claiming=True,
+        tmp_path / "ledger.db", Budget(queries=300, usd=0.25), run="r", provider="p", micro_usd=1000
     )
     assert final.spent()[0] == 250  # the dollars are the tighter limit, and all were spent
     with sqlite3.connect(tmp_path / "ledger.db") as db:

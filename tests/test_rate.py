@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +95,17 @@ def test_a_pause_holds_everyone(tmp_path: Path) -> None:
     one.pause(7.0)
     two.wait(1)
     assert clock.now >= 1007.0
+
+
+def test_a_halted_wait_ends_at_once(tmp_path: Path) -> None:
+    """Whoever is told to stop does not wait for a turn that comes in minutes."""
+    limiter = RateLimiter(tmp_path / "rate.db", key="k", quotas=[Quota(unit="image", count=1, seconds=600.0)])
+    halted = threading.Event()
+    limiter.wait(1, halted)
+    threading.Timer(0.1, halted.set).start()
+    began = time.monotonic()
+    limiter.wait(1, halted)
+    assert time.monotonic() - began < 5.0
 
 
 def test_quotas_of_other_keys_are_not_touched(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label
 from api_smoothing.engine.attempt import ATTEMPTS, Sender
 from api_smoothing.engine.cache import DiskCache
 from api_smoothing.engine.canary import Canary, Watch, alike, picture
-from api_smoothing.engine.ledger import Ledger
 from api_smoothing.engine.outcome import Open
 from api_smoothing.engine.purse import Purse
 from api_smoothing.engine.votes import StreamShelf
@@ -53,7 +52,7 @@ class Pauses:
         self.waited: list[int] = []
         self.paused: list[float] = []
 
-    def wait(self, images: int) -> None:
+    def wait(self, images: int, halted: threading.Event) -> None:
         self.waited.append(images)
 
     def spare(self, images: int) -> None:
@@ -106,10 +105,23 @@ def test_what_never_left_costs_nothing(tmp_path: Path) -> None:
 
 def test_missing_credentials_cost_nothing(tmp_path: Path) -> None:
     """The error for missing credentials passes through, and no query is charged."""
-    desk = Desk(tmp_path, Service(CredentialsError("set ACME_KEY")))
+
+    class Locked(Service):
+        def connect(self) -> None:
+            raise CredentialsError("set ACME_KEY")
+
+    desk = Desk(tmp_path, Locked())
     with pytest.raises(CredentialsError, match="ACME_KEY"):
         desk.sender.send([0], images(1))
     assert desk.spent == 0
+
+
+def test_rejected_credentials_may_have_cost(tmp_path: Path) -> None:
+    """The same error from the call itself may come after a response, which may have been billed."""
+    desk = Desk(tmp_path, Service(CredentialsError("ACME_KEY was rejected")))
+    with pytest.raises(CredentialsError, match="ACME_KEY"):
+        desk.sender.send([0], images(1))
+    assert desk.spent == 1
 
 
 def test_verdicts_on_single_images_only_concern_those(tmp_path: Path) -> None:
@@ -218,22 +230,20 @@ def test_an_answer_that_came_meanwhile_is_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_query_someone_else_is_asking_is_left_to_them(tmp_path: Path) -> None:
-    """A claimed query is reported as busy and not sent."""
-    ledger = [
-        Ledger(tmp_path / "l.db", Budget(), run="r", provider="p", micro_usd=1, claiming=True)
-        for _ in range(2)
-    ]
-    ledger[0].reserve("s", [1])
+    """A claimed query is reported as busy, and is neither sent nor paid."""
     service = Service()
     desk = Desk(tmp_path / "cache", service)
-    sender = Sender(
-        stream="s",
-        adapter=service,
-        account=ledger[1],
-        shelf=StreamShelf(desk.cache, "s", shared=True),
-        limiter=None,
-    )
-    assert sender.send([0, 1], images(2)) == {0: DOG, 1: Open.BUSY}
+    DiskCache(tmp_path / "cache").claim("s", [1])
+    assert desk.sender.send([0, 1], images(2)) == {0: DOG, 1: Open.BUSY}
+    assert (service.requests, desk.spent) == ([1], 1)
+
+
+def test_a_claim_ends_with_its_request(tmp_path: Path) -> None:
+    """Whether it was answered, failed, or could not be paid: afterwards nobody waits for a query."""
+    desk = Desk(tmp_path, Service([DOG, Verdict.REFUSED], [Verdict.REFUSED]), budget=Budget(queries=3))
+    assert desk.sender.send([0, 1], images(2)) == {0: DOG, 1: None}
+    assert desk.sender.send([2], images(1)) == {2: Open.UNPAID}
+    assert not DiskCache(tmp_path).busy("s", [0, 1, 2])
 
 
 def scored(**scores: float) -> Answer:

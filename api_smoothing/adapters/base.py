@@ -94,6 +94,11 @@ class AdapterCard:
     place: str = ""
 
     @property
+    def provider(self) -> str:
+        """What certificates call it: the name, with the place where that is not the public service."""
+        return f"{self.name}@{self.place}" if self.place else self.name
+
+    @property
     def queries_per_second(self) -> float | None:
         """The most queries a second the quotas allow, with full batches; None without a quota."""
         rates = [q.per_second * (1 if q.unit == "image" else self.batch) for q in self.quotas]

@@ -114,6 +114,11 @@ class ModuleAdapter:
             native_side=native_side,
         )
 
+    @property
+    def module(self) -> nn.Module:
+        """The classifier itself, on its device."""
+        return self._module
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer]:
         import torch
 

@@ -51,12 +51,15 @@ class Certifier(Protocol):
     def need(self) -> int:
         """The fewest further answers after which any decision could change; 0 when done.
 
-        That many can be asked for at once and none is wasted.
+        That many can be asked for at once and none is wasted, unless so many fail that nothing can be certified.
         """
         ...
 
     def add(self, answers: Sequence[Hashable | None], /) -> None:
-        """Count answers, in the order of their query indices: a class, None ("no label"), or FAILED."""
+        """Count answers, in the order of their query indices: a class, None ("no label"), or FAILED.
+
+        Those after too many failures are passed over.
+        """
         ...
 
     def result(self) -> Bound:

@@ -15,7 +15,7 @@ from scipy.special import betainc
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.base import Bound, Stopped
 from api_smoothing.certify.radius import Noise, radius
-from api_smoothing.certify.tally import Tally, bound, refuse_surplus
+from api_smoothing.certify.tally import Tally, bound, most_failed, refuse_surplus
 
 _TAIL_UP = 1.0 + 1e-12  # rounding of betainc
 
@@ -72,14 +72,20 @@ def no_split_count(p0: float, n: int, alpha: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """When a fixed run is settled: `enough` votes certify the target (n+1: none do), fewer than `floor` nothing."""
+    """When a fixed run is settled: `enough` votes certify the target (n+1: none do), fewer than `floor` nothing.
+
+    It is void when more than `most_failed` answers have failed.
+    """
 
     n: int
     enough: int
     floor: int
+    most_failed: int
 
-    def settle(self, votes: int, counted: int) -> Stopped | None:
+    def settle(self, votes: int, counted: int, failed: int) -> Stopped | None:
         """Why the run ends with `votes` among the `counted` answers so far; None if it goes on."""
+        if failed > self.most_failed:
+            return "failed"
         if votes >= self.enough:
             return "target"
         if counted == self.n:
@@ -87,7 +93,7 @@ class Decision:
         return "futile" if votes + self.n - counted < self.floor else None
 
     def until_settled(self, votes: int, counted: int) -> int:
-        """The fewest further answers that can settle it."""
+        """The fewest further answers that can settle it, if they do not fail."""
         rest = self.n - counted
         in_vain = rest - (self.floor - votes) + 1 if self.floor > votes else rest
         return max(1, min(rest, self.enough - votes, in_vain))
@@ -120,7 +126,8 @@ class FixedCertifier:
         self._p0 = p0
         self._radius = partial(radius, sigma=sigma, noise=noise, slack=slack)
         enough = n + 1 if p0 is None else no_split_count(p0, n, alpha)
-        self.decision = Decision(n=n, enough=enough, floor=no_split_k_min(n, alpha) if p0 is None else enough)
+        floor = no_split_k_min(n, alpha) if p0 is None else enough
+        self.decision = Decision(n=n, enough=enough, floor=floor, most_failed=most_failed(n))
         self._tally = Tally()
         self._stopped: Stopped | None = None
 
@@ -131,10 +138,12 @@ class FixedCertifier:
     def add(self, answers: Sequence[Hashable | None], /) -> None:
         """See Certifier; raises ConfigurationError beyond n, or beyond the decision."""
         for i, answer in enumerate(answers):
+            if self._stopped == "failed":
+                return
             if self._stopped:
                 refuse_surplus(answers[i:], 0, self.method)
             self._tally.add(answer)
-            self._stopped = self.decision.settle(self._tally.top, self._tally.n)
+            self._stopped = self.decision.settle(self._tally.top, self._tally.n, self._tally.failed)
 
     def result(self) -> Bound:
         """The bound once n is complete or the target decided; abstained before."""

@@ -24,7 +24,7 @@ from api_smoothing.certify.futility import futility_boundary, hopeless_share, un
 from api_smoothing.certify.radius import Noise, radius, threshold, top_k_threshold
 from api_smoothing.certify.sequential import open_boundary
 from api_smoothing.certify.spending import spending_boundary
-from api_smoothing.certify.tally import MAX_FAILED, refuse_surplus
+from api_smoothing.certify.tally import MAX_FAILED, most_failed, refuse_surplus
 from api_smoothing.errors import ConfigurationError
 
 
@@ -114,6 +114,8 @@ class PresenceCertifier:
         A failed answer reports neither the presence nor the absence of a label.
         """
         for i, answer in enumerate(answers):
+            if self._finished and self._void:
+                return
             if self._finished:
                 refuse_surplus([None] * (len(answers) - i), 0, self.method)
             self._n += 1
@@ -144,8 +146,13 @@ class PresenceCertifier:
                 elif until_certain(self._upper, self._limit, k, n) == 0 or n - k >= self._lower.at(n):
                     self._done[label] = ("futile", k, n)
             self._finished = self._unseen_done and all(label in self._done for label in self._votes)
-        if n == self._limit:
+        if n == self._limit or self._void:
             self._finished = True
+
+    @property
+    def _void(self) -> bool:
+        """Whether so many answers have failed that nothing can be certified any more."""
+        return self._limit is not None and self._failed > most_failed(self._limit)
 
     def results(self) -> list[Bound]:
         """One Bound a label that got a vote, most votes first; absence has the label `Absent(label)`."""

@@ -11,7 +11,7 @@ from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.base import Bound, Stopped
 from api_smoothing.certify.fixed import Decision
 from api_smoothing.certify.radius import Noise, radius, runner_up_radius
-from api_smoothing.certify.tally import Tally, bound, refuse_surplus
+from api_smoothing.certify.tally import Tally, bound, most_failed, refuse_surplus
 from api_smoothing.errors import ConfigurationError
 
 
@@ -50,7 +50,12 @@ class ClopperPearsonCertifier:
         wanted = 0.5 + slack if p0 is None else p0
         good = np.nonzero(clopper_pearson.lower(np.arange(n + 1), n, alpha) >= wanted)[0]
         least = int(good[0]) if good.size else n + 1
-        self.decision = Decision(n=n, enough=n + 1 if p0 is None else least, floor=0 if runner_up else least)
+        self.decision = Decision(
+            n=n,
+            enough=n + 1 if p0 is None else least,
+            floor=0 if runner_up else least,
+            most_failed=most_failed(n0 + n),
+        )
         self._choosing, self._tally = Tally(), Tally()
         self._label: Hashable | None = None
         self._stopped: Stopped | None = None
@@ -71,16 +76,17 @@ class ClopperPearsonCertifier:
     def add(self, answers: Sequence[Hashable | None], /) -> None:
         """See Certifier; raises ConfigurationError beyond n0 + n, or beyond the decision."""
         for i, answer in enumerate(answers):
+            if self._stopped == "failed":
+                return
             if self._stopped:
                 refuse_surplus(answers[i:], 0, self.method)
-            if self._choosing.n < self._n0:
-                self._choosing.add(answer)
-                if self._choosing.n == self._n0:
-                    self._label = self._choosing.leader
-                    self._stopped = "futile" if self._label is None else None
-                continue
-            self._tally.add(answer)
-            self._stopped = self.decision.settle(self._votes, self._tally.n)
+            choosing = self._choosing.n < self._n0
+            (self._choosing if choosing else self._tally).add(answer)
+            failed = self._choosing.failed + self._tally.failed
+            self._stopped = self.decision.settle(self._votes, self._tally.n, failed)
+            if choosing and self._choosing.n == self._n0 and not self._stopped:
+                self._label = self._choosing.leader
+                self._stopped = "futile" if self._label is None else None
 
     def result(self) -> Bound:
         """The bound once all n are complete or the target decided; abstained before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 from api_smoothing.certify.base import FAILED, Bound, Stopped
@@ -41,6 +42,11 @@ class Tally:
         """The class other than `label` with the most votes, the earliest seen among equals."""
         others = [c for c in self.counts if c != label]
         return max(others, key=self.counts.__getitem__, default=None)
+
+
+def most_failed(total: int) -> int:
+    """How many of `total` answers may fail; one more, and the certificate is void whatever the others say."""
+    return math.floor(MAX_FAILED * total)
 
 
 def refuse_surplus(answers: Sequence[Hashable | None], wanted: int, method: str) -> None:

@@ -16,7 +16,7 @@ from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.fallback import Fallback
 from api_smoothing.certify.futility import until_certain, until_likely
 from api_smoothing.certify.mixture import divergence
-from api_smoothing.certify.tally import Tally, bound, refuse_surplus
+from api_smoothing.certify.tally import Tally, bound, most_failed, refuse_surplus
 
 
 class TargetCertifier:
@@ -68,6 +68,8 @@ class TargetCertifier:
     def add(self, answers: Sequence[Hashable | None], /) -> None:
         """See Certifier; raises ConfigurationError beyond the decision."""
         for i, answer in enumerate(answers):
+            if self._stopped == "failed":
+                return
             if self._stopped:
                 refuse_surplus(answers[i:], 0, self.method)
             self._tally.add(answer)
@@ -75,6 +77,9 @@ class TargetCertifier:
 
     def _decide(self) -> None:
         top, n = self._tally.top, self._tally.n
+        if self._limit is not None and self._tally.failed > most_failed(self._limit):
+            self._stopped = "failed"
+            return
         if top >= self._upper.at(n):
             self._stopped = "target"
             return

@@ -9,14 +9,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Queries taken out of the budget before they are sent.
-
-    `granted` may be sent, once. `busy` are being asked by someone else just now: their answers will be in the
-    cache. The budget has no room for `unpaid`.
-    """
+    """Queries taken out of the budget before they are sent: `granted` may be sent, once; `unpaid` found no room."""
 
     granted: tuple[int, ...]
-    busy: tuple[int, ...] = ()
     unpaid: tuple[int, ...] = ()
     entry: int = 0
 
@@ -28,16 +23,12 @@ class Account(Protocol):
         """How many more queries the budget allows; None when it sets no limit."""
         ...
 
-    def reserve(self, stream: str, indices: Sequence[int]) -> Reservation:
-        """Take queries out of the budget, as many as it allows, before they are sent."""
+    def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
+        """Take queries out of the budget before they are sent, as many as it allows when `leave` others are kept."""
         ...
 
     def settle(self, reservation: Reservation, *, sent: bool) -> None:
         """Close a reservation: its queries were sent (whatever came of it), or surely never left."""
-        ...
-
-    def busy(self, stream: str, indices: Sequence[int]) -> bool:
-        """Whether someone else is asking any of these queries just now."""
         ...
 
     def cost_usd(self, queries: int) -> float:

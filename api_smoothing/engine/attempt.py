@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
 
 from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
-from api_smoothing.engine.account import Account
+from api_smoothing.engine.account import Account, Reservation
 from api_smoothing.engine.outcome import Gate, Limiter, Open, Outcome, Shelf, Usage
-from api_smoothing.errors import (
-    ApiSmoothError,
-    ConfigurationError,
-    CredentialsError,
-    MissingExtraError,
-    ProviderError,
-)
+from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +23,6 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
-
-_BEFORE_SENDING: Final = (CredentialsError, MissingExtraError)
 
 Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
 
@@ -55,7 +47,11 @@ class _Job:
 
 
 class Sender:
-    """Sends the queries of one stream. Thread-safe; one call of `send` is one provider batch."""
+    """Sends the queries of one stream. Thread-safe; one call of `send` is one provider batch.
+
+    `version` is asked before a request leaves, and stamped on its answers. `leave` tells how many queries the budget
+    must still have room for afterwards.
+    """
 
     def __init__(
         self,
@@ -66,13 +62,14 @@ class Sender:
         shelf: Shelf,
         limiter: Limiter | None,
         version: Callable[[], str] | None = None,
+        leave: Callable[[], int] | None = None,
         usage: Usage | None = None,
         gate: Gate | None = None,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._stream, self._adapter = stream, adapter
         self._account, self._shelf, self._limiter = account, shelf, limiter
-        self._version = version  # asked before a request leaves; stamped on answers that carry none
+        self._version, self._leave = version, leave
         self._gate = gate or Gate()
         self._stopped: ApiSmoothError | None = None
         self.usage = Usage() if usage is None else usage
@@ -115,16 +112,14 @@ class Sender:
         while queue:
             part = queue.pop()
             verdict = self._request(job, part, outcomes, again)
-            left = [i for i in part if i not in outcomes and i not in again]
-            if verdict is None and left:  # some were answered by others meanwhile, and nothing was sent
-                queue.append(left)
-            if verdict is not None and verdict.kind == "refused" and len(part) > 1:
-                asked = [i for i in part if i not in outcomes]
+            if verdict is None:
+                continue
+            asked = [i for i in part if i not in outcomes]
+            if verdict.kind == "refused" and len(asked) > 1:
                 half = len(asked) // 2
                 queue += [asked[half:], asked[:half]]  # one bad image must not fail its neighbours
-            elif verdict is not None:
+            else:
                 self._note(verdict, job)
-                asked = [i for i in part if i not in outcomes]
                 again += self._still_open(asked, verdict, job, outcomes)
         return again
 
@@ -143,18 +138,24 @@ class Sender:
         self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
     ) -> Verdict | None:
         """One request. Fills in what is decided; returns the verdict on the request as a whole, if it failed."""
-        reservation = self._account.reserve(self._stream, part)
-        outcomes.update(dict.fromkeys(reservation.busy, Open.BUSY))
-        outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
+        claim = self._shelf.claim(part)
+        outcomes.update(claim.known)
+        outcomes.update(dict.fromkeys(claim.busy, Open.BUSY))
+        try:
+            leave = 0 if self._leave is None else self._leave()
+            reservation = self._account.reserve(self._stream, claim.granted, leave=leave)
+            outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
+            return self._paid(reservation, job, outcomes, again) if reservation.granted else None
+        finally:
+            self._shelf.release([i for i in claim.granted if not isinstance(outcomes.get(i), Answer)])
+
+    def _paid(
+        self, reservation: Reservation, job: _Job, outcomes: dict[int, Outcome], again: list[int]
+    ) -> Verdict | None:
+        """The request for what was reserved. What was sent stays spent, unless a verdict says that it never left."""
         granted = list(reservation.granted)
-        if not granted:
-            return None
         began, sent = time.monotonic(), False
         try:
-            known = self._shelf.find(granted)
-            if known:  # answered by someone else between our look and our claim
-                outcomes.update(known)
-                return None
             with self._gate.passing() as first:
                 self._ready(len(granted))
                 began, sent = time.monotonic(), True
@@ -168,7 +169,6 @@ class Sender:
             return None
         except Exception as error:
             self._stop(error)
-            sent = sent and not isinstance(error, _BEFORE_SENDING)
             raise
         finally:
             if sent:
@@ -197,7 +197,7 @@ class Sender:
         if connect is not None:
             connect()
         if self._limiter is not None:
-            self._limiter.wait(images)
+            self._limiter.wait(images, self.usage.halted)
             self._check()
 
     def _check(self) -> None:

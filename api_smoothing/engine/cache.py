@@ -1,8 +1,8 @@
 """The vote cache: every answer ever received, keyed by what was asked, so that nothing is asked twice.
 
 Answers are kept per *stream* (one image under one setting of noise, denoiser and provider) and query index: those of
-models in this process in chunks of consecutive indices, those that were paid one by one, as they come in. The first
-answer to an index stays: a later one never replaces it.
+models in this process in chunks of consecutive indices, those that were paid one by one (see `engine.paid`). The
+first answer to an index stays: a later one never replaces it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from diskcache import Cache, Disk, Timeout
 from diskcache.core import MODE_BINARY, MODE_RAW
 
 from api_smoothing.adapters.base import Answer, Label
+from api_smoothing.engine.paid import Claim, PaidAnswers, tampered
 from api_smoothing.errors import ConfigurationError
 
 CHUNK = 256
@@ -33,6 +34,18 @@ class VoteCache(Protocol):
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         """Keep `answers`; returns those that stand, which are older ones where an index was already known."""
+        ...
+
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        """Look for answers to `indices` (ascending), and keep others from asking the rest meanwhile."""
+        ...
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        """End claims that came to no answer; `write` ends those that did."""
+        ...
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        """Whether someone else is asking any of `indices` (ascending) just now."""
         ...
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
@@ -63,6 +76,16 @@ class MemoryCache:
         known = self._streams.setdefault(stream, {})
         return {i: known.setdefault(i, answer) for i, answer in answers.items()}
 
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        known = self.read(stream, indices)
+        return Claim(granted=tuple(i for i in indices if i not in known), known=known)
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        """Nobody else asks."""
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return False
+
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
         self._facts.setdefault(stream, dict(facts))
 
@@ -86,7 +109,7 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 
     def get(self, key: Any, raw: bool) -> str:
         if not raw or not isinstance(key, str):
-            raise _tampered()
+            raise tampered()
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
@@ -96,19 +119,15 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if filename is not None or mode not in (MODE_RAW, MODE_BINARY) or not isinstance(value, bytes):
-            raise _tampered()
+            raise tampered()
         try:
             return json.loads(zlib.decompress(value))
         except (zlib.error, ValueError):
-            raise _tampered() from None
+            raise tampered() from None
 
 
 class DiskCache:
-    """Answers kept on disk, shared by processes.
-
-    `paid` answers are written one by one, and each write waits for the disk. Others are written in chunks, and a
-    write survives the death of the process but not a loss of power: right for answers that cost nothing.
-    """
+    """Answers kept in a folder that processes share. `paid` ones are kept one by one, others in chunks."""
 
     def __init__(self, directory: Path, *, paid: bool = True) -> None:
         self._paid = paid
@@ -119,18 +138,18 @@ class DiskCache:
                 disk=JSONOnlyDisk,
                 eviction_policy="none",
                 cull_limit=0,
-                sqlite_synchronous=2 if paid else 1,
+                sqlite_synchronous=2,  # kept in the file, for everyone: whatever is there waits for the disk
                 timeout=60,
             )
         except (OSError, Timeout, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
+        self._answers = PaidAnswers(directory / "paid.db")
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         if self._paid:
-            entries = ((i, self._cache.get(_key(stream, f"q{i}"), retry=True)) for i in indices)
-            return {i: _decode(entry)[i] for i, entry in entries if entry is not None}
+            return self._answers.read(stream, indices)
         found: dict[int, Answer] = {}
         wanted = indices if isinstance(indices, range) else set(indices)
         for chunk in sorted({i // CHUNK for i in _landmarks(indices)}):
@@ -138,30 +157,27 @@ class DiskCache:
         return found
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        if self._paid and len(answers) == 1:  # one `add` is a transaction of its own
-            return self._add(stream, answers)
-        with self._cache.transact(retry=True):
-            return self._add(stream, answers) if self._paid else self._merge(stream, answers)
-
-    def _add(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        """Each answer as an entry of its own."""
-        standing: dict[int, Answer] = {}
-        for index, answer in answers.items():
-            new = self._cache.add(_key(stream, f"q{index}"), _encode({index: answer}), retry=True)
-            standing[index] = answer if new else self.read(stream, [index])[index]
-        return standing
-
-    def _merge(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        """The answers into their chunks."""
+        if self._paid:
+            return self._answers.write(stream, answers)
         standing: dict[int, Answer] = {}
         by_chunk: dict[int, dict[int, Answer]] = {}
         for index, answer in answers.items():
             by_chunk.setdefault(index // CHUNK, {})[index] = answer
-        for chunk, part in by_chunk.items():
-            merged = part | self._chunk(stream, chunk)
-            self._cache.set(_key(stream, chunk), _encode(merged))
-            standing.update((i, merged[i]) for i in part)
+        with self._cache.transact(retry=True):
+            for chunk, part in by_chunk.items():
+                merged = part | self._chunk(stream, chunk)
+                self._cache.set(f"{stream}:{chunk}", _encode(merged))
+                standing.update((i, merged[i]) for i in part)
         return standing
+
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        return self._answers.claim(stream, indices)
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        self._answers.release(stream, indices)
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return self._answers.busy(stream, indices)
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
         self._cache.add(f"stream:{stream}", dict(facts), retry=True)
@@ -172,7 +188,7 @@ class DiskCache:
 
     def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
         """Each stream's name, facts and number of answers."""
-        counts: Counter[str] = Counter()
+        counts = Counter(self._answers.counts())
         described = []
         for key in list(self._cache.iterkeys()):
             stream, _, part = key.rpartition(":")
@@ -181,28 +197,25 @@ class DiskCache:
                     continue
                 described.append(part)
             else:
-                counts[stream] += 1 if part.startswith("q") else len(self._cache.get(key, {"i": ()})["i"])
+                counts[stream] += len(self._cache.get(key, {"i": ()})["i"])
         for stream in described:
             yield stream, self._cache.get(f"stream:{stream}", {}), counts[stream]
 
     def clear(self) -> int:
         """Forget every answer; returns how many entries were removed."""
-        return int(self._cache.clear(retry=True))
+        return int(self._cache.clear(retry=True)) + self._answers.clear()
 
     def size_bytes(self) -> int:
         """What the cache takes on disk."""
-        return int(self._cache.volume())
+        return int(self._cache.volume()) + self._answers.size_bytes()
 
     def close(self) -> None:
         self._cache.close()
+        self._answers.close()
 
     def _chunk(self, stream: str, chunk: int) -> dict[int, Answer]:
-        entry = self._cache.get(_key(stream, chunk), retry=True)
+        entry = self._cache.get(f"{stream}:{chunk}", retry=True)
         return {} if entry is None else _decode(entry)
-
-
-def _key(stream: str, part: int | str) -> str:
-    return f"{stream}:{part}"
 
 
 def _landmarks(indices: Sequence[int]) -> Sequence[int]:
@@ -236,9 +249,3 @@ def _decode(entry: Mapping[str, Any]) -> dict[int, Answer]:
         )
         answers[index] = Answer(labels=labels, model_version=versions[row[0]])
     return answers
-
-
-def _tampered() -> ConfigurationError:
-    return ConfigurationError(
-        "the vote cache holds an entry this program did not write; move the folder away or run `api-smooth cache clear`"
-    )

@@ -1,4 +1,4 @@
-"""SQLite files that several threads and processes write to: the ledger and the rate limiter."""
+"""SQLite files that several threads and processes write to: the ledger, the paid answers, the rate limiter."""
 
 from __future__ import annotations
 
@@ -7,49 +7,168 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from api_smoothing.errors import ConfigurationError
+
+T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 60.0
 
 
-class Database:
-    """One file and one connection, which threads take in turn. `write` is a transaction that nobody interleaves.
+def _locked() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
-    `durable` waits for the disk at every commit. Without it a commit survives the death of the process but not a
-    loss of power. The file is readable by its owner only. `version` is that of `schema`; a file of another one is
-    refused. Raises ConfigurationError, one line.
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """What a thread wants written, and what came of it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    durable: bool
+    leads: bool = False  # its thread writes for all that wait
+    done: bool = False
+    result: Any = None
+    error: Exception | None = None
+    wake: threading.Lock = field(default_factory=_locked)  # released, once, when it leads or is done
+
+
+class Database:
+    """One file and one connection, which threads take in turn.
+
+    The file is readable by its owner only. `version` is that of `schema`; a file of another one is refused. Raises
+    ConfigurationError, one line.
     """
 
-    def __init__(self, path: Path, schema: str, *, version: int, durable: bool) -> None:
-        self._path, self._durable = path, durable
-        self._connection: sqlite3.Connection | None = None
-        self._turn, self._pid = threading.RLock(), os.getpid()
+    def __init__(self, path: Path, schema: str, *, version: int) -> None:
+        self._path = path
+        self._start_anew()
+
+        def create(db: sqlite3.Connection) -> None:
+            (found,) = db.execute("PRAGMA user_version").fetchone()
+            tables = db.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
+            if found != version and (found or tables):
+                raise sqlite3.DatabaseError("it was written by another version of api-smooth")
+            for statement in schema.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version}")
+
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            with self.write() as db:
-                (found,) = db.execute("PRAGMA user_version").fetchone()
-                tables = db.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
-                if found != version and (found or tables):
-                    raise sqlite3.DatabaseError("it was written by another version of api-smooth")
-                for statement in schema.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {version}")
+            self.write(create)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the write lock from its start; rolled back when the block raises."""
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
+        self._turn, self._lock = threading.RLock(), threading.Lock()  # for the connection; for what follows
+        self._connection: sqlite3.Connection | None = None
+        self._waits: bool | None = None  # whether the connection waits for the disk
+        self._queue: list[_Write] = []
+        self._led = False  # whether some thread is writing
+        self._notes: list[Callable[[sqlite3.Connection], object]] = []
+
+    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """What `work` returns. What it wrote is in the file when this returns, and none of it when this raises.
+
+        It runs in a transaction that nobody interleaves, after the works that other threads have waiting: one of
+        them writes for all, and the disk is waited for once. When another one fails, it runs a second time.
+        Without `durable`, what was written survives the death of the process but not a loss of power.
+        """
+        self._mind_forks()
+        mine, batch = _Write(work, durable), list[_Write]()
+        with self._lock:
+            self._queue.append(mine)
+            mine.leads, self._led = not self._led, True
+        try:
+            if not mine.leads:
+                mine.wake.acquire()
+            if mine.leads:
+                with self._lock:
+                    batch, self._queue = self._queue, []
+                self._commit(batch)
+        finally:
+            if mine.leads or not mine.done:
+                self._pass_on(mine, batch)
+        if mine.error is not None:
+            raise mine.error
+        return mine.result  # type: ignore[no-any-return]
+
+    def note(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Have `work` done with the next write, or on `close`: for what may be lost when the process dies."""
+        self._mind_forks()
+        with self._lock:
+            self._notes.append(work)
+
+    def read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a query that changes nothing, also in the middle of a write."""
         with self._taken() as db:
+            return db.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        if self._notes:
+            with contextlib.suppress(sqlite3.Error):
+                self.write(lambda db: None, durable=False)
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _commit(self, batch: Sequence[_Write]) -> None:
+        """Write a batch in one transaction, without those that fail."""
+        left = list(batch)
+        while left:
+            under_way: _Write | None = None
+            try:
+                with self._transaction(durable=any(one.durable for one in left)) as db:
+                    for under_way in left:
+                        under_way.result = under_way.work(db)
+                    under_way = None
+            except Exception as error:  # of one work, or of the transaction, which was that of all
+                failed = left if under_way is None else [under_way]
+                for one in failed:
+                    one.error = error
+            else:
+                failed = left
+            for one in failed:
+                one.done = True
+                if not one.leads:
+                    one.wake.release()
+            left = [one for one in left if not one.done]
+
+    def _pass_on(self, mine: _Write, batch: Sequence[_Write]) -> None:
+        """Have the next one lead, whether this one came to its end or was interrupted."""
+        with self._lock:
+            waiting = [*(one for one in batch if not one.done), *self._queue]
+            self._queue = [one for one in waiting if one is not mine]
+            if mine.leads:
+                self._led = bool(self._queue)
+                for following in self._queue[:1]:
+                    following.leads = True
+                    following.wake.release()
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock from its start, with the notes; undone when the block raises."""
+        with self._taken() as db:
+            if durable != self._waits:
+                db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._waits = durable
+            with self._lock:
+                notes, self._notes = self._notes, []
             db.execute("BEGIN IMMEDIATE")
             try:
+                for note in notes:
+                    note(db)
                 yield db
                 db.execute("COMMIT")
             except BaseException:
@@ -57,31 +176,21 @@ class Database:
                     db.execute("ROLLBACK")
                 raise
 
-    def read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of a query that changes nothing."""
-        with self._taken() as db:
-            return db.execute(query, values).fetchall()
-
-    def close(self) -> None:
-        """Close the connection; the next use opens it again."""
-        with self._turn:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
-
     @contextlib.contextmanager
     def _taken(self) -> Iterator[sqlite3.Connection]:
-        if self._pid != os.getpid():  # neither SQLite's connections nor locks survive a fork
-            self._connection, self._turn, self._pid = None, threading.RLock(), os.getpid()
+        self._mind_forks()
         with self._turn:
             if self._connection is None:
                 opened = sqlite3.connect(
                     self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
                 _write_ahead(opened)
-                opened.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
-                self._connection = opened
+                self._connection, self._waits = opened, None
             yield self._connection
+
+    def _mind_forks(self) -> None:
+        if self._pid != os.getpid():  # neither SQLite's connections nor locks survive a fork
+            self._start_anew()
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

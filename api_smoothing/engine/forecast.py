@@ -23,24 +23,30 @@ def forecast(
     card: AdapterCard,
     price: Price,
     extra_per_image: int = 0,
+    queries_per_vote: int = 1,
     today: date | None = None,
 ) -> CostEstimate:
     """The estimate for one image per entry of `known`, which holds the votes it has already.
 
     `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
-    queries that an image costs beside its votes. Prices are judged old as of `today`. Equal arguments give equal
-    estimates.
+    queries that an image costs beside its votes, `queries_per_vote` that of one vote. Prices are judged old as of
+    `today`. Equal arguments give equal estimates.
 
     Raises UnreachableRadiusError for a radius no answers can certify.
     """
     question.certifier()  # refuses what no answers could certify
-    queries = to_come(known, question, affordable=affordable, extra=extra_per_image)
+    queries = to_come(known, question, affordable=affordable, extra=extra_per_image, each=queries_per_vote)
     amounts = (queries.low, queries.expected, queries.high)
     usd = [price.usd(amount) for amount in amounts]
     rate = card.queries_per_second
     seconds = [0.0 if rate is None else amount / rate for amount in amounts]
     each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
     lines = list(queries.lines)
+    if queries_per_vote > 1:
+        lines.insert(
+            0,
+            f"the denoiser votes over {queries_per_vote} paths: every answer costs {queries_per_vote} queries",
+        )
     if each is not None and question.n is None:
         lines.append(f"the budget leaves {each:,} queries an image, for which the largest radius is given")
     if extra_per_image:
@@ -58,7 +64,7 @@ def forecast(
         seconds_low=seconds[0],
         seconds_expected=seconds[1],
         seconds_high=seconds[2],
-        max_radius=_reach(question, each),
+        max_radius=_reach(question, None if each is None else each // queries_per_vote),
         assumptions=lines,
     )
 

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from api_smoothing.adapters.base import Answer
+from api_smoothing.engine.paid import Claim
 
 
 class Open(Enum):
@@ -24,9 +25,9 @@ Outcome: TypeAlias = Answer | Open | None
 
 
 class Limiter(Protocol):
-    """Where requests wait for their turn; see `engine.rate`."""
+    """Where requests wait for their turn, or until they are `halted`; see `engine.rate`."""
 
-    def wait(self, images: int) -> None: ...
+    def wait(self, images: int, halted: threading.Event) -> None: ...
 
     def spare(self, images: int) -> None: ...
 
@@ -36,12 +37,16 @@ class Limiter(Protocol):
 class Shelf(Protocol):
     """Where the answers of one stream are kept; the first answer to a query stays."""
 
-    def find(self, indices: Sequence[int]) -> dict[int, Answer]:
-        """The answers known by now."""
+    def claim(self, indices: Sequence[int]) -> Claim:
+        """Look for answers that have come meanwhile, and keep others from asking the rest."""
         ...
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        """Keep answers; returns those that stand."""
+        """Keep answers and end their claims; returns those that stand."""
+        ...
+
+    def release(self, indices: Sequence[int]) -> None:
+        """End claims that came to no answer."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ from api_smoothing.results import Budget
 from api_smoothing.secret import home
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from api_smoothing.denoisers.base import Denoiser
 
 METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
@@ -104,9 +107,14 @@ def denoiser(
     if choice is None:
         return None
     side = size if isinstance(size, int) else size[0] if isinstance(size, tuple) else card.native_side
-    if choice == "auto":
-        choice = choose(side=side, sigma=sigma)
-    found = denoisers.load(choice, device=device) if isinstance(choice, str | Path) else choice
+    name, _, words = str(choice).partition("?")
+    if name == "auto":
+        choice = "?".join(filter(None, (choose(side=side, sigma=sigma), words)))
+    found = (
+        denoisers.load(choice, device=device, surrogates=partial(_network, device=device))
+        if isinstance(choice, str | Path)
+        else choice
+    )
     low, high = found.card.sigma_range
     if not low <= sigma <= high:
         raise ConfigurationError(
@@ -118,6 +126,13 @@ def denoiser(
             f"denoiser {found.card.id} is for sides {', '.join(map(str, found.card.sizes))}, not {size}"
         )
     return found
+
+
+def _network(name: str, *, device: str) -> nn.Module:
+    """The local classifier of that name, for a denoiser that is guided by one."""
+    from api_smoothing.adapters import torchvision
+
+    return torchvision.load(model=name, device=device).module
 
 
 def size(choice: int | tuple[int, int] | None, chosen: Denoiser | None) -> int | tuple[int, int] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +13,18 @@ from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard, EncodedImage
 from api_smoothing.adapters.local import MICRO_BATCH, run_in_micro_batches
+from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.outcome import Outcome
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import encode_png
-from api_smoothing.noise import NoiseStream, to_float, to_uint8
+from api_smoothing.noise import NoiseStream, to_float
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.denoisers.paths import Paths
 
 #: Queries that travel through the networks together; also the unit in which local answers are saved.
 BLOCK = 256
@@ -51,6 +55,7 @@ class Pipeline:
         self._card, self._sender = card, sender
         self._device = device
         self._workers = workers
+        self._paths = paths_of(denoiser)
         if card.accepts == "png":
             height, width = grid.shape[:2]
             self._factor = enlargement(height, width, card)
@@ -62,20 +67,32 @@ class Pipeline:
             yield from (self._ask_here if self._card.accepts == "tensor" else self._ask_there)(indices)
 
     def _noisy(self, indices: Sequence[int]) -> np.ndarray:
-        return self._grid + self._noise.sample(indices)
+        """(N,H,W,3): grid values for the denoiser; without one rounded and clipped to 8 bits, as they are sent."""
+        if self._denoiser is None:
+            return self._noise.noisy_uint8(self._grid, indices)
+        return self._grid + self._noise.sample([index // self._paths for index in indices])
 
-    def _clean(self, noisy: np.ndarray) -> Tensor:
-        """uint8 (N,3,H,W) on the pipeline's device: denoised, or only rounded and clipped to 8 bits."""
+    def _clean(self, noisy: np.ndarray, indices: Sequence[int]) -> Tensor:
+        """uint8 (N,3,H,W) on the pipeline's device; of a denoiser with K paths, query i is sent path i mod K."""
         import torch
 
+        from api_smoothing.denoisers.paths import Paths
+
         if self._denoiser is None:
-            clean = to_uint8(noisy, self._noise.sub)
-            return torch.from_numpy(clean).permute(0, 3, 1, 2).to(self._device)
+            return torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self._device)
         denoiser, sigma = self._denoiser, self._noise.sigma
         with torch.inference_mode():
             x = torch.from_numpy(to_float(noisy, self._noise.sub)).permute(0, 3, 1, 2).to(self._device)
             micro = MICRO_BATCH.get(x.device.type, MICRO_BATCH["cpu"])
-            return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x, micro)
+            if self._paths == 1:
+                return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x, micro)
+            assert isinstance(denoiser, Paths)
+            out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+            numbers = torch.tensor(indices, device=x.device) % self._paths
+            for number in range(self._paths):
+                path = partial(_path, denoiser, sigma, number)
+                out[numbers == number] = run_in_micro_batches(path, x[numbers == number], micro)
+            return out
 
     def _ask_here(self, indices: Sequence[int]) -> Iterator[dict[int, Outcome]]:
         """A model in this process. The noise of the next block is drawn while this one is in the networks."""
@@ -86,7 +103,7 @@ class Pipeline:
             for number, block in enumerate(blocks):
                 noisy = pending.result() if pending is not None else self._noisy(block)
                 pending = ahead.submit(self._noisy, blocks[number + 1]) if number + 1 < len(blocks) else None
-                images = self._clean(noisy).float().div_(255)
+                images = self._clean(noisy, block).float().div_(255)
                 for start in range(0, len(block), batch):
                     part = block[start : start + batch]
                     yield self._sender.send(part, images[start : start + batch])
@@ -96,7 +113,8 @@ class Pipeline:
         block = max(_SENT_BLOCK, self._batch)
         blocks = [indices[i : i + block] for i in range(0, len(indices), block)]
         pool = ThreadPoolExecutor(self._in_flight(len(indices)), thread_name_prefix="send")
-        under_way: set[Future[dict[int, Outcome]]] = set()
+        done: SimpleQueue[Future[dict[int, Outcome]]] = SimpleQueue()
+        under_way = 0
         with ThreadPoolExecutor(1, thread_name_prefix="denoise") as ahead:
             try:
                 pixels = ahead.submit(self._pixels, blocks[0])
@@ -106,15 +124,12 @@ class Pipeline:
                         pixels = ahead.submit(self._pixels, blocks[number + 1])
                     for start in range(0, len(part), self._batch):
                         rows = slice(start, start + self._batch)
-                        under_way.add(pool.submit(self._send, part[rows], ready[rows]))
-                    while len(under_way) * self._batch > block:
-                        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            yield future.result()
-                while under_way:
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
+                        pool.submit(self._send, part[rows], ready[rows]).add_done_callback(done.put)
+                        under_way += 1
+                    last = number + 1 == len(blocks)
+                    while under_way * self._batch > (0 if last else block):
+                        under_way -= 1
+                        yield done.get().result()
             except BaseException:
                 self._sender.halt()
                 raise
@@ -122,8 +137,10 @@ class Pipeline:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _pixels(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = self._clean(self._noisy(indices)).permute(0, 2, 3, 1).cpu().numpy()
-        return pixels
+        noisy = self._noisy(indices)
+        return (
+            noisy if self._denoiser is None else self._clean(noisy, indices).permute(0, 2, 3, 1).cpu().numpy()
+        )
 
     def _send(self, indices: Sequence[int], pixels: NDArray[np.uint8]) -> dict[int, Outcome]:
         return self._sender.send(indices, [encode(image, self._factor) for image in pixels])
@@ -193,3 +210,7 @@ def _to_8_bits(x: Tensor) -> Tensor:
     import torch
 
     return x.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _path(denoiser: Paths, sigma: float, number: int, x: Tensor) -> Tensor:
+    return _to_8_bits(denoiser.reverse.sample(x, sigma, path=number))

@@ -92,7 +92,7 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in [*bounds, *_unreported(bounds, tally, named)]:
+    for bound in [*bounds, *_unreported(bounds, tally, named, target)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
         told = bound.label is not None or name in named or isinstance(key, Absent)
@@ -106,7 +106,7 @@ def presences(
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
     if not found and (tally.out_of_budget or _broken(tally)):  # somebody must say so, and what it cost
-        blank = _blank(tally)
+        blank = _blank(tally, target)
         found = [certificate(blank, tally, loaded, facts=facts, target=target, cost_usd=cost_usd)]
     return found
 
@@ -115,7 +115,7 @@ def _broken(tally: Tally) -> bool:
     return tally.counted.get(FAILED, 0) > MAX_FAILED * tally.n
 
 
-def _blank(tally: Tally) -> Bound:
+def _blank(tally: Tally, target: float | None) -> Bound:
     """An abstention on the votes of `tally`."""
     failed = tally.counted.get(FAILED, 0)
     stopped: Stopped | None = "futile"
@@ -134,14 +134,17 @@ def _blank(tally: Tally) -> Bound:
         counts={},
         failed=failed,
         runner_up=None,
-        reached=None,
+        reached=None if target is None else False,
         stopped=stopped,
         method="sequential",
         reason=reason,
     )
 
 
-def _unreported(bounds: Sequence[Bound], tally: Tally, named: Collection[str]) -> list[Bound]:
+def _unreported(
+    bounds: Sequence[Bound], tally: Tally, named: Collection[str], target: float | None
+) -> list[Bound]:
     """Abstentions for the labels that were named and that no answer reported."""
     seen = {key for bound in bounds for key in bound.counts}
-    return [replace(_blank(tally), counts={name: 0}) for name in named if name not in seen]
+    blank = _blank(tally, target)
+    return [replace(blank, counts={name: 0}) for name in named if name not in seen]

@@ -45,10 +45,10 @@ class Purse:
         with self._lock:
             return self._limits.left(self._spent, self._spent * self._limits.micro_usd)
 
-    def reserve(self, stream: str, indices: Sequence[int]) -> Reservation:
+    def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
         with self._lock:
             left = self._limits.left(self._spent, self._spent * self._limits.micro_usd)
-            taken = len(indices) if left is None else min(len(indices), left)
+            taken = len(indices) if left is None else min(len(indices), max(0, left - leave))
             self._spent += taken
         return Reservation(granted=tuple(indices[:taken]), unpaid=tuple(indices[taken:]))
 
@@ -56,9 +56,6 @@ class Purse:
         if not sent:
             with self._lock:
                 self._spent -= len(reservation.granted)
-
-    def busy(self, stream: str, indices: Sequence[int]) -> bool:
-        return False
 
     def cost_usd(self, queries: int) -> float:
         return self._limits.cost_usd(queries)

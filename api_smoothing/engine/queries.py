@@ -42,26 +42,28 @@ class Standing:
     skip: int
 
 
-def to_come(known: Sequence[Votes], question: Question, *, affordable: int | None, extra: int) -> Queries:
+def to_come(
+    known: Sequence[Votes], question: Question, *, affordable: int | None, extra: int, each: int = 1
+) -> Queries:
     """The queries still to come for one image per entry of `known`, the votes it has already.
 
     `affordable` is what the budget has left (None: no limit), `extra` what an image costs beside its votes, once it
-    costs anything. Raises UnreachableRadiusError for a radius no answers can certify.
+    costs anything, `each` what a vote costs. Raises UnreachableRadiusError for a radius no answers can certify.
     """
     if question.fixed is not None and question.radius is None:
-        return _fixed(known, question.fixed, affordable, extra)
-    return _to_target(known, question, affordable, extra)
+        return _fixed(known, question.fixed, affordable, extra, each)
+    return _to_target(known, question, affordable, extra, each)
 
 
-def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: int) -> Queries:
+def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: int, each: int) -> Queries:
     """All that is missing, image after image; one that the budget cannot complete is not begun."""
     total, left_out = 0, 0
-    for missing in (max(0, fixed - len(votes)) for votes in known):
+    for missing in (each * max(0, fixed - len(votes)) for votes in known):
         left = missing + extra if affordable is None else affordable - total
         left_out += missing > left
         total += min(missing + extra, left) if 0 < missing <= left else 0
     lines = [
-        f"{fixed:,} queries an image, less those in the cache; fewer if no majority can be proved any more"
+        f"{fixed * each:,} queries an image, less those in the cache; fewer if no majority can be proved any more"
     ]
     if left_out:
         lines.append(
@@ -70,7 +72,9 @@ def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: in
     return Queries(low=total, expected=total, high=total, lines=tuple(lines))
 
 
-def _to_target(known: Sequence[Votes], question: Question, affordable: int | None, extra: int) -> Queries:
+def _to_target(
+    known: Sequence[Votes], question: Question, affordable: int | None, extra: int, each: int
+) -> Queries:
     """The answers until the target is decided, summed over the images of many drawn runs."""
     rule = stopping_rule(question)
     fresh = _stand((), question, rule)
@@ -79,6 +83,7 @@ def _to_target(known: Sequence[Votes], question: Question, affordable: int | Non
     ahead = Counter(image for image, decided in images if not decided)
     model = shares.model((image.n, image.votes) for image in asked)
     lows, highs, expected, endless = _totals(ahead, model, rule)
+    lows, highs, expected = each * lows, each * highs, each * expected
     canaries = extra * ahead.total()
     middle = round(expected) + canaries
     low = min(middle, math.floor(np.quantile(lows, TAIL)) + canaries)
@@ -95,11 +100,11 @@ def _to_target(known: Sequence[Votes], question: Question, affordable: int | Non
     ]
     if endless > 0.0005 and affordable is None:
         lines.append(
-            f"{endless:.1%} of the images take more than {HORIZON:,} queries, a few of them millions; "
-            f"the expectation counts {HORIZON:,} for those: set n or a budget"
+            f"{endless:.1%} of the images take more than {HORIZON * each:,} queries, a few of them millions; "
+            f"the expectation counts {HORIZON * each:,} for those: set n or a budget"
         )
     if affordable is not None and affordable < high:
-        fewest = rule.skip + 1 + int(np.argmax(rule.upper <= np.arange(1, rule.upper.size + 1)))
+        fewest = each * (rule.skip + 1 + int(np.argmax(rule.upper <= np.arange(1, rule.upper.size + 1))))
         if affordable < fewest and not asked:
             refusal = (
                 f"the budget of {affordable:,} queries will be refused: the radius takes at least {fewest:,}"

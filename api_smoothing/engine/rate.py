@@ -7,10 +7,13 @@ requests do not take equally long to arrive.
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +36,7 @@ class RateLimiter:
     """Makes threads wait for their turn. Quotas of the same `key` are one, in every process.
 
     `clock` is in seconds, common to all processes, and does not jump when the time of day is set; it may start
-    anew with the machine. `sleep` waits that long.
+    anew with the machine. `sleep` waits that long, in place of the event that ends a wait.
     """
 
     def __init__(
@@ -43,26 +46,28 @@ class RateLimiter:
         key: str,
         quotas: Sequence[Quota],
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._key, self._quotas = key, tuple(_fine(quota) for quota in quotas)
         self._clock, self._sleep, self._boot = clock, sleep, _boot()
         self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
-        self._database = Database(path, _SCHEMA, version=_VERSION, durable=False)
+        self._database = Database(path, _SCHEMA, version=_VERSION)
 
-    def wait(self, images: int) -> None:
-        """Return when a request with `images` images may leave.
+    def wait(self, images: int, halted: threading.Event | None = None) -> None:
+        """Return when a request with `images` images may leave, or as soon as `halted` is set.
 
         A turn that was missed, because the machine was busy or everyone has been told to pause, is given up
         for a new one: leaving late would crowd the next window. For the next turn it is woken earlier by as much.
         """
-        early = 0.0
-        while True:
-            at = self._book(images)
-            while (left := at - self._clock()) > 0:
-                self._sleep(max(0.0, left - early))
+        halted = halted or threading.Event()
+        sleep, early = self._sleep or halted.wait, 0.0
+        while not halted.is_set():
+            at, slept = self._book(images), False
+            while (left := at - self._clock()) > 0 and not halted.is_set():
+                slept = True
+                sleep(max(0.0, left - early))
             now = self._clock()
-            if now - at <= self._late and self._paused_until(now) <= at:
+            if now - at <= self._late and not (slept and self._paused_until(now) > at):
                 return
             early = min(_EARLIEST, max(early, now - at))
 
@@ -72,11 +77,13 @@ class RateLimiter:
 
     def pause(self, seconds: float) -> None:
         """Nobody on this quota sends before `seconds` (an hour at most) from now."""
-        now = self._clock()
-        until = now + min(seconds, _LONGEST_PAUSE)
-        with self._database.write() as db:
-            until = max(until, self._paused_until(now))
-            db.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", (self._key, self._boot, until))
+
+        def prolong(db: sqlite3.Connection) -> None:
+            now = self._clock()
+            until = max(now + min(seconds, _LONGEST_PAUSE), self._paused_until(now))
+            db.execute(_PAUSE, (self._key, self._boot, until))
+
+        self._database.write(prolong, durable=False)
 
     def close(self) -> None:
         """Release the file."""
@@ -84,42 +91,41 @@ class RateLimiter:
 
     def _book(self, images: int) -> float:
         """The time of the next turn, taken."""
-        with self._database.write() as db:
-            now = self._clock()
-            at = max(now, self._paused_until(now))
-            booked = []
-            for quota in self._quotas:
-                name = f"{self._key}/{quota.unit}"
-                grants = self._grants(name)
-                wanted = images if quota.unit == "image" else 1
-                units = min(wanted, quota.count)
-                window = quota.seconds * (1.0 + MARGIN)
-                spread = window / quota.count / 2  # an even flow instead of a burst a window
-                if len(grants) >= quota.count - units + 1:
-                    at = max(at, grants[units - 1 - quota.count] + window)
-                if grants:
-                    at = max(at, grants[-1] + spread)
-                more = -(-wanted // quota.count) - 1  # windows that a batch larger than the quota fills
-                booked.append((name, grants, units, more * window))
-            for name, grants, units, beyond in booked:
-                grants.extend([at + beyond] * units)
-                kept = grants[-_LONGEST:].tobytes()
-                db.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)", (name, self._boot, kept))
+        return self._database.write(partial(self._take_turn, images), durable=False)
+
+    def _take_turn(self, images: int, db: sqlite3.Connection) -> float:
+        now = self._clock()
+        at = max(now, self._paused_until(now))
+        booked = []
+        for quota in self._quotas:
+            name = f"{self._key}/{quota.unit}"
+            rows = self._database.read(_GRANTS, (name, self._boot))
+            grants = array("d", rows[0][0] if rows else b"")  # ascending; none after a restart of the machine
+            wanted = images if quota.unit == "image" else 1
+            units = min(wanted, quota.count)
+            window = quota.seconds * (1.0 + MARGIN)
+            spread = window / quota.count / 2  # an even flow instead of a burst a window
+            if len(grants) >= quota.count - units + 1:
+                at = max(at, grants[units - 1 - quota.count] + window)
+            if grants:
+                at = max(at, grants[-1] + spread)
+            more = -(-wanted // quota.count) - 1  # windows that a batch larger than the quota fills
+            booked.append((name, grants, units, more * window))
+        for name, grants, units, beyond in booked:
+            grants.extend([at + beyond] * units)
+            db.execute(_GRANT, (name, self._boot, grants[-_LONGEST:].tobytes()))
         return at
 
-    def _grants(self, name: str) -> array[float]:
-        """The times of the last grants, ascending; none where the clock has started anew."""
-        rows = self._database.read(
-            "SELECT grants FROM quotas WHERE quota = ? AND boot = ?", (name, self._boot)
-        )
-        return array("d", rows[0][0] if rows else b"")
-
     def _paused_until(self, now: float) -> float:
-        rows = self._database.read(
-            "SELECT until FROM pauses WHERE key = ? AND boot = ?", (self._key, self._boot)
-        )
+        rows = self._database.read(_PAUSED, (self._key, self._boot))
         until = float(rows[0][0]) if rows else 0.0
         return until if until <= now + _LONGEST_PAUSE else 0.0
+
+
+_PAUSED: Final = "SELECT until FROM pauses WHERE key = ? AND boot = ?"
+_PAUSE: Final = "INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)"
+_GRANTS: Final = "SELECT grants FROM quotas WHERE quota = ? AND boot = ?"
+_GRANT: Final = "INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)"
 
 
 def _fine(quota: Quota) -> Quota:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters.base import Adapter
+from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.account import Account
 from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.cache import DiskCache, VoteCache
@@ -15,6 +16,7 @@ from api_smoothing.engine.canary import Canary, Watch
 from api_smoothing.engine.identity import stream_name
 from api_smoothing.engine.ledger import Ledger
 from api_smoothing.engine.outcome import Gate, Usage
+from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.pipeline import Pipeline, enlargement
 from api_smoothing.engine.pricing import price
 from api_smoothing.engine.purse import Purse
@@ -50,7 +52,7 @@ class Session:
         self._device, self._workers = device, workers
         self._gate = Gate()
         self._remote = self.card.accepts == "png"
-        self._claiming = self._remote and isinstance(cache, DiskCache)
+        self._shared = self._remote and isinstance(cache, DiskCache)
         self.account: Account
         if self._remote or budget.run is not None:
             self.account = Ledger(
@@ -59,7 +61,6 @@ class Session:
                 run=budget.run or f"unnamed-{secrets.token_hex(8)}",
                 provider=self.card.name,
                 micro_usd=self.price.micro_usd,
-                claiming=self._claiming,
             )
         else:
             self.account = Purse(budget, micro_usd=self.price.micro_usd)
@@ -76,9 +77,14 @@ class Session:
         """Queries an image costs beyond its votes."""
         return CANARIES if self.card.drift == "canary" else 0
 
+    @property
+    def queries_per_vote(self) -> int:
+        """Queries one vote takes: as many as the denoiser has paths."""
+        return paths_of(self._denoiser)
+
     def source(
         self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
-    ) -> VoteSource:
+    ) -> VoteSource | PathVotes:
         """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
@@ -90,11 +96,12 @@ class Session:
             stream=stream,
             adapter=self._adapter,
             account=self.account,
-            shelf=StreamShelf(self._cache, stream, shared=self._claiming),
+            shelf=StreamShelf(self._cache, stream, shared=self._shared),
             limiter=self._limiter,
             usage=usage,
             gate=self._gate,
             version=None if watch is None else watch.version,
+            leave=None if watch is None else lambda: watch.unpaid,
         )
         pipeline = Pipeline(
             grid=loaded.grid,
@@ -105,7 +112,7 @@ class Session:
             device=self._device,
             workers=self._workers,
         )
-        return VoteSource(
+        source = VoteSource(
             stream=stream,
             pipeline=pipeline,
             usage=usage,
@@ -114,6 +121,7 @@ class Session:
             read=read,
             watch=watch,
         )
+        return source if self.queries_per_vote == 1 else PathVotes(source, self.queries_per_vote)
 
     def _undrifted(self, stream: str) -> str:
         """The first generation of the stream in which the model has not been seen to change."""

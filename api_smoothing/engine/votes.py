@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -14,6 +15,7 @@ from api_smoothing.engine.account import Account
 from api_smoothing.engine.cache import VoteCache
 from api_smoothing.engine.canary import Watch
 from api_smoothing.engine.outcome import Open, Outcome, Usage
+from api_smoothing.engine.paid import Claim
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
@@ -65,16 +67,20 @@ class Tally:
 
 
 class StreamShelf:
-    """One stream's part of the cache. `shared` looks again before asking: another process may have been faster."""
+    """One stream's part of the cache. `shared` with processes that may be faster, or asking just now."""
 
     def __init__(self, cache: VoteCache, stream: str, *, shared: bool) -> None:
         self._cache, self._stream, self._shared = cache, stream, shared
 
-    def find(self, indices: Sequence[int]) -> dict[int, Answer]:
-        return self._cache.read(self._stream, sorted(indices)) if self._shared else {}
+    def claim(self, indices: Sequence[int]) -> Claim:
+        return self._cache.claim(self._stream, indices) if self._shared else Claim(granted=tuple(indices))
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         return self._cache.write(self._stream, answers) if answers else {}
+
+    def release(self, indices: Sequence[int]) -> None:
+        if self._shared and indices:
+            self._cache.release(self._stream, indices)
 
 
 class VoteSource:
@@ -123,6 +129,9 @@ class VoteSource:
 
     def finish(self) -> None:
         """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
+        self.tally.sent = self._usage.sent
+        if self._usage.halted.is_set():  # the votes are void, and nothing is claimed that needs confirming
+            return
         if self._cache.facts(f"{self._stream}/drift") is not None:
             raise DriftError(
                 "another run saw the provider's model change, which voids these answers; run again to start over"
@@ -135,14 +144,14 @@ class VoteSource:
                 raise
         self.tally.sent = self._usage.sent
 
-    def take(self, indices: range) -> Iterator[Sequence[Vote]]:
+    def take(self, indices: range) -> Generator[Sequence[Vote]]:
         """Votes of `indices` in portions, in order; ends early when the budget does (see `tally`)."""
         for start in range(indices.start, indices.stop, SPAN):
             yield from self._take_span(range(start, min(start + SPAN, indices.stop)))
             if self.tally.out_of_budget:
                 return
 
-    def _take_span(self, span: range) -> Iterator[Sequence[Vote]]:
+    def _take_span(self, span: range) -> Generator[Sequence[Vote]]:
         known = self._cache.read(self._stream, span)
         outcomes: dict[int, Answer | None] = dict(known)
         missing = [i for i in span if i not in known]
@@ -172,7 +181,7 @@ class VoteSource:
                 return
             found: dict[int, Answer] = {}
             while len(found) < len(busy):
-                held = self._account.busy(self._stream, sorted(busy))
+                held = self._cache.busy(self._stream, sorted(busy))
                 found = self._cache.read(self._stream, sorted(busy))
                 if not held:
                     break
@@ -205,14 +214,28 @@ class VoteSource:
         self._cache.describe(f"{self._stream}/drift", {"answers": self.tally.n})
 
 
-def collect(certifier: Counts, source: VoteSource, on_round: Callable[[Tally], None]) -> None:
+class Source(Protocol):
+    """Votes of one image, in order, and what they cost."""
+
+    @property
+    def tally(self) -> Tally: ...
+
+    def take(self, indices: range) -> Generator[Sequence[Vote]]: ...
+
+    def finish(self) -> None: ...
+
+
+def collect(certifier: Counts, source: Source, on_round: Callable[[Tally], None]) -> None:
     """Feed `certifier` from `source` until it needs nothing more or the budget is spent."""
     index = 0
     while (count := certifier.need()) > 0:
-        for votes in source.take(range(index, index + count)):
-            certifier.add(votes)
-            index += len(votes)
-            on_round(source.tally)
+        with closing(source.take(range(index, index + count))) as portions:
+            for votes in portions:
+                certifier.add(votes)
+                index += len(votes)
+                on_round(source.tally)
+                if FAILED in votes and not certifier.need():  # too many have: the rest is not asked
+                    break
         if source.tally.out_of_budget:
             break
     source.finish()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from api_smoothing.adapters import clarifai
+from api_smoothing.adapters import clarifai, clarifai_errors
 from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.cloud import BrokenContract
 from api_smoothing.errors import ConfigurationError, CredentialsError, DriftError, MissingExtraError
@@ -201,7 +201,7 @@ def test_the_environment_sets_owner_and_endpoint(monkeypatch: pytest.MonkeyPatch
         {"max_labels": 201},
         {"only": "cat"},
         {"only": [""]},
-        {"only": ["x"] * 201},
+        {"only": [f"x{i}" for i in range(201)]},
         {"rate": -1},
         {"timeout": 0},
         {"endpoint": "http://clarifai.example.com"},
@@ -455,7 +455,12 @@ def test_status_codes_mean_what_their_names_say(service: Service, kind: str) -> 
 
 def test_every_code_that_is_not_transient_exists() -> None:
     """The tables hold no code that the SDK's enum does not know, and none twice."""
-    tables = [clarifai._KEY_CODES, clarifai._QUOTA_CODES, clarifai._MODEL_CODES, clarifai._REFUSED_CODES]
+    tables = [
+        clarifai_errors.KEY_CODES,
+        clarifai_errors.QUOTA_CODES,
+        clarifai_errors.MODEL_CODES,
+        clarifai_errors.REFUSED_CODES,
+    ]
     listed = [code for table in tables for code in table]
     assert len(listed) == len(set(listed))
     assert set(listed) <= set(codes.values())

@@ -251,7 +251,7 @@ def test_ctrl_c_is_exit_130_and_resumable(project: Path, capsys: pytest.CaptureF
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in error
-    assert "interrupted; 0 of 1 images decided, all answers are kept" in error.splitlines()[-1]
+    assert "interrupted; 0 of 1 image decided, all answers are kept" in error.splitlines()[-1]
     assert main(resume(error.splitlines()[-1])) == 0
     done = json.loads(capsys.readouterr().out)
     assert done["cached"] >= 50

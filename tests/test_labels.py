@@ -761,7 +761,8 @@ def test_list_and_show_print_the_maps(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["labels", "show", "cifar10", "--provider", "aws"]) == 0
     out = capsys.readouterr().out
     assert listed[0]["sha256"] in out
-    assert "--options 'only=Airplane|" in out
+    assert "--options only=map" in out
+    assert "Airplane, Airliner, Jet" in out
     assert "/m/01yrx" not in out
     assert main(["labels", "show", "cifar10", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

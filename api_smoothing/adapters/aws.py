@@ -6,11 +6,18 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters.aws_account import Account, configured_endpoint, configured_region, credentials
+from api_smoothing.adapters.aws_account import (
+    ENDPOINT_VARIABLES,
+    Account,
+    configured_endpoint,
+    configured_region,
+    credentials,
+)
 from api_smoothing.adapters.aws_errors import verdict_of
+from api_smoothing.adapters.aws_operations import SHAPES, Operation, Shape, fixed_part
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.adapters.calls import (
     on_this_machine,
@@ -18,9 +25,12 @@ from api_smoothing.adapters.calls import (
     place,
     rate_quota,
     seconds_limit,
+    setting_of,
     within,
 )
 from api_smoothing.adapters.cloud import BrokenContract, one_line
+from api_smoothing.adapters.label_filter import filter_of
+from api_smoothing.adapters.labels import LabelMap
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,47 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "RekognitionAdapter", "credentials", "load"]
 
-Operation = Literal["detect-labels", "detect-custom-labels", "detect-moderation-labels"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """How an operation is called in boto3, and where its answer has what we read. Bytes as sent, not base64."""
-
-    method: str
-    labels: str
-    version: str | None  # None: the ARN of the model is its version
-    max_image_bytes: int
-
-
-_SHAPES: Final[Mapping[str, _Shape]] = {
-    "detect-labels": _Shape(
-        method="detect_labels",
-        labels="Labels",
-        version="LabelModelVersion",
-        max_image_bytes=5 * 2**20,
-    ),
-    "detect-custom-labels": _Shape(
-        method="detect_custom_labels",
-        labels="CustomLabels",
-        version=None,
-        max_image_bytes=4_000_000,
-    ),
-    "detect-moderation-labels": _Shape(
-        method="detect_moderation_labels",
-        labels="ModerationLabels",
-        version="ModerationModelVersion",
-        max_image_bytes=5 * 2**20,
-    ),
-}
-
 #: Images a second. As of 2026-11 the vendor's guide works its example with 50 DetectLabels calls a second. Its
 #: table of defaults by region could not be confirmed: 50 is known for these two, the rest get the usual 5.
 #: An account's own number stands in the AWS console under Service Quotas; `rate` sets it here.
 _FAST_REGIONS: Final = frozenset({"us-east-1", "us-west-2"})
 _FAST, _USUAL = 50.0, 5.0
-
-_MOST_FILTERS: Final = 100
 
 
 def load(
@@ -77,7 +51,7 @@ def load(
     operation: Operation = "detect-labels",
     max_labels: int = 50,
     min_confidence: float = 0.0,
-    only: Sequence[str] = (),
+    only: Sequence[str] | LabelMap = (),
     region: str | None = None,
     profile: str | None = None,
     access_key_id: str | None = None,
@@ -91,20 +65,18 @@ def load(
     """Rekognition as a provider. Nothing is imported or sent before the first query.
 
     `model` is the ARN of a version of a custom model and selects "detect-custom-labels". At most `max_labels`
-    labels with a score of at least `min_confidence` (in [0, 1]) make an answer; `only` has the service look for
-    these labels alone (at most 100; "detect-labels"). The region is `region`, AWS_REGION, AWS_DEFAULT_REGION, or
-    that of the profile. Credentials are the two keys given, or what the AWS chain finds. `rate` is in images
-    per second. `timeout` is in seconds, once to connect and once to wait for a byte; a call takes at most twice
-    that.
+    labels with a score of at least `min_confidence` (in [0, 1]) make an answer. `only` has the service look for
+    these labels alone, or for those of a label map (at most 100; "detect-labels"). The region is `region`,
+    AWS_REGION, AWS_DEFAULT_REGION, or that of the profile. Credentials are the two keys given, or what the AWS
+    chain finds. `rate` is in images per second. `timeout` is in seconds, once to connect and once to wait for a
+    byte; a call takes at most twice that.
 
     Raises ConfigurationError for options out of range or in conflict.
     """
     if model is not None and operation == "detect-labels":
         operation = "detect-custom-labels"
-    if isinstance(only, str):
-        raise ConfigurationError("only= is a list of labels")
-    only = tuple(dict.fromkeys(only))
-    request = _request(operation, model, max_labels, min_confidence, only)
+    names = filter_of(only, "aws")
+    request = fixed_part(operation, model, max_labels, min_confidence, names)
     if bool(access_key_id) != bool(secret_access_key) or (session_token and not access_key_id):
         raise ConfigurationError(
             "give access_key_id and secret_access_key together, with session_token if any"
@@ -118,30 +90,32 @@ def load(
         secret_access_key=secret_access_key,
         session_token=session_token,
     )
-    where = endpoint_id or (place(account.endpoint) if account.endpoint else account.region) or "no region"
+    named = setting_of(account.endpoint, ENDPOINT_VARIABLES, "endpoint")
+    service = place(account.endpoint, named=named) if account.endpoint else account.region
+    where = endpoint_id or service or "no region"
     fast = account.region in _FAST_REGIONS and operation != "detect-custom-labels"
     card = AdapterCard(
         name="aws",
         fingerprint=f"aws/{operation}/{where} {json.dumps(request, sort_keys=True)}",
-        labels=only or None,
+        labels=names or None,
         max_labels=max_labels if operation != "detect-moderation-labels" else None,
         min_side=80,
         max_side=10_000,
-        max_image_bytes=_SHAPES[operation].max_image_bytes,
+        max_image_bytes=SHAPES[operation].max_image_bytes,
         price=f"aws/{operation}",
         quotas=(rate_quota(rate, _FAST if fast else _USUAL),),
         quota_key=f"aws/{operation}/{where}",
         drift="version",
         place=endpoint_id or ("loopback" if on_this_machine(account.endpoint) else ""),
     )
-    return RekognitionAdapter(card=card, shape=_SHAPES[operation], request=request, account=account)
+    return RekognitionAdapter(card=card, shape=SHAPES[operation], request=request, account=account)
 
 
 class RekognitionAdapter:
     """One operation of Rekognition. Thread-safe; every call is one request."""
 
     def __init__(
-        self, *, card: AdapterCard, shape: _Shape, request: Mapping[str, Any], account: Account
+        self, *, card: AdapterCard, shape: Shape, request: Mapping[str, Any], account: Account
     ) -> None:
         self.card = card
         self._shape, self._request, self._account = shape, request, account
@@ -197,39 +171,6 @@ class RekognitionAdapter:
         labels = [_label(entry) for entry in response[self._shape.labels]]
         labels.sort(key=lambda label: -(label.score or 0.0))  # DetectLabels promises no order
         return Answer(labels=tuple(labels), model_version=version)
-
-
-def _request(
-    operation: str, model: str | None, max_labels: int, min_confidence: float, only: tuple[str, ...]
-) -> dict[str, Any]:
-    """Everything of a request but the image."""
-    if operation not in _SHAPES:
-        raise ConfigurationError(f"unknown operation {operation!r}; use {', '.join(_SHAPES)}")
-    if not 0.0 <= min_confidence <= 1.0:
-        raise ConfigurationError(
-            f"min_confidence is a score in [0, 1] (AWS's 55 is 0.55), not {min_confidence}"
-        )
-    if max_labels < 1:
-        raise ConfigurationError(f"max_labels is at least 1, not {max_labels}")
-    if only and operation != "detect-labels":
-        raise ConfigurationError(f"only= is for detect-labels; {operation} has a fixed set of labels")
-    if len(only) > _MOST_FILTERS:
-        raise ConfigurationError(f"only= takes at most {_MOST_FILTERS} labels, not {len(only)}")
-    if (model is None) == (operation == "detect-custom-labels"):
-        raise ConfigurationError(
-            "model= is the ARN of a custom model, for detect-custom-labels and nothing else"
-        )
-    if model is not None and not model.startswith("arn:"):
-        raise ConfigurationError(
-            f"model= is the ARN of a custom model (arn:aws:rekognition:…), not {model!r}"
-        )
-    confidence = {"MinConfidence": round(100.0 * min_confidence, 6)}
-    if operation == "detect-moderation-labels":
-        return confidence
-    if operation == "detect-custom-labels":
-        return {"ProjectVersionArn": model, "MaxResults": max_labels, **confidence}
-    filters = {"Settings": {"GeneralLabels": {"LabelInclusionFilters": list(only)}}} if only else {}
-    return {"MaxLabels": max_labels, **confidence, **filters}
 
 
 def _label(entry: Any) -> Label:

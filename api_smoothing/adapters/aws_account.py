@@ -12,7 +12,11 @@ from urllib.parse import urlsplit
 from api_smoothing.adapters.base import Credentials
 from api_smoothing.adapters.calls import is_sendable, on_this_machine
 from api_smoothing.adapters.cloud import missing_credentials, one_line, sdk
+from api_smoothing.adapters.proxies import check_proxy
 from api_smoothing.errors import ConfigurationError
+
+#: The variables that name another place for the service, the first one set counts.
+ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_REKOGNITION", "AWS_ENDPOINT_URL")
 
 _THREADS: Final = 64
 
@@ -82,6 +86,8 @@ class Account:
         ):
             # Set in a profile: the fingerprint, made without boto3, would name the public service in its place.
             raise ConfigurationError(f"the AWS profile sends rekognition to {host}; name it with endpoint=")
+        if not on_this_machine(self.endpoint):
+            check_proxy(client.meta.endpoint_url)
         return client, secrets
 
 
@@ -112,7 +118,7 @@ def configured_endpoint() -> str | None:
     """The endpoint in the variables that boto3 reads as well."""
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
-    return os.environ.get("AWS_ENDPOINT_URL_REKOGNITION") or os.environ.get("AWS_ENDPOINT_URL") or None
+    return next((value for name in ENDPOINT_VARIABLES if (value := os.environ.get(name))), None)
 
 
 def _source(profile: str | None) -> str | None:

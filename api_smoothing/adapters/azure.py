@@ -20,6 +20,7 @@ from api_smoothing.adapters.calls import (
     place,
     rate_quota,
     seconds_limit,
+    setting_of,
     within,
 )
 from api_smoothing.adapters.cloud import missing_credentials, one_line, sdk
@@ -69,10 +70,11 @@ def load(
     if not _MODEL.fullmatch(model):
         raise ConfigurationError(f'model= is a version such as {_MODELS[api]}, or "latest", not {model!r}')
     endpoint, key = _resource(endpoint, key)
+    named = setting_of(endpoint, [variables[0] for variables in _VARIABLES], "endpoint")
     endpoint = endpoint and endpoint.strip().rstrip(
         "/"
     )  # the portal shows it with a slash, the SDKs add another
-    where = endpoint_id or (place(endpoint) if endpoint else "no endpoint")
+    where = endpoint_id or (place(endpoint, named=named) if endpoint else "no endpoint")
     card = AdapterCard(
         name="azure",
         fingerprint=f"azure/tags-{api}/{where} model={model} language={language}",

@@ -56,7 +56,9 @@ def verdict_of(error: Exception) -> Verdict:
         return Verdict(kind="fatal", message=message, sent=False)
     # azure-core calls it a ServiceRequestError, "never sent", also when an answer stops half way.
     if any(type(cause).__name__ in _NEVER_CONNECTED for cause in _causes(error)):
-        return Verdict(kind="transient", message=f"no connection: {one_line(error)}", sent=False)
+        *_, innermost = _causes(error)  # its text is the client library's, full of objects and addresses
+        message = f"no connection ({type(innermost).__name__}); check VISION_ENDPOINT and the network"
+        return Verdict(kind="transient", message=message, sent=False)
     # The request left and no answer came, or none that could be read: it may have been billed.
     # Not quoted: an error about a header holds the header.
     return Verdict(kind="transient", message=f"no answer that can be read ({type(error).__name__})")

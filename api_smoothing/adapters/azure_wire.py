@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from api_smoothing.adapters.calls import on_this_machine
 from api_smoothing.adapters.cloud import BrokenContract, sdk
+from api_smoothing.adapters.proxies import check_proxy
 
 _THREADS: Final = 64
 
@@ -28,12 +29,16 @@ def http_session(*, endpoint: str, tags_at: tuple[str, ...]) -> Any:
 
     `tags_at` is the way to the list of tags in the JSON of a success. The session raises StatusError or
     BrokenContract for any response but a success with that list, each tag whole, and a model version.
+
+    Raises ConfigurationError where the environment names a proxy that cannot be one.
     """
     adapters = sdk("requests.adapters", extra="azure")
     session = sdk("requests", extra="azure").Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
     session.trust_env = not on_this_machine(endpoint)
+    if session.trust_env:
+        check_proxy(endpoint)
     session.hooks["response"].append(partial(_look_at, tags_at=tags_at))
     return session
 

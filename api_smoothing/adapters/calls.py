@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
@@ -65,20 +66,27 @@ def rate_quota(rate: float | None, default: float) -> Quota:
     return Quota(unit="image", count=count, seconds=count / rate)
 
 
-def place(endpoint: str) -> str:
+def place(endpoint: str, *, named: str = "endpoint") -> str:
     """Host, port and path of an endpoint, to name it in fingerprints.
 
-    Raises ConfigurationError unless `endpoint` is an http or https URL with a host and without a password.
+    Raises ConfigurationError unless `endpoint` is an http or https URL with a host and without a password; the
+    setting is `named` in it, and not repeated.
     """
     try:
         parts = urlsplit(endpoint)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        good = False
+    if not good or "@" in parts.netloc or any(map(str.isspace, endpoint)):
         raise ConfigurationError(
-            "an endpoint is a URL such as https://example.com, without user and password"
+            f"{named} must be a URL such as https://example.com, without user and password"
         )
     return parts.netloc + parts.path.rstrip("/")
+
+
+def setting_of(value: str | None, variables: Sequence[str], option: str) -> str:
+    """What to call a setting in messages: the variable that `value` comes from, or the option."""
+    return next((name for name in variables if value and os.environ.get(name) == value), option)
 
 
 def on_this_machine(endpoint: str | None) -> bool:

@@ -11,24 +11,28 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
-from api_smoothing.adapters.calls import is_sendable, rate_quota, seconds_limit
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.calls import is_sendable, rate_quota, seconds_limit, setting_of
+from api_smoothing.adapters.clarifai_account import credentials, roots
+from api_smoothing.adapters.clarifai_errors import FAILURE, MIXED, SUCCESS, of_call, of_status
 from api_smoothing.adapters.cloud import BrokenContract, missing_credentials, one_line, sdk
+from api_smoothing.adapters.label_filter import filter_of
+from api_smoothing.adapters.labels import LabelMap
 from api_smoothing.adapters.rpc import (
     Address,
     CallFailed,
     Connection,
     best_first,
-    kind_of,
     score_of,
 )
 from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["Clarifai", "credentials", "load"]
 
 HOST: Final = "api.clarifai.com"
 MODEL: Final = "general-image-recognition"
@@ -41,22 +45,6 @@ _MAX_IMAGE_BYTES = 20_000_000 - 1  # "under 20 MB"
 _MAX_BYTES = 100_000_000  # no limit of a request is documented; 128 MB has been reported
 _MAX_SIDE = 9_219  # the largest square of 85 megapixels
 
-_SUCCESS, _MIXED, _FAILURE, _THROTTLED = 10000, 10010, 10020, 11005
-
-# The other codes by what they mean and what to do. A code in none of these groups is transient.
-_KEY_CODES: Final = {11000, 11001, 11002, 11007, 11008, 11009, 11104, 11200}
-_QUOTA_CODES: Final = {11003, 11004, 11006, *range(60001, 60007), 69000, 69001, 99005}
-_MODEL_CODES: Final = {10040, 10050, 11101, 11103, 21102, *range(21200, 21204), 21350, 21353, 40036, 50001}
-_REFUSED_CODES: Final = {
-    *(11100, 11102, 11105, 39999, 40001, 40003, 90400),  # invalid requests
-    *(30002, *range(30100, 30107), 30300, 40033, 46003, *range(47103, 47107)),  # invalid or too large images
-}
-_ADVICE: Final = (
-    (_KEY_CODES, "set CLARIFAI_PAT to a valid token; test it with: api-smooth providers check clarifai"),
-    (_QUOTA_CODES, "the plan's operations are used up; raise the plan, or go on when they renew"),
-    (_MODEL_CODES, "check model, version, user_id, app_id and only"),
-)
-
 
 def load(
     *,
@@ -65,7 +53,7 @@ def load(
     app_id: str | None = None,
     version: str | None = None,
     max_labels: int = 50,
-    only: Sequence[str] = (),
+    only: Sequence[str] | LabelMap = (),
     key: str | None = None,
     endpoint: str | None = None,
     endpoint_id: str | None = None,
@@ -77,8 +65,8 @@ def load(
     `model` is "general-image-recognition" by default, of user "clarifai" and app "main". For a model that is
     named, `user_id` and `app_id` default to CLARIFAI_USER_ID and CLARIFAI_APP_ID before that. `version` pins
     the model's version. An answer has at most `max_labels` concepts (1 to 200), or exactly those in `only`:
-    up to 200 names, or ids that start with "ai_", spelt as Clarifai does. `key` is a personal access token
-    (CLARIFAI_PAT).
+    up to 200 names, or ids that start with "ai_", spelt as Clarifai does, or those of a label map. `key` is a
+    personal access token (CLARIFAI_PAT).
 
     `endpoint` (CLARIFAI_GRPC_BASE) is "HOST[:PORT]" or "https://HOST[:PORT]" in place of the public service;
     on loopback it is spoken to without TLS unless it says https. `endpoint_id` names it in the fingerprint.
@@ -86,18 +74,18 @@ def load(
 
     Raises ConfigurationError for settings out of range. Needs no SDK, no credentials and no network.
     """
-    if isinstance(only, str) or not all(only) or len(only) > _MOST_LABELS:
+    names = filter_of(only, "clarifai", ids=True)
+    if not all(names) or len(names) > _MOST_LABELS:
         raise ConfigurationError(f"only must be a list of at most {_MOST_LABELS} concepts, by name or id")
     if not 1 <= max_labels <= _MOST_LABELS:
         raise ConfigurationError(f"max_labels must be 1 to {_MOST_LABELS}, not {max_labels}")
-    only = tuple(dict.fromkeys(only))
     # The variables name the user's own app, in which the default model is not.
     user_id = user_id or (os.environ.get("CLARIFAI_USER_ID") if model else None) or OWNER[0]
     app_id = app_id or (os.environ.get("CLARIFAI_APP_ID") if model else None) or OWNER[1]
     endpoint = endpoint or os.environ.get("CLARIFAI_GRPC_BASE") or None
-    address = Address.parse(endpoint or HOST)
+    address = Address.parse(endpoint or HOST, named=setting_of(endpoint, ["CLARIFAI_GRPC_BASE"], "endpoint"))
     place = endpoint_id or (address.target if endpoint else "")
-    limit = f"only={json.dumps(sorted(only))}" if only else f"max_labels={max_labels}"
+    limit = f"only={json.dumps(sorted(names))}" if names else f"max_labels={max_labels}"
     name = f"{user_id}/{app_id}/{model or MODEL}/{version or 'latest'}"
     requests = Quota(unit="request", count=_REQUESTS_PER_SECOND)
     images = None if rate is None else rate_quota(rate, rate)
@@ -105,8 +93,8 @@ def load(
         name="clarifai",
         fingerprint=f"clarifai/{name}/{limit}@{place or HOST}",
         batch=_BATCH,
-        labels=only if only and not any(map(_is_id, only)) else None,
-        max_labels=len(only) or max_labels,
+        labels=names if names and not any(map(_is_id, names)) else None,
+        max_labels=len(names) or max_labels,
         max_side=_MAX_SIDE,
         max_image_bytes=_MAX_IMAGE_BYTES,
         max_request_bytes=_MAX_BYTES,
@@ -119,7 +107,7 @@ def load(
     return Clarifai(
         card,
         model=(user_id, app_id, model or MODEL, version or ""),
-        only=only,
+        only=names,
         key=key,
         address=address,
         timeout=seconds_limit(timeout),
@@ -186,32 +174,17 @@ class Clarifai:
             return error.verdict
         if isinstance(error, BrokenContract):
             return Verdict(kind="transient", message=f"Clarifai broke its contract: {self._clean(error)}")
-        if not callable(code := getattr(error, "code", None)):
-            text = f"the call to Clarifai failed: {type(error).__name__}: {error}"
-            return Verdict(kind="fatal", message=self._clean(text))
-        status: str = getattr(code(), "name", "UNKNOWN")
-        said = self._clean(getattr(error, "details", str)())
-        message = f"Clarifai answered {status}: {said}"
-        kind = kind_of(status)
-        if "larger than max" in said:  # gRPC's own limit on messages, with the status of a throttle
-            kind = "refused"
-        if kind == "throttled":
-            return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=_retry_after(error))
-        if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            message = f"{message}; {_ADVICE[0][1]}"
-        elif kind == "fatal":
-            message = f"{message}; check endpoint, model, user_id and app_id"
-        return Verdict(kind=kind, message=message)
+        return of_call(error, self._clean)
 
     def _read(self, response: Any, images: int) -> list[Answer | Verdict]:
         """The answer or verdict for each image. Raises CallFailed when the request failed as a whole."""
         outputs, code = response.outputs, response.status.code
         if not code:
             raise BrokenContract("the response has no status")
-        if code not in (_SUCCESS, _MIXED):
-            verdict = self._judge(response.status, images)
+        if code not in (SUCCESS, MIXED):
+            verdict = of_status(response.status, images, self._clean)
             # A failure of the request may still say of each image what was wrong with it.
-            unclear = {output.status.code for output in outputs} & {0, _SUCCESS, _MIXED, _FAILURE}
+            unclear = {output.status.code for output in outputs} & {0, SUCCESS, MIXED, FAILURE}
             if verdict.kind in ("fatal", "throttled") or len(outputs) != images or unclear:
                 raise CallFailed(verdict)
         if len(outputs) != images:
@@ -221,8 +194,8 @@ class Clarifai:
     def _output(self, output: Any) -> Answer | Verdict:
         if not output.status.code:
             raise BrokenContract("an output has no status")
-        if output.status.code != _SUCCESS:
-            return self._judge(output.status, 1)
+        if output.status.code != SUCCESS:
+            return of_status(output.status, 1, self._clean)
         if not output.HasField("data"):
             raise BrokenContract("an output has no data")
         version = output.model.model_version.id
@@ -239,26 +212,6 @@ class Clarifai:
         labels = [Label(name=c.name or c.id, id=c.id or None, score=score_of(c.value)) for c in concepts]
         return Answer(labels=best_first(labels)[: self.card.max_labels], model_version=version)
 
-    def _judge(self, status: Any, images: int) -> Verdict:
-        """What a Clarifai `status` means for a request, or part of one, with so many `images`.
-
-        FAILURE says nothing about its cause. Clarifai gives it for a whole batch that has one bad image, so a
-        batch is refused, which has it split; but also in passing, so one image may be tried again.
-        """
-        names = sdk("clarifai_grpc.grpc.api.status.status_code_pb2", extra="clarifai").StatusCode
-        code: int = status.code
-        name = names.Name(code) if code in names.values() else "UNKNOWN"
-        said = self._clean(" ".join(part for part in (status.description, status.details) if part))
-        message = f"Clarifai answered {name} ({code}): {said}"
-        if code == _THROTTLED:
-            wait = 1.0 if "per second" in said else None
-            return Verdict(kind="throttled", message=f"{message}; lower `rate`", retry_after=wait)
-        for codes, advice in _ADVICE:
-            if code in codes:
-                return Verdict(kind="fatal", message=f"{message}; {advice}")
-        refused = code in _REFUSED_CODES or (code == _FAILURE and images > 1)
-        return Verdict(kind="refused" if refused else "transient", message=message)
-
     def _build(self) -> Any:
         """The method to call. Raises CredentialsError when there is no token."""
         grpc = sdk("grpc", extra="clarifai")
@@ -274,7 +227,7 @@ class Clarifai:
         if self._address.plain:
             channel = grpc.insecure_channel(target, options)
         else:
-            channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(_roots()), options)
+            channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(roots()), options)
         # Not the SDK's V2Stub: it reads answers the way of the SDK's own channel that was made last, or fails.
         return channel.unary_unary(
             "/clarifai.api.V2/PostModelOutputs",
@@ -286,37 +239,5 @@ class Clarifai:
         return one_line(text, secrets=[self._key])
 
 
-def credentials() -> Credentials:
-    """Whether there is a token, by looking at the environment only."""
-    found = bool(os.environ.get("CLARIFAI_PAT", "").strip())
-    return Credentials(found=found, source="CLARIFAI_PAT" if found else "set CLARIFAI_PAT")
-
-
 def _is_id(concept: str) -> bool:
     return concept.startswith("ai_")
-
-
-def _roots() -> bytes | None:
-    """The certificates to trust in place of gRPC's own, as CLARIFAI_ROOT_CERTIFICATES_PATH names them."""
-    path = os.environ.get("CLARIFAI_ROOT_CERTIFICATES_PATH")
-    if not path:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"CLARIFAI_ROOT_CERTIFICATES_PATH: cannot read {path}: {error.strerror}"
-        ) from None
-
-
-def _retry_after(error: Any) -> float | None:
-    """The wait that a gRPC error's details ask for."""
-    status = sdk("google.rpc.status_pb2", extra="clarifai").Status()
-    info = sdk("google.rpc.error_details_pb2", extra="clarifai").RetryInfo()
-    metadata = dict(error.trailing_metadata() or ())
-    try:
-        status.ParseFromString(metadata.get("grpc-status-details-bin", b""))
-        asked = any(detail.Unpack(info) for detail in status.details)
-    except sdk("google.protobuf.message", extra="clarifai").DecodeError:
-        return None
-    return float(info.retry_delay.ToTimedelta().total_seconds()) if asked else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -25,9 +26,31 @@ def sdk(module: str, *, extra: str) -> Any:
         ) from None
 
 
-def missing_credentials(provider: str, what: str) -> CredentialsError:
-    """The error for credentials that are not there; `what` says which variables to set."""
-    return CredentialsError(f"{what}; test it with: api-smooth providers check {provider}")
+def missing_credentials(
+    provider: str, what: str, *, model: object = None, options: Mapping[str, Any] | None = None
+) -> CredentialsError:
+    """The error for credentials that are not there; `what` says which variables to set.
+
+    `model` and `options` are those that the test it names needs to be about the same thing; no secrets. An option
+    that is None was not given.
+    """
+    command = ["api-smooth", "providers", "check", provider]
+    if model is not None:
+        command += ["--model", str(model)]
+    if given := as_flag({name: value for name, value in (options or {}).items() if value is not None}):
+        command += ["--options", given]
+    return CredentialsError(f"{what}; test it with: {shlex.join(command)}")
+
+
+def as_flag(options: Mapping[str, Any]) -> str:
+    """Options as `--options` takes them: "region=eu-west-1,only=Cat|Dog"."""
+    return ",".join(f"{name}={_as_text(value)}" for name, value in options.items())
+
+
+def _as_text(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return "|".join(map(str, value)) + ("|" if len(value) == 1 else "")  # else it would be read as a text
 
 
 def one_line(text: object, *, secrets: Iterable[str | None] = (), limit: int = 240) -> str:

@@ -11,25 +11,20 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.calls import is_sendable, rate_quota, seconds_limit
 from api_smoothing.adapters.cloud import BrokenContract, missing_credentials, one_line, sdk
-from api_smoothing.adapters.rpc import (
-    Address,
-    CallFailed,
-    Connection,
-    best_first,
-    kind_of,
-    retry_delay,
-    score_of,
-)
+from api_smoothing.adapters.google_account import WAYS, credentials, key_file
+from api_smoothing.adapters.google_errors import of_call, of_image
+from api_smoothing.adapters.rpc import Address, CallFailed, Connection, best_first, score_of
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["FEATURES", "GoogleVision", "credentials", "load"]
 
 HOST: Final = "vision.googleapis.com"
 MODELS: Final = ("builtin/stable", "builtin/latest")
@@ -47,12 +42,6 @@ _PER_SECOND = 30  # images, and requests: 1800 a minute each; a window of a seco
 # A request may have 10 MB as JSON, where an image takes 4/3 of its bytes and less than 300 around them. That
 # gRPC sends the bytes as they are raises no documented limit.
 _MAX_BYTES = (9_500_000 - 300 * _BATCH) * 3 // 4
-
-_SET = (
-    "set GOOGLE_APPLICATION_CREDENTIALS to a key file, run gcloud auth application-default login, "
-    "or set GOOGLE_API_KEY"
-)
-_CHECK = "test it with: api-smooth providers check google"
 
 
 def load(
@@ -172,62 +161,12 @@ class GoogleVision:
             return error.verdict
         if isinstance(error, BrokenContract):
             return Verdict(kind="transient", message=f"Google broke its contract: {self._clean(error)}")
-        status = getattr(error, "grpc_status_code", None)  # of google.api_core's errors
-        code = getattr(error, "code", None)
-        if status is not None:
-            about: Any = error
-            return self._judge(
-                status.name,
-                about.message,
-                reason=about.reason or "",
-                limit=(about.metadata or {}).get("quota_limit", ""),
-                retry_after=retry_delay(about.details),
-            )
-        if callable(code):  # a bare grpc.RpcError
-            return self._judge(getattr(code(), "name", "UNKNOWN"), getattr(error, "details", str)())
-        if isinstance(code, int):  # google.api_core's errors for HTTP alone
-            known = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 429: "RESOURCE_EXHAUSTED"}
-            other = "UNAVAILABLE" if code >= 500 else "FAILED_PRECONDITION"
-            return self._judge(known.get(code, other), error)
-        text = f"the call to Google failed: {type(error).__name__}: {error}"
-        return Verdict(kind="fatal", message=self._clean(text))
-
-    def _judge(
-        self,
-        status: str,
-        said: object,
-        *,
-        reason: str = "",
-        limit: str = "",
-        retry_after: float | None = None,
-    ) -> Verdict:
-        """What a gRPC `status` means, with what Google `said`, its `reason` and the quota's `limit`."""
-        text = self._clean(said)
-        message = f"Google answered {status}{f' ({reason})' if reason else ''}: {text}"
-        kind = kind_of(status)
-        if reason == "RATE_LIMIT_EXCEEDED":  # older quotas say PERMISSION_DENIED with it
-            kind = "throttled"
-        if kind == "throttled":
-            if "larger than max" in text:  # gRPC's own limit on messages has the same status
-                return Verdict(kind="refused", message=message)
-            if re.search(r"per[ _]?(day|month)|daily|monthly", f"{text} {limit}", re.IGNORECASE):
-                advice = "raise the quota in the Google Cloud console, or go on when it renews"
-                return Verdict(kind="fatal", message=f"{message}; {advice}")
-            return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=retry_after)
-        # A wrong API key comes as INVALID_ARGUMENT, a token that cannot be renewed as UNAVAILABLE.
-        wrong_key = reason == "API_KEY_INVALID" or re.search("API key|unregistered caller", text)
-        lapsed = re.search(r"invalid_(grant|client)|eauthenticat", text)
-        if status == "UNAUTHENTICATED" or (wrong_key and kind != "transient") or lapsed:
-            return Verdict(kind="fatal", message=f"{message}; {_SET}; {_CHECK}")
-        if kind == "fatal":
-            advice = "enable the Cloud Vision API and billing, or see to the permissions"
-            return Verdict(kind=kind, message=f"{message}; {advice}; {_CHECK}")
-        return Verdict(kind=kind, message=message)
+        return of_call(error, self._clean)
 
     def _answer(self, response: Any) -> Answer | Verdict:
         """One image's answer. No label annotations mean "nothing found": Google leaves an empty list out."""
         if response.HasField("error"):
-            return self._failed(response.error)
+            return of_image(response.error, self._clean)
         if not self.card.labels:
             labels = [_label(annotation) for annotation in response.label_annotations]
             return Answer(labels=best_first(labels)[: self.card.max_labels])
@@ -241,15 +180,6 @@ class GoogleVision:
             raise BrokenContract("an answer has a SafeSearch likelihood that is not documented")
         return Answer(labels=tuple(Label(name=name, score=LIKELIHOODS[known[name]]) for name in known))
 
-    def _failed(self, error: Any) -> Verdict:
-        """What one image's error inside a response that succeeded means."""
-        # Users report of this one that the same image succeeds when it is sent again.
-        if "bad image data" in error.message.lower():
-            said = self._clean(error.message)
-            return Verdict(kind="transient", message=f"Google answered for an image: {said}")
-        names = {status.value[0]: status.name for status in sdk("grpc", extra="google").StatusCode}
-        return self._judge(names.get(error.code, "UNKNOWN"), error.message)
-
     def _build(self) -> Any:
         """The client. Raises CredentialsError, or CallFailed when they cannot be fetched now."""
         grpc = sdk("grpc", extra="google")
@@ -258,10 +188,10 @@ class GoogleVision:
         package = "google.cloud.vision_v1.services.image_annotator.transports"
         transport = sdk(package, extra="google").ImageAnnotatorGrpcTransport
         address = self._address
-        if not self._key and (address.plain or not _key_file()):
+        if not self._key and (address.plain or not key_file()):
             self._key = os.environ.get("GOOGLE_API_KEY", "").strip()
         if not is_sendable(self._key):
-            raise missing_credentials("google", f"the API key has characters that no key has: {_SET}")
+            raise missing_credentials("google", f"the API key has characters that no key has: {WAYS}")
         if address.plain:
             channel = grpc.insecure_channel(address.target, address.options)
             return vision.ImageAnnotatorClient(transport=transport(channel=channel))
@@ -282,38 +212,12 @@ class GoogleVision:
                 )
                 raise CallFailed(verdict) from None
             raise missing_credentials(
-                "google", f"no usable credentials for Google ({said}): {_SET}"
+                "google", f"no usable credentials for Google ({said}): {WAYS}"
             ) from None
 
     def _clean(self, text: object) -> str:
         line = re.sub(r"(?i)\b(bearer\s+|ya29\.)[\w.~+/=-]+", "[secret]", str(text))
         return one_line(line, secrets=[self._key])
-
-
-def credentials() -> Credentials:
-    """Which credentials a call would use, by looking at variables and files only."""
-    if found := _key_file():
-        source, path = found
-        if path.is_file():
-            return Credentials(found=True, source=source)
-        return Credentials(found=False, source=f"{source} names {path}, which is not there; {_SET}")
-    if os.environ.get("GOOGLE_API_KEY", "").strip():
-        return Credentials(found=True, source="GOOGLE_API_KEY")
-    return Credentials(found=False, source=f"{_SET} (Google Cloud's own machines need none of them)")
-
-
-def _key_file() -> tuple[str, Path] | None:
-    """The file the SDK takes credentials from, after what names it: a variable, or gcloud if it wrote one."""
-    if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        return "GOOGLE_APPLICATION_CREDENTIALS", Path(named)
-    if named := os.environ.get("CLOUDSDK_CONFIG"):
-        folder = Path(named)
-    elif os.name == "nt":
-        folder = Path(os.environ.get("APPDATA", "C:/")) / "gcloud"
-    else:
-        folder = Path.home() / ".config" / "gcloud"
-    path = folder / "application_default_credentials.json"
-    return ("gcloud auth application-default login", path) if path.is_file() else None
 
 
 def _label(annotation: Any) -> Label:

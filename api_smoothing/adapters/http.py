@@ -71,7 +71,13 @@ def load(
     )
     given = {} if key is None else {description.secrets[0]: key}
     return HttpAdapter(
-        card=card, description=description, url=url, given=given, timeout=seconds_limit(timeout)
+        card=card,
+        description=description,
+        url=url,
+        given=given,
+        timeout=seconds_limit(timeout),
+        model=model,
+        options={**variables, "endpoint": endpoint, "usd_per_query": usd_per_query},
     )
 
 
@@ -104,9 +110,12 @@ class HttpAdapter:
         url: str,
         given: Mapping[str, str],
         timeout: float,
+        model: object,
+        options: Mapping[str, Any],
     ) -> None:
         self.card = card
         self._description, self._url, self._given, self._timeout = description, url, given, timeout
+        self._model, self._options = model, options
         self._secrets = _hidden(given)
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -158,12 +167,13 @@ class HttpAdapter:
 
     def _secret(self, name: str) -> str:
         value = (self._given.get(name) or os.environ.get(name, "")).strip()
+        problem = ""
         if not value:
-            raise missing_credentials(
-                "http", f"{name} is not set; set it to the key of {self._description.name}"
-            )
-        if not is_sendable(value):
-            raise missing_credentials("http", f"{name} has a space or a line break in it; set it anew")
+            problem = f"{name} is not set; set it to the key of {self._description.name}"
+        elif not is_sendable(value):
+            problem = f"{name} has a space or a line break in it; set it anew"
+        if problem:
+            raise missing_credentials("http", problem, model=self._model, options=self._options)
         return value
 
     def _failed(self, verdict: Verdict) -> Failed:

@@ -37,11 +37,13 @@ def describe(
     """
     if source is None:
         raise ConfigurationError(
-            f"http needs model=, the path of a .toml that describes the endpoint or one of {', '.join(shipped())}"
+            f"http needs a model (--model, in Python model=): the path of a .toml that describes the endpoint, or "
+            f"one of {', '.join(shipped())}"
         )
     content = _content(source)
     top = Table(content, file=str(source))
     values = variables(top.table("variables"), options)
+    _check_given(top, values, content.get("usd_per_query") == "unknown" and usd_per_query is None)
     limits, quotas = limits_of(top.table("limits"))
     batch = limits.get("batch", 1)
     headers, query = top.texts("headers"), top.texts("query")
@@ -125,12 +127,22 @@ def _url(top: Table, values: Mapping[str, Any]) -> str:
     return url
 
 
+def _check_given(top: Table, values: Mapping[str, Any], priceless: bool) -> None:
+    """Refuse empty variables, and an unknown price that nobody gives, all at once."""
+    missing = {name: value for name, value in values.items() if value in ("", [])}
+    keys = [f"variables.{name}" for name in missing]
+    options = [f"{name}={'FIRST|SECOND|…' if value == [] else '…'}" for name, value in missing.items()]
+    about = ""
+    if priceless:
+        keys, options = [*keys, "usd_per_query"], [*options, "usd_per_query=…"]
+        about = "; usd_per_query is what one image costs in USD, 0 on your own server"
+    if keys:
+        add = f"add --options '{','.join(options)}' (in Python keyword arguments)"
+        top.fail(" and ".join(keys), f"must be given: {add}{about}")
+
+
 def _price(top: Table, given: float | None) -> float:
     stated = top.take("usd_per_query", 0.0)
-    if given is None and stated == "unknown":
-        top.fail(
-            "usd_per_query", "must be given as an option: what one image costs in USD, 0 on your own server"
-        )
     return top.checked_number("usd_per_query", stated if given is None else given, zero=True)
 
 

@@ -10,12 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from api_smoothing.adapters.base import EncodedImage
+from api_smoothing.adapters.calls import on_this_machine
 from api_smoothing.adapters.cloud import BrokenContract, sdk
 from api_smoothing.adapters.http_shape import Description
 from api_smoothing.adapters.http_template import fill, fill_text
+from api_smoothing.adapters.proxies import check_proxy
 from api_smoothing.errors import ConfigurationError
 
 _THREADS: Final = 64
@@ -51,7 +52,9 @@ class Client:
                 )
             self._headers[name] = value
         self._query = {k: fill_text(v, description.variables, secrets) for k, v in description.query.items()}
-        self._session = _session(local=urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"))
+        self._session = _session(local=on_this_machine(url))
+        if not on_this_machine(url):
+            check_proxy(url)
 
     def send(self, images: Sequence[EncodedImage]) -> Reply:
         """Send one request. Raises what `requests` and `urllib3` raise, TimeoutError, or BrokenContract."""

@@ -64,7 +64,7 @@ def _placeholders(template: Json) -> Iterator[re.Match[str]]:
 
 
 def variables(table: Table, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the variables: the options given, else the defaults; an empty default must be given."""
+    """The values of the variables: the options given, else the defaults, which may be empty."""
     values: dict[str, Any] = {}
     for key, default in table.rest().items():
         if not re.fullmatch(r"[a-z_]\w*", key, re.ASCII) or key in ("image", "images"):
@@ -75,8 +75,6 @@ def variables(table: Table, options: Mapping[str, Any]) -> dict[str, Any]:
         value = default if given is None else _like(default, given)
         if value is None:
             table.fail(key, f"must be like {default!r}, not {given!r}")
-        if value in ("", []):
-            table.fail(key, f"must be given; add the option {key}={'[…]' if value == [] else '…'}")
         values[key] = value
     for key in options:
         if key not in values:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from api_smoothing.adapters.base import Label, Verdict
 from api_smoothing.adapters.cloud import BrokenContract
+from api_smoothing.adapters.proxies import check_grpc_proxy
 from api_smoothing.errors import ConfigurationError
 
 Kind = Literal["fatal", "transient", "throttled", "refused"]
@@ -53,8 +54,11 @@ class Address:
     plain: bool
 
     @classmethod
-    def parse(cls, endpoint: str) -> Self:
-        """From "HOST[:PORT]" or a URL; plain on loopback without "https". Raises ConfigurationError."""
+    def parse(cls, endpoint: str, *, named: str = "endpoint") -> Self:
+        """From "HOST[:PORT]" or a URL; plain on loopback without "https".
+
+        Raises ConfigurationError, in which the setting is `named`.
+        """
         odd = any(map(str.isspace, endpoint)) or not endpoint.isascii()
         parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
         try:
@@ -63,11 +67,11 @@ class Address:
             host, port = None, 0
         rest = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
         if odd or not host or not port or rest or parts.scheme not in ("", "http", "https"):
-            raise ConfigurationError("endpoint must be HOST[:PORT] or https://HOST[:PORT], and nothing else")
+            raise ConfigurationError(f"{named} must be HOST[:PORT] or https://HOST[:PORT], and nothing else")
         local = host in ("127.0.0.1", "::1", "localhost")
         if parts.scheme == "http" and not local:
             raise ConfigurationError(
-                "endpoint would get the key unencrypted; use https, or a loopback address"
+                f"{named} would get the key unencrypted; use https, or a loopback address"
             )
         return cls(host=host, port=port, local=local, plain=local and parts.scheme != "https")
 
@@ -89,9 +93,11 @@ class Address:
         ]
 
     def knock(self, seconds: float) -> None:
-        """Raise CallFailed, not sent, when nobody takes a connection here. Behind a proxy that is not known."""
-        proxies = ("grpc_proxy", "https_proxy", "http_proxy")
-        if not self.local and any(os.environ.get(name) for name in proxies):
+        """Raise CallFailed, not sent, when nobody takes a connection here. Behind a proxy that is not known.
+
+        Raises ConfigurationError where the environment names a proxy that cannot be one.
+        """
+        if not self.local and check_grpc_proxy():
             return
         try:
             socket.create_connection((self.host, self.port), timeout=max(0.001, seconds)).close()

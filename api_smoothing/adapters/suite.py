@@ -39,25 +39,11 @@ from api_smoothing.adapters.suite_calls import (
     imported,
     names_of,
     outcome,
-    patiently,
-    requests_seen,
     texts_of,
-    version_of,
 )
+from api_smoothing.adapters.suite_faults import FAULTS, check_fault
 
-_PASSING: Final = (
-    "500", "502", "503", "504", "reset", "timeout", "drip", "empty", "missing-key", "truncated", "html", "wrong-count",
-)  # fmt: skip
-
-#: What each fault of a server may be taken for. A "version" is no failure: the answer is good, the model is new.
-FAULTS: Final[dict[str, frozenset[str]]] = {
-    **dict.fromkeys(("throttle", "throttle-retry-after", "throttle-coded"), frozenset({"throttled"})),
-    **dict.fromkeys(_PASSING, frozenset({"transient"})),
-    **dict.fromkeys(("expired-key", "quota"), frozenset({"fatal"})),
-    "billed-400": frozenset({"refused"}),
-    "bad-image": frozenset({"refused", "transient"}),  # some services take a moment later what they refused
-    "version": frozenset(),
-}
+__all__ = ["FAULTS", "HEAVY", "AdapterSuite"]
 
 #: Modules that building an adapter must not import.
 HEAVY: Final = (
@@ -232,31 +218,10 @@ class AdapterSuite:
         fault: str,
     ) -> None:
         """A fault costs one request, is never taken for an answer, and is over with the next call."""
-        server = _given(server, "server")
         asked = _given(twin, "twin") if fault in ("timeout", "drip") else adapter
-        query = images[: min(asked.card.batch, 3)]
-        usual = patiently(asked, query)
-        assert all(isinstance(answer, Answer) for answer in usual)
-
-        before = server.meter.requests
-        server.faults.inject(fault)
-        told, error = outcome(asked, query)
-        assert requests_seen(server, before + 1) == before + 1, "a call is one request, come what may"
-        verdicts = [one for one in told if isinstance(one, Verdict)]
-        for verdict in verdicts:
-            assert verdict.kind in FAULTS[fault]
-            assert verdict.sent, "the server saw the request, so it may cost"
-            assert verdict.message == " ".join(verdict.message.split()) != ""
-            assert verdict.retry_after is None or 0 <= verdict.retry_after < 3600
-        if fault == "version":
-            assert not verdicts
-            if asked.card.drift == "version":
-                assert {version_of(one) for one in told}.isdisjoint(version_of(one) for one in usual)
-            return
-        assert verdicts
-        assert len(verdicts) == len(told) or fault == "bad-image", "an answer came of a response that failed"
-        hides(secrets, *(verdict.message for verdict in verdicts), *texts_of(error))
-        assert names_of(patiently(asked, query)) == names_of(usual)
+        check_fault(
+            fault, asked, _given(server, "server"), images[: min(asked.card.batch, 3)], secrets=secrets
+        )
 
     def test_where_nobody_listens_nothing_is_sent(
         self, nowhere: Adapter | None, secrets: tuple[str, ...], images: list[NDArray[np.uint8]]

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing import __version__
 from api_smoothing.cli import commands
@@ -42,7 +42,13 @@ class Command(Protocol):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and name the help of the command that was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As the base class's; `_help` is the innermost command's, which a parser tells before those around it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        found._help = getattr(found, "_help", f"{self.prog} --help")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -92,9 +98,7 @@ def _dispatch(argv: list[str]) -> int:
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     if unknown:
-        raise UsageError(
-            f"unrecognized arguments: {' '.join(unknown)} (see: api-smooth {args._command} --help)"
-        )
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see: {args._help})")
     return cast(Run, args._run)(args, argv)
 
 
@@ -144,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(sub)
-        sub.set_defaults(_command=name, _run=command.run)
+        sub.set_defaults(_run=command.run)
     return parser
 
 

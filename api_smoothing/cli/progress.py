@@ -7,33 +7,42 @@ import shutil
 import time
 from typing import TextIO
 
+from api_smoothing.cli.text import number_of
 from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
 
 EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
 
 
 class Progress:
-    """An observer. `images` is how many there are; `summaries` prints a line for each when decided."""
+    """An observer. `images` is how many there are; `summaries` prints a line for each when decided.
 
-    def __init__(self, stream: TextIO, images: int, *, summaries: bool) -> None:
+    Dollars are shown where they are `charged`. `started` says whether any image was begun, `votes` is the number
+    of answers counted for the present one.
+    """
+
+    def __init__(self, stream: TextIO, images: int, *, summaries: bool, charged: bool = True) -> None:
         self._stream = stream
         self._images = images
-        self._summaries = summaries
+        self._summaries, self._charged = summaries, charged
         self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._number = 0
         self._started = self._shown = time.monotonic()
-        self._sent = 0
+        self._sent = self.votes = 0
+
+    @property
+    def started(self) -> bool:
+        return self._number > 0
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         match event:
             case ImageStarted():
                 self._number += 1
-                self._started, self._sent = time.monotonic(), 0
+                self._started, self._sent, self.votes = time.monotonic(), 0, 0
                 self.say(f"{self._place()}{event.image}: started")
             case VotesCounted():
-                self._sent = event.sent
-                self._show(_votes(event, self._rate()))
+                self._sent, self.votes = event.sent, event.n
+                self._show(_votes(event, self._rate(), charged=self._charged))
             case ImageCertified():
                 self.clear()
                 if self._summaries:
@@ -75,15 +84,15 @@ class Progress:
         return self._sent / max(time.monotonic() - self._started, 1e-3)
 
 
-def _votes(event: VotesCounted, rate: float) -> str:
+def _votes(event: VotesCounted, rate: float, *, charged: bool) -> str:
     leader = "no label yet" if event.leader is None else f"{event.leader} {event.leader_votes / event.n:.1%}"
-    cost = f", ${event.cost_usd:.4f}" if event.cost_usd else ""
+    cost = f", ${event.cost_usd:.4f}" if event.cost_usd and charged else ""
     cached = f", {event.cached} cached" if event.cached else ""
-    return f"{event.image}: {event.n} votes, {leader}, {rate:.0f} queries/s{cached}{cost}"
+    return f"{event.image}: {number_of(event.n, 'vote')}, {leader}, {rate:.0f} queries/s{cached}{cost}"
 
 
 def _summary(event: ImageCertified, rate: float) -> str:
     done = event.certificate
     result = "abstained" if done.label is None else f"{done.label}, radius {done.radius:.4f}"
     pace = f", {rate:.0f} queries/s" if done.queries else ""
-    return f"{event.image}: {result}, {done.n} votes ({done.stopped}){pace}"
+    return f"{event.image}: {result}, {number_of(done.n, 'vote')} ({done.stopped}){pace}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from api_smoothing import __version__
+from api_smoothing.cli.json_output import one_object
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import Certificate, RunHeader
 
@@ -33,7 +34,8 @@ class RunFile:
 
     def find(self, image: str, image_sha256: str) -> Certificate | None:
         """The certificate of this image under this file's settings, if it is decided."""
-        known = self._certificates.get((image, image_sha256))
+        shown = image if image.isprintable() else repr(image)  # as certificates have it
+        known = self._certificates.get((shown, image_sha256))
         return None if known is None or known.stopped in UNDECIDED else known
 
     def holds(self, certificate: Certificate) -> bool:
@@ -43,7 +45,7 @@ class RunFile:
     def append(self, certificate: Certificate) -> None:
         """Add one line, on the disk when this returns."""
         self._certificates[certificate.image, certificate.image_sha256] = certificate
-        self._file.write(certificate.to_json().encode() + b"\n")
+        self._file.write(one_object(certificate.to_dict()).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 

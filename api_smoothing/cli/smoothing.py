@@ -1,17 +1,11 @@
-"""What certify, predict and estimate share: settings, the facade made from them, the resuming command."""
+"""What the commands that ask a provider share: settings, and the facade or the adapter made from them."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.progress import Progress
@@ -21,9 +15,7 @@ from api_smoothing.errors import ConfigurationError
 if TYPE_CHECKING:
     from api_smoothing import SmoothedAPI
     from api_smoothing.adapters import Adapter
-
-#: A value among the provider's options that must not be repeated in messages.
-_SECRET: Final = re.compile(r"(\w*(?:key|secret|token|password)\w*)=[^,]*", re.IGNORECASE)
+    from api_smoothing.adapters.labels import LabelMap
 
 #: Every setting of the facade; commands add those of their own question (radius, n, …).
 FACADE: Final = (
@@ -100,12 +92,20 @@ def open_api(
 
 
 @contextmanager
-def open_adapter(settings: Settings, *, sandbox: bool = False) -> Iterator[Adapter]:
-    """The provider alone, without noise or denoiser."""
+def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = True) -> Iterator[Adapter]:
+    """The provider alone, without noise or denoiser; `sends` as for `open_api`."""
     from api_smoothing.engine import parts
 
-    with _options(settings, sandbox=sandbox, sends=True) as options:
+    with _options(settings, sandbox=sandbox, sends=sends) as options:
         yield parts.adapter(settings.provider, device=parts.device(settings.device), **options)
+
+
+def usd_each(settings: Settings, *, sandbox: bool) -> float:
+    """What a query costs in US dollars."""
+    from api_smoothing.engine.pricing import price
+
+    with open_adapter(settings, sandbox=sandbox, sends=False) as adapter:
+        return price(adapter.card).micro_usd / 1e6
 
 
 @contextmanager
@@ -114,6 +114,8 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
     chosen = {"model": settings.model, **settings.options}
     if settings.rate is not None:
         chosen["rate"] = settings.rate
+    if chosen.get("only") == "map":
+        chosen["only"] = _label_map(settings)
     if not sandbox:
         yield chosen
         return
@@ -132,49 +134,13 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
 
 
-def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
-    """The run a budget is for when none is named: the same question about the same files.
+def _label_map(settings: Settings) -> LabelMap:
+    """What answers are read by, for a filter of the same labels."""
+    from api_smoothing.adapters.labels import LabelMap
 
-    `about` holds what belongs to the question and is no setting: the command, the labels, the sandbox.
-
-    So a command that is interrupted, or killed, and given again has one budget, not two.
-    """
-    question = {
-        name: value
-        for name, value in asdict(settings).items()
-        if name not in ("budget_queries", "budget_usd", "run", "cache", "device", "rate")
-    }
-    facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
-    return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
-
-
-def how_to_resume(settings: Settings, argv: Sequence[str], *, spent: bool = False) -> str:
-    """What became of the answers so far, and the command that goes on from there.
-
-    A budget that is `spent` is doubled in it: a run keeps its name, so the same budget would still be spent.
-    """
-    again = [_SECRET.sub(r"\1=***", word) for word in argv]
-    if spent and settings.budget_queries is not None:
-        again = _with_flag(again, "--budget-queries", str(max(1, 2 * settings.budget_queries)))
-    if spent and settings.budget_usd is not None:
-        again = _with_flag(again, "--budget-usd", f"{2 * settings.budget_usd or 1:g}")
-    command = f"api-smooth {shlex.join(again)}"
-    if settings.cache is False:
-        return f"with --no-cache the answers are gone; start over with: {command}"
-    return f"all answers are kept; resume with: {command}"
-
-
-def _with_flag(argv: Sequence[str], flag: str, value: str) -> list[str]:
-    """`argv` with `flag` set to `value`, in place where it is there already."""
-    out, skip = [], False
-    for word in argv:
-        if skip:
-            skip = False
-        elif word == flag or word.startswith(f"{flag}="):
-            skip = word == flag
-        else:
-            out.append(word)
-    return [*out, flag, value]
+    if settings.labels is None:
+        raise ConfigurationError("only=map is a filter of the labels in a label map; name it with --labels")
+    return LabelMap.load(settings.labels)
 
 
 def complain(text: str) -> None:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from api_smoothing.results import Certificate, CostEstimate, Prediction
+
+SANDBOX: Final = "sandbox"  # the place in the provider's name where nothing is charged
+
+
+def number_of(count: int, one: str, many: str = "") -> str:
+    """A count and its noun, as in "1 image" and "1,200 queries"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def describe_certificate(done: Certificate) -> str:
@@ -70,8 +78,7 @@ def describe_estimate(done: CostEstimate) -> str:
     if done.max_radius is not None:
         rows.append(("radius", f"at most {done.max_radius:.4f} can be certified with these settings"))
     rows += [("assuming" if not i else "", text) for i, text in enumerate(done.assumptions)]
-    count = f"{done.images} image{'s' if done.images != 1 else ''}"
-    return _block(f"Estimate for {count}; nothing was sent.", rows)
+    return _block(f"Estimate for {number_of(done.images, 'image')}; nothing was sent.", rows)
 
 
 def _duration(seconds: float) -> str:
@@ -94,7 +101,9 @@ def _why_abstained(done: Certificate) -> str:
 def _why_stopped(done: Certificate) -> str:
     why = {
         "target": "the target is certified",
-        "futile": "the target is out of reach",
+        "futile": f"radius {done.target_radius:g} is out of reach"
+        if done.target_radius is not None
+        else "no label can get its majority any more",
         "budget": "the budget is spent",
         "n": "all queries are counted",
         "failed": "too many queries failed",
@@ -107,7 +116,10 @@ def _seed(seed: str) -> str:
 
 
 def _cost(done: Certificate | Prediction) -> str:
-    return f"{done.queries:,} queries sent, {done.cached:,} from the cache, ${done.cost_usd:.4f}"
+    sent = f"{number_of(done.queries, 'query', 'queries')} sent, {done.cached:,} from the cache"
+    if done.cost_usd and done.provider.endswith(f"@{SANDBOX}"):
+        return f"{sent}; nothing was charged (${done.cost_usd:.4f} at list prices)"
+    return f"{sent}, ${done.cost_usd:.4f}"
 
 
 def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -12,19 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.resume import how_to_resume, run_name, with_larger_budget
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import (
-    FACADE,
-    add_sandbox_flag,
-    complain,
-    how_to_resume,
-    open_api,
-    run_name,
-    settings_of,
-)
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of, usd_each
+from api_smoothing.cli.text import number_of
 from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
@@ -33,6 +28,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "certify a radius for images"
 SETTINGS = ("radius", "n", "n0", *FACADE)
+
+_ENOUGH: Final = 1000  # queries an image that a dry run about presence assumes where no cap is given
+_CHOOSING: Final = 100  # queries that only choose the class, where --n0 is not given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,22 +60,30 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             "give --radius R (decided with few queries), -n N (best radius for N queries), or both"
         )
     images = find_images(args.images)
-    progress = Progress(sys.stderr, len(images), summaries=args.json or not sys.stderr.isatty())
-    if args.dry_run and args.labels_present is not None:
-        if settings.n is None:
-            raise ConfigurationError(
-                "how many queries presence takes depends on every label: give -n N for an estimate"
-            )
-        settings = replace(settings, radius=None, method="fixed")  # all labels share at most n queries
+    summaries = args.json or not sys.stderr.isatty()
+    progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
     if args.dry_run:
-        from api_smoothing.cli.commands.estimate import print_estimate
-
-        return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
+        return _dry_run(args, settings, images, progress)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
         settings = replace(
             settings, run=run_name(settings, images, about=f"certify {args.sandbox} {args.labels_present}")
         )
     return _Run(args, argv, settings, images, progress).certify()
+
+
+def _dry_run(args: argparse.Namespace, settings: Settings, images: Sequence[str], progress: Progress) -> int:
+    from api_smoothing.cli.commands.estimate import print_estimate
+
+    remarks = []
+    if args.labels_present is not None:  # all labels share at most n queries, whatever becomes of each
+        most = settings.n or _ENOUGH
+        remarks = [f"all labels whose presence is asked for share {most:,} queries an image at most"]
+        if settings.n is None:
+            remarks = [f"{remarks[0]}, as -n is not given; to be sure of it, give the run -n {most} as well"]
+        settings = replace(settings, n=most, radius=None, method="fixed")
+    return print_estimate(
+        settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress, remarks=remarks
+    )
 
 
 class _Run:
@@ -93,7 +99,7 @@ class _Run:
     ) -> None:
         self._args, self._argv, self._settings = args, argv, settings
         self._images, self._progress = images, progress
-        self._decided = self._out_of_budget = self._failed = self._sent = 0
+        self._decided = self._out_of_budget = self._failed = self._sent = self._answered = 0
         self._reason = ""
 
     def certify(self) -> int:
@@ -109,10 +115,12 @@ class _Run:
                         self._print(certificate)
             except KeyboardInterrupt:
                 self._progress.clear()
+                self._answered += self._progress.started  # requests under way are waited for, and kept
                 complain(f"interrupted; {self._standing()}")
                 return 130
             except (BudgetError, ProviderError) as error:
                 self._progress.clear()
+                self._answered += self._progress.votes
                 complain(f"error: {error}; {self._standing(spent=isinstance(error, BudgetError))}")
                 return error.exit_code
         return self._finish()
@@ -138,7 +146,10 @@ class _Run:
             left = [image for image in left if known.get(image) is None]
             self._decided = len(digests) - len(left)
             if self._decided:
-                complain(f"{self._decided} of {len(digests)} images are already in {self._args.output}")
+                known_ones = f"{self._decided} of {number_of(len(digests), 'image')}"
+                complain(
+                    f"{known_ones} {'is' if self._decided == 1 else 'are'} already in {self._args.output}"
+                )
         for certificates in self._made(api, left):
             for certificate in certificates:
                 new = self._args.labels_present is None or (done is not None and not done.holds(certificate))
@@ -160,6 +171,9 @@ class _Run:
     def _count(self, certificates: Sequence[Certificate]) -> None:
         stopped = {certificate.stopped for certificate in certificates}
         self._sent += sum(certificate.queries for certificate in certificates)
+        self._answered += sum(
+            certificate.n + certificate.n0 - certificate.failed for certificate in certificates
+        )
         self._out_of_budget += "budget" in stopped
         self._failed += "failed" in stopped
         self._reason = next((c.reason for c in certificates if c.stopped == "failed"), self._reason)
@@ -169,13 +183,15 @@ class _Run:
         from api_smoothing.cli.text import describe_certificate
 
         self._progress.clear()
-        print(certificate.to_json() if self._args.json else describe_certificate(certificate), flush=True)
+        if self._args.json:
+            print_json(certificate.to_dict())
+        else:
+            print(describe_certificate(certificate), flush=True)
 
     def _finish(self) -> int:
         if self._failed:
-            complain(
-                f"error: too many answers failed for {self._failed} images ({self._reason}); {self._standing()}"
-            )
+            failed = f"too many answers failed for {number_of(self._failed, 'image')}"
+            complain(f"error: {failed} ({self._reason}); {self._standing()}")
             return ProviderError.exit_code
         if self._out_of_budget:
             spent = "is exhausted" if self._sent else "is too small for any further image: raise it"
@@ -184,8 +200,33 @@ class _Run:
         return 0
 
     def _standing(self, *, spent: bool = False) -> str:
-        count = f"{self._decided} of {len(self._images)} images decided"
-        return f"{count}, {how_to_resume(self._settings, self._argv, spent=spent)}"
+        count = f"{self._decided} of {number_of(len(self._images), 'image')} decided"
+        settings, again = self._settings, self._argv
+        if spent:
+            each = 0.0 if settings.budget_usd is None else usd_each(settings, sandbox=self._args.sandbox)
+            again = with_larger_budget(settings, again, fewest=_fewest(settings), usd_each=each)
+        return f"{count}, {how_to_resume(settings, again, answered=self._decided + self._answered > 0)}"
+
+
+def _fewest(settings: Settings) -> int:
+    """Queries that are enough to begin an image: all of a fixed number, or twice what a sure one takes."""
+    from api_smoothing.certify.plan import min_queries
+    from api_smoothing.engine.question import Question
+    from api_smoothing.engine.session import CANARIES
+
+    question = Question(
+        radius=settings.radius,
+        n=settings.n,
+        n0=settings.n0 or _CHOOSING,
+        sigma=settings.sigma,
+        alpha=settings.alpha,
+        method=settings.method,
+        noise=settings.noise,
+    )
+    if question.radius is None or question.fixed is not None:
+        return CANARIES + (question.fixed or 0)
+    of = {"alpha": settings.alpha, "sigma": settings.sigma, "noise": settings.noise}
+    return CANARIES + 2 * min_queries(question.radius, **of)  # type: ignore[arg-type]
 
 
 def read_thresholds(text: str) -> float | dict[str, float]:

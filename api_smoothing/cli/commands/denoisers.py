@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
+
+from api_smoothing.cli.json_output import print_json
 
 SUMMARY = "list the denoisers"
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     others = [name for name in registry.names() if name not in registry.PINNED]
     if args.json:
         for card in [*bundled, *({"id": name} for name in others)]:
-            print(json.dumps(card, ensure_ascii=False))
+            print_json(card)
         return 0
     rows = [("name", "sides", "σ", "MB", "PSNR in dB at σ"), *map(_row, bundled)]
     rows += [(name, "", "", "", "from another package") for name in others]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
 from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of
@@ -39,14 +41,25 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def print_estimate(
-    settings: Settings, images: Sequence[str] | int, *, as_json: bool, sandbox: bool, progress: Progress
+    settings: Settings,
+    images: Sequence[str] | int,
+    *,
+    as_json: bool,
+    sandbox: bool,
+    progress: Progress,
+    remarks: Sequence[str] = (),
 ) -> int:
-    """Print the estimate for these images, or this many. Returns the exit code."""
+    """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code."""
     from api_smoothing.cli.text import describe_estimate
 
     with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
         more = {} if settings.n0 is None else {"n0": settings.n0}
         estimate = api.estimate(images, radius=settings.radius, n=settings.n, **more)
+    free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
+    estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()
-    print(estimate.to_json() if as_json else describe_estimate(estimate))
+    if as_json:
+        print_json(asdict(estimate))
+    else:
+        print(describe_estimate(estimate))
     return 0

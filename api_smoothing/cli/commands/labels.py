@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
 from api_smoothing.errors import ConfigurationError
@@ -57,7 +56,7 @@ def _list(args: argparse.Namespace) -> int:
         found = LabelMap.load(name)
         if args.json:
             facts = {"name": name, "about": found.about, "classes": list(found.classes)}
-            print(json.dumps({**facts, "sha256": found.sha256}, ensure_ascii=False))
+            print_json({**facts, "sha256": found.sha256})
         else:
             print(f"{name:<16} {len(found.classes):>3} classes  {found.sha256[:16]}  {found.about}")
     return 0
@@ -79,7 +78,7 @@ def _show(args: argparse.Namespace) -> int:
         facts |= {"other": found.other, "none": found.none}
         if provider in FILTERING:
             facts["only"] = found.names_for(provider)
-        print(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
         return 0
     print(f"{found.name}  sha256 {found.sha256}")
     for name in found.order or found.classes:
@@ -92,8 +91,10 @@ def _show(args: argparse.Namespace) -> int:
         _print_wrapped("ignored: ", ", ".join(found.ignore))
     print("equal scores go to the class that stands first here")
     if provider in FILTERING:
-        print(f"to have {provider} look for these labels alone, add (it may refuse names it does not know):")
-        print(f"  --options {shlex.quote('only=' + '|'.join(found.names_for(provider)))}")
+        print(
+            f"with --options only=map {provider} looks for these alone (it may refuse names it does not know):"
+        )
+        _print_wrapped("  ", ", ".join(found.names_for(provider)))
     return 0
 
 
@@ -116,16 +117,16 @@ def _explain(args: argparse.Namespace) -> int:
     label = top_label(answer) if read is None else read(answer)
     facts: dict[str, Any] = {
         "image": loaded.source,
-        "provider": adapter.card.name,
+        "provider": adapter.card.provider,
         "model_version": answer.model_version,
         "label_map": None if found is None else f"{found.name}@{found.sha256}",
         "class": label,
         "usd": usd,
     }
     if args.json:
-        print(json.dumps({**facts, "labels": [row.to_dict() for row in rows]}, ensure_ascii=False))
+        print_json({**facts, "labels": [row.to_dict() for row in rows]})
         return 0
-    print(f"{loaded.source}: {adapter.card.name} ({answer.model_version or 'no version told'})")
+    print(f"{loaded.source}: {adapter.card.provider} ({answer.model_version or 'no version told'})")
     cells = [("score", "label", "parents", "counts for", "because")]
     for row in rows:
         name = row.name if row.id in (None, row.name) else f"{row.name} ({row.id})"
@@ -143,7 +144,7 @@ def _agree(card: AdapterCard, usd: float, *, yes: bool) -> None:
     if card.accepts == "tensor":
         return
     cost = f"${usd:.4f}" if usd else "free of charge"
-    print(f"api-smooth: one query to {card.name}, {cost}", file=sys.stderr)
+    print(f"api-smooth: one query to {card.provider}, {cost}", file=sys.stderr)
     if not usd or yes:
         return
     if not sys.stdin.isatty():

@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Final
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.resume import how_to_resume, run_name, with_larger_budget
 from api_smoothing.cli.settings import add_setting_flags
-from api_smoothing.cli.smoothing import (
-    FACADE,
-    add_sandbox_flag,
-    complain,
-    how_to_resume,
-    open_api,
-    run_name,
-    settings_of,
-)
-from api_smoothing.errors import BudgetError, ProviderError
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of
+from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 
 SUMMARY = "label images without a radius"
 SETTINGS = ("n", *(name for name in FACADE if name != "method"))
+
+_USUAL: Final = 100  # queries an image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,37 +30,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import digest_images, find_images
-    from api_smoothing.cli.text import describe_prediction
+    from api_smoothing.cli.text import describe_prediction, number_of
 
     settings = settings_of(args, SETTINGS)
+    n = settings.n or _USUAL
     images = find_images(args.images)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
         settings = replace(settings, run=run_name(settings, images, about=f"predict {args.sandbox}"))
     progress = Progress(sys.stderr, len(images), summaries=False)
-    decided = short = 0
+    decided = answered = asking = 0
+
+    def standing(again: Sequence[str]) -> str:
+        progress.clear()
+        count = f"{decided} of {number_of(len(images), 'image')} decided"
+        return f"{count}, {how_to_resume(settings, again, answered=answered + asking > 0)}"
+
     try:
         with open_api(settings, progress, sandbox=args.sandbox) as api:
             digest_images(api, images)
             for image in images:
-                prediction = api.predict(image, n=settings.n or 100)
-                cut = prediction.n < (settings.n or 100)
-                decided, short = decided + (not cut), short + cut
+                asking = 1  # what comes of it is not told if it is cut short
+                prediction = api.predict(image, n=n)
+                asking = 0
+                answered += prediction.n - prediction.failed
+                decided += prediction.n == n
                 progress.clear()
-                print(prediction.to_json() if args.json else describe_prediction(prediction), flush=True)
+                if args.json:
+                    print_json(asdict(prediction))
+                else:
+                    print(describe_prediction(prediction), flush=True)
+        if decided < len(images):
+            raise BudgetError("the budget is exhausted")
     except KeyboardInterrupt:
-        progress.clear()
-        complain(f"interrupted; {decided} of {len(images)} images decided, {how_to_resume(settings, argv)}")
+        complain(f"interrupted; {standing(argv)}")
         return 130
-    except (BudgetError, ProviderError) as error:
-        progress.clear()
-        again = how_to_resume(settings, argv, spent=isinstance(error, BudgetError))
-        standing = f"{decided} of {len(images)} images decided, {again}"
-        complain(f"error: {error}; {standing}")
+    except BudgetError as error:
+        complain(f"error: {error}; {standing(with_larger_budget(settings, argv))}")
+        return error.exit_code
+    except ProviderError as error:
+        asking *= not isinstance(error, CredentialsError)
+        complain(f"error: {error}; {standing(argv)}")
         return error.exit_code
     finally:
         progress.clear()
-    if short:
-        again = how_to_resume(settings, argv, spent=True)
-        complain(f"error: the budget is exhausted; {decided} of {len(images)} images decided, {again}")
-        return BudgetError.exit_code
     return 0

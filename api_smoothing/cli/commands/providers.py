@@ -7,11 +7,11 @@ says what its one image costs, and asks before it goes.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
@@ -64,7 +64,7 @@ def _list(*, as_json: bool) -> int:
     rows = overview()
     if as_json:
         for row in rows:
-            print(json.dumps(row.to_dict(), ensure_ascii=False))
+            print_json(row.to_dict())
         return 0
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -83,7 +83,7 @@ def _check(args: argparse.Namespace) -> int:
     from api_smoothing.engine.pricing import dollars, price
 
     args.provider = args.name
-    with open_adapter(settings_of(args, ("provider", *SETTINGS)), sandbox=args.sandbox) as adapter:
+    with open_adapter(settings_of(args, ("provider", "labels", *SETTINGS)), sandbox=args.sandbox) as adapter:
         card, cost = adapter.card, price(adapter.card)
         pixels = _photograph(card)
         if card.accepts == "png" and not args.sandbox:
@@ -95,12 +95,17 @@ def _check(args: argparse.Namespace) -> int:
         answer = _ask(adapter, pixels)
         seconds = perf_counter() - start
     usd = 0.0 if args.sandbox else cost.micro_usd / 1e6
+    charge = "nothing, as this is the sandbox" if args.sandbox else dollars(usd)
     if args.json:
         labels = [{"name": label.name, "score": label.score, "id": label.id} for label in answer.labels]
-        facts = {"provider": card.name, "model_version": answer.model_version, "seconds": round(seconds, 3)}
-        print(json.dumps({**facts, "usd": usd, "labels": labels}, ensure_ascii=False))
+        facts = {
+            "provider": card.provider,
+            "model_version": answer.model_version,
+            "seconds": round(seconds, 3),
+        }
+        print_json({**facts, "usd": usd, "labels": labels})
         return 0
-    print(f"{card.name} answered in {seconds:.2f} s, for {dollars(usd)}")
+    print(f"{card.provider} answered in {seconds:.2f} s, for {charge}")
     print(f"  version  {answer.model_version or 'not told'}")
     for number, label in enumerate(_describe(answer)):
         print(f"  {'' if number else 'labels':<7}  {label}")
@@ -130,7 +135,7 @@ def _agreed(card: AdapterCard, cost: Price, *, yes: bool) -> bool:
 
     from api_smoothing.engine.pricing import dollars
 
-    offer = f"one image to {card.name} costs {dollars(cost.micro_usd / 1e6)}"
+    offer = f"one image to {card.provider} costs {dollars(cost.micro_usd / 1e6)}"
     if cost.usd_per_hour is not None:
         offer += f", besides {dollars(cost.usd_per_hour)} an hour while the model runs"
     if cost.as_of is not None:
@@ -171,13 +176,13 @@ def _ask(adapter: Adapter, pixels: NDArray[np.uint8]) -> Answer:
         cause, verdict = type(error).__name__, adapter.verdict(error)
     else:
         if len(outcomes) != 1:
-            raise ProviderError(f"{card.name} broke its contract: {len(outcomes)} answers to one image")
+            raise ProviderError(f"{card.provider} broke its contract: {len(outcomes)} answers to one image")
         if isinstance(outcomes[0], Answer):
             return outcomes[0]
         verdict = outcomes[0]
     later = f", come back in {verdict.retry_after:g} s" if verdict.retry_after is not None else ""
     why = verdict.message or cause
-    raise ProviderError(f"{card.name}: {_MEANINGS[verdict.kind]}{later}{f': {why}' if why else ''}")
+    raise ProviderError(f"{card.provider}: {_MEANINGS[verdict.kind]}{later}{f': {why}' if why else ''}")
 
 
 def _query(card: AdapterCard, pixels: NDArray[np.uint8]) -> Any:

@@ -8,12 +8,12 @@ the surrogate's answer about it (λ). Nothing is sent anywhere. Purifying is no 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
 
@@ -96,7 +96,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         "seconds": round(seconds, 3),
         **({} if votes is None else {"votes": votes}),
     }
-    print(json.dumps(facts, ensure_ascii=False) if args.json else _describe(facts))
+    if args.json:
+        print_json(facts)
+    else:
+        print(_describe(facts))
     return 0
 
 

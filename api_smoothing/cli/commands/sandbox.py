@@ -141,7 +141,10 @@ def _describe(sandbox: Sandbox) -> str:
     flags = {"http": " --model sandbox-json"}.get(sandbox.provider, "")
     if sandbox.provider in ("google", "http"):  # no variable of theirs says where the service is
         flags += f" --options endpoint={sandbox.endpoint},endpoint_id=sandbox"
-    example = f"api-smooth certify cat.png --provider {sandbox.provider}{flags} --radius 0.1"
+    settings = (
+        "--labels cifar10 --sigma 0.12 --radius 0.1"  # what the bundled classifier can be certified for
+    )
+    example = f"api-smooth certify cat.png --provider {sandbox.provider}{flags} {settings}"
     return "\n".join(
         [
             f"The {sandbox.provider} sandbox listens on {sandbox.endpoint}. In another terminal:",

@@ -1,0 +1,99 @@
+"""What becomes of a run that ends early: what is kept, and the command that goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from api_smoothing.cli.settings import Settings
+
+#: A value among the provider's options that must not be repeated in messages.
+_SECRET: Final = re.compile(r"(\w*(?:key|secret|token|password)\w*)=[^,]*", re.IGNORECASE)
+
+
+def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
+    """The run a budget is for when none is named: the same question about the same files.
+
+    `about` holds what belongs to the question and is no setting: the command, the labels, the sandbox.
+
+    So a command that is interrupted, or killed, and given again has one budget, not two.
+    """
+    question = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in ("budget_queries", "budget_usd", "run", "cache", "device", "rate")
+    }
+    facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
+    return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
+
+
+def how_to_resume(settings: Settings, argv: Sequence[str], *, answered: bool = True) -> str:
+    """What became of the answers so far, if there are any, and the command that goes on from there."""
+    command = shlex.join(["api-smooth", *(_SECRET.sub(r"\1=***", word) for word in argv)])
+    if not answered:
+        return f"there are no answers yet; resume with: {command}"
+    if settings.cache is False:
+        return f"with --no-cache the answers are gone; start over with: {command}"
+    return f"all answers are kept; resume with: {command}"
+
+
+def with_larger_budget(
+    settings: Settings, argv: Sequence[str], *, fewest: int = 0, usd_each: float = 0.0
+) -> list[str]:
+    """`argv` with a budget that buys something.
+
+    That is twice the old one, or twice what the run has spent, where others or earlier commands have spent more:
+    a run keeps its name, and the same budget would still be spent. `fewest` more queries, of `usd_each`, fit into
+    it in any case.
+    """
+    queries, usd = _spent(settings.run)
+    again = list(argv)
+    if settings.budget_queries is not None:
+        most = max(2 * max(settings.budget_queries, queries), queries + fewest, 1)
+        again = _with_flag(again, "--budget-queries", str(most))
+    if settings.budget_usd is not None:
+        dollars = max(2 * max(settings.budget_usd, usd), usd + fewest * usd_each) or 1.0
+        again = _with_flag(again, "--budget-usd", _rounded_up(dollars))
+    return again
+
+
+def _spent(run: str | None) -> tuple[int, float]:
+    """The queries and dollars that are charged to a run, by whomever."""
+    from api_smoothing.engine.ledger import Ledger
+    from api_smoothing.results import Budget
+    from api_smoothing.secret import home
+
+    if run is None:
+        return 0, 0.0
+    path = home() / "ledger.db"
+    with closing(Ledger(path, Budget(), run=run, provider="", micro_usd=0)) as ledger:
+        queries, micro_usd = ledger.spent()
+    return queries, micro_usd / 1e6
+
+
+def _rounded_up(dollars: float) -> str:
+    """To whole micro-dollars, in which budgets are kept."""
+    return f"{math.ceil(dollars * 1e6 - 1e-3) / 1e6:.6f}".rstrip("0").rstrip(".")
+
+
+def _with_flag(argv: Sequence[str], flag: str, value: str) -> list[str]:
+    """`argv` with `flag` set to `value`: last, but before what stands after "--"."""
+    out: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest = [word, *words]
+        elif word == flag:
+            next(words, None)
+        elif not word.startswith(f"{flag}="):
+            out.append(word)
+    return [*out, flag, value, *rest]

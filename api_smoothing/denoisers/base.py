@@ -14,7 +14,8 @@ class DenoiserCard:
     """The facts about a denoiser.
 
     `sigma_range` is the closed range of noise levels it was trained for, in [0,1] pixel units. `sizes`
-    lists the sides it was trained at; empty means any side that is a multiple of `multiple`. `sha256` is
+    lists the sides it was trained at; empty means any side that is a multiple of `multiple`. `classes` are the only
+    things it knows, where it has a classifier inside: it takes whatever it sees for one of them. `sha256` is
     the digest of the weights file (or of the parameters of a wrapped module). `quality` maps σ to the
     measured figures (PSNR in dB, …). `training` names data, objective and surrogates.
     """
@@ -24,6 +25,7 @@ class DenoiserCard:
     sigma_range: tuple[float, float]
     sizes: tuple[int, ...] = ()
     multiple: int = 1
+    classes: tuple[str, ...] = ()
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -24,6 +24,7 @@ CHECKPOINTS = {".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"}
 #: sha256 of every bundled weights file.
 PINNED: dict[str, str] = {
     "unet-cifar10-mse": "8a2ee8732cf124cf548e690b9ae27904fe5406bb29f5302d4edbf1ec277fea3d",
+    "recogniser-cifar10": "351c94bf70eead4b7ea26e7247788d59a8148e53d1389dc9c494d98edb1b3f25",
     "unet-cifar10": "bf6059552c19912fcfa5e5e15aed16a8db7a312dc40c8a4c7be43d85bf92fcef",
 }
 
@@ -144,6 +145,7 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
             sigma_range=(float(low), float(high)),
             sizes=tuple(facts["sizes"]),
             multiple=int(facts["multiple"]),
+            classes=tuple(facts.get("classes", ())),
             quality=facts["quality"],
             training=facts["training"],
         )

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from api_smoothing.convnet import CLASSES
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
+from api_smoothing.denoisers.recogniser import Recogniser
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
@@ -206,6 +208,7 @@ def _ship(
         "sigma_range": plan["sigma_range"],
         "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
+        **({"classes": list(CLASSES)} if isinstance(net, Recogniser) else {}),
         "quality": quality(net, data, folders, levels=[level for level in LEVELS if low <= level <= high]),
         "speed": images_per_second(net),
         "training": {"phases": history, "seed": seed, "recipe": plan["id"]},

@@ -1,10 +1,11 @@
 """What a query costs this machine beyond the SDK's own call: noise, PNG, ledger, rate limiter, cache, counting.
 
-    python benchmarks/client_cpu.py [--provider aws] [--queries 400] [--rounds 3]
+    python benchmarks/client_cpu.py [--provider aws] [--queries 400] [--rounds 3] [--threads 16]
 
 CPU time of this process, all threads, for `predict` on a 224×224 image through the provider's real SDK, beside the
-same number of bare calls of the adapter with a PNG that is ready. The server runs in another process. Side by side,
-alternating, so that the ratio survives a noisy machine.
+same number of bare calls of the adapter with a PNG that is ready, made by as many threads: with more of them the SDK
+itself takes longer. The server runs in another process. Side by side, alternating, so that the ratio survives a noisy
+machine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-cpu-")
@@ -37,18 +39,22 @@ with Sandbox(sys.argv[1], brain=scripted_brain({"cat": 0.9, "dog": 0.1})) as san
 """
 
 
-def bare(adapter: Any, image: Any, queries: int) -> float:
+def bare(adapter: Any, image: Any, queries: int, threads: int) -> float:
     """CPU milliseconds a query of the adapter's calls alone."""
     batch = adapter.card.batch
-    began = time.process_time()
-    for _ in range(queries // batch):
-        adapter.label([image] * batch)
-    return (time.process_time() - began) / (queries // batch * batch) * 1e3
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(adapter.label, [[image] * batch] * threads))  # connections are opened
+        began = time.process_time()
+        list(pool.map(adapter.label, [[image] * batch] * (queries // batch)))
+        return (time.process_time() - began) / (queries // batch * batch) * 1e3
 
 
-def whole(provider: str, options: dict[str, Any], pixels: Any, queries: int, seed: int) -> float:
+def whole(
+    provider: str, options: dict[str, Any], pixels: Any, queries: int, seed: int, threads: int
+) -> float:
     """CPU milliseconds a query of a prediction, without what is done once."""
-    with SmoothedAPI(provider, denoiser=None, seed=seed, rate=1_000_000, **options) as api:
+    settings = {"denoiser": None, "seed": seed, "rate": 1_000_000, "concurrency": threads, **options}
+    with SmoothedAPI(provider, **settings) as api:
         api.predict(pixels, n=32)
         began = time.process_time()
         api.predict(pixels, n=32 + queries)
@@ -62,6 +68,7 @@ def main() -> int:
     parser.add_argument("--provider", default="aws")
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=16)
     args = parser.parse_args()
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     server = subprocess.Popen(
@@ -73,11 +80,11 @@ def main() -> int:
     assert server.stdout is not None
     options = json.loads(server.stdout.readline())
     adapter, image = adapters.load(args.provider, **options), encode(pixels)
-    bare(adapter, image, 4 * adapter.card.batch)
+    bare(adapter, image, 4 * adapter.card.batch, args.threads)
     pairs = []
     for number in range(args.rounds):
-        alone = bare(adapter, image, args.queries)
-        pairs.append((alone, whole(args.provider, options, pixels, args.queries, number)))
+        alone = bare(adapter, image, args.queries, args.threads)
+        pairs.append((alone, whole(args.provider, options, pixels, args.queries, number, args.threads)))
     server.communicate("")
     for alone, together in pairs:
         print(f"SDK call {alone:.2f} ms, whole query {together:.2f} ms, beyond it {together - alone:.2f} ms")

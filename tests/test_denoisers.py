@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from api_smoothing import denoisers
 from api_smoothing.convnet import CLASSES
-from api_smoothing.denoisers.choose import PREFERENCE
+from api_smoothing.denoisers.choose import PREFERENCE, choose
 from api_smoothing.denoisers.registry import PINNED, WEIGHTS, compute_type
 from api_smoothing.denoisers.suite import DenoiserSuite
 from api_smoothing.denoisers.unet import UNet, UNetDenoiser, coefficients
@@ -227,3 +227,11 @@ def test_auto_never_takes_what_knows_certain_classes_only() -> None:
     for name in PREFERENCE:
         assert denoisers.load(name).card.classes == ()
     assert denoisers.load("recogniser-cifar10").card.classes == CLASSES
+
+
+def test_auto_goes_by_the_side() -> None:
+    """CIFAR-10's side gets its denoiser, photographs theirs where the side fits the network, others are refused."""
+    found = {side: choose(side=side, sigma=0.25) for side in (None, 32, 64, 224, 256)}
+    assert found == dict.fromkeys((None, 32), "unet-cifar10") | dict.fromkeys((64, 224, 256), "unet-natural")
+    with pytest.raises(ConfigurationError, match="multiples of 16"):
+        choose(side=100, sigma=0.25)

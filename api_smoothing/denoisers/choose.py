@@ -6,7 +6,7 @@ from api_smoothing.denoisers.registry import PINNED, WEIGHTS, read_card
 from api_smoothing.errors import ConfigurationError
 
 #: Bundled denoisers by preference: tuned for classifiers first.
-PREFERENCE = ("unet-cifar10", "unet-cifar10-mse")
+PREFERENCE = ("unet-cifar10", "unet-cifar10-mse", "unet-natural", "unet-natural-mse")
 
 
 def choose(*, side: int | None, sigma: float) -> str:
@@ -18,11 +18,12 @@ def choose(*, side: int | None, sigma: float) -> str:
         if name in PINNED:
             card = read_card(WEIGHTS / f"{name}.safetensors")
             low, high = card["sigma_range"]
-            if low <= sigma <= high and (side is None or not card["sizes"] or side in card["sizes"]):
+            fits = side is None or (side in card["sizes"] if card["sizes"] else side % card["multiple"] == 0)
+            if low <= sigma <= high and fits:
                 return name
     cards = {name: read_card(WEIGHTS / f"{name}.safetensors") for name in sorted(PINNED)}
     known = "; ".join(
-        f"{name}: sides {', '.join(map(str, card['sizes'])) or 'any'}, "
+        f"{name}: sides {', '.join(map(str, card['sizes'])) or 'multiples of ' + str(card['multiple'])}, "
         f"sigma {card['sigma_range'][0]:g} to {card['sigma_range'][1]:g}"
         for name, card in cards.items()
     )

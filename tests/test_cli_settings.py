@@ -47,6 +47,8 @@ def test_a_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("flags", "name", "value"),
     [
         (["--size", "32"], "size", 32),
+        (["-n", "60"], "n", 60),
+        (["--n", "60"], "n", 60),
         (["--size", "24x32"], "size", (24, 32)),
         (["--denoiser", "none"], "denoiser", None),
         (["--seed", "secret"], "seed", None),

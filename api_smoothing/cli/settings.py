@@ -52,8 +52,8 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> 
                 "--no-cache", dest="cache", action="store_const", const="false", help="keep no answers"
             )
         kind = KINDS[name]
-        flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, dest=name, metavar=kind.metavar, help=kind.help)
+        flags = [f"--{name.replace('_', '-')}"] if len(name) > 1 else [f"-{name}", f"--{name}"]
+        parser.add_argument(*flags, dest=name, metavar=kind.metavar, help=kind.help)
 
 
 def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settings:

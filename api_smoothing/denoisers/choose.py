@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from api_smoothing.denoisers.registry import PINNED, WEIGHTS, read_card
 from api_smoothing.errors import ConfigurationError
 
@@ -21,14 +23,21 @@ def choose(*, side: int | None, sigma: float) -> str:
             fits = side is None or (side in card["sizes"] if card["sizes"] else side % card["multiple"] == 0)
             if low <= sigma <= high and fits:
                 return name
-    cards = {name: read_card(WEIGHTS / f"{name}.safetensors") for name in sorted(PINNED)}
+    served = {name: _served(read_card(WEIGHTS / f"{name}.safetensors")) for name in PREFERENCE}
     known = "; ".join(
-        f"{name}: sides {', '.join(map(str, card['sizes'])) or 'multiples of ' + str(card['multiple'])}, "
-        f"sigma {card['sigma_range'][0]:g} to {card['sigma_range'][1]:g}"
-        for name, card in cards.items()
+        f"{', '.join(name for name in served if served[name] == what)} {what}"
+        for what in dict.fromkeys(served.values())
     )
     where = "this size" if side is None else f"side {side}"
     raise ConfigurationError(
         f"no bundled denoiser covers {where} at sigma {sigma:g} ({known}); "
         f"give another size or sigma, a denoiser's path, or denoiser=None"
     )
+
+
+def _served(card: dict[str, Any]) -> str:
+    sides = (
+        f"side {', '.join(map(str, card['sizes']))}" if card["sizes"] else f"multiples of {card['multiple']}"
+    )
+    low, high = card["sigma_range"]
+    return f"for {sides}, sigma {low:g} to {high:g}"

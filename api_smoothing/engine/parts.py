@@ -65,11 +65,17 @@ def check_question(radius: float | None, n: int | None) -> None:
 
 
 def device(name: str) -> str:
-    """The torch device meant by `name`; "auto" is CUDA where there is one."""
-    if name == "auto":
-        import torch
+    """The torch device meant by `name`; "auto" is CUDA where there is one. Raises ConfigurationError."""
+    if name == "cpu":
+        return name
+    import torch
 
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):  # what torch raises for one that is not there
+        raise ConfigurationError(f"device {name!r} is not available here; choose cpu, or auto") from None
     return name
 
 

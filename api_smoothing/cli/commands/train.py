@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--no-resume", action="store_true", help="start over, whatever DIR has")
         if kind == "denoiser":
             sub.add_argument("--surrogates", type=Path, metavar="DIR", help="classifiers for its objective")
+            sub.add_argument(
+                "--device",
+                default="auto",
+                metavar="D",
+                help="cpu, cuda, cuda:1 (default: cuda where there is one)",
+            )
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(f"--minutes must be a number above 0, not {args.minutes}")
     if not args.data.is_dir():
         raise ConfigurationError(f"--data {args.data} is no folder")
+    from api_smoothing.engine import parts
     from api_smoothing.training import train_classifier, train_denoiser
 
     common: dict[str, Any] = {
@@ -52,7 +59,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         if args.kind == "classifier":
             weights = train_classifier(args.recipe, args.data, args.out, **common)
         else:
-            weights = train_denoiser(args.recipe, args.data, args.out, surrogates=args.surrogates, **common)
+            device = parts.device(args.device)
+            weights = train_denoiser(
+                args.recipe, args.data, args.out, surrogates=args.surrogates, device=device, **common
+            )
     except KeyboardInterrupt:
         again = "the same command goes on from the last checkpoint"
         print(f"api-smooth: interrupted; {again} in {args.out}", file=sys.stderr)

@@ -72,7 +72,14 @@ class Wire:
         self.answer: Any = (200, {})
         self.hang_up = False  # close the connection after an answer, without having said so
         self.over = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.closed = closed = threading.Semaphore(0)  # released once for every connection closed
+
+        class Server(ThreadingHTTPServer):
+            def shutdown_request(self, request: Any) -> None:
+                super().shutdown_request(request)
+                closed.release()
+
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
@@ -349,6 +356,7 @@ def test_a_body_is_never_sent_twice(wire: Wire, api: Any) -> None:
             adapter.label([image])
         else:
             assert adapter.verdict(error_of_image(adapter, image)).kind == "transient"
+        assert wire.closed.acquire(timeout=10)  # a request that leaves before that is lost, and paid
     assert [request.body for request in wire.requests] == [image.data for image in images]
 
 

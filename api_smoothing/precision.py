@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from api_smoothing.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def compute_type(device: str, dtype: str) -> str:
@@ -19,3 +24,10 @@ def compute_type(device: str, dtype: str) -> str:
         has = torch.cpu.get_capabilities()
         return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"
     return "fp32"
+
+
+def torch_type(compute: str) -> torch.dtype:
+    """The torch type of "fp32", "bf16" or "fp16"."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[compute]

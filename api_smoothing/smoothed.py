@@ -81,9 +81,8 @@ class SmoothedAPI:
         self.size = parts.size(size, self._denoiser)
         self._labels = parts.label_map(labels, self._adapter.card)
         self._seed = resolve_seed(seed)
-        self._provider = (
-            self._adapter.card.provider
-        )  # a rehearsal's certificate must not pass for the service's
+        # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
+        self._provider = self._adapter.card.provider
         self._session = Session(
             self._adapter,
             denoiser=self._denoiser,
@@ -312,7 +311,7 @@ class SmoothedAPI:
 
     def _known(self, img: images.ImageLike) -> list[Any]:
         loaded = images.load(img, size=self.size)
-        return self._source(loaded, self._noise_stream(loaded)).known(1000)
+        return list(self._source(loaded, self._noise_stream(loaded)).known(1000).values())
 
     def _progress(self, loaded: images.Loaded, index: int, tally: Tally) -> VotesCounted:
         leader, votes = tally.leader()

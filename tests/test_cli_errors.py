@@ -88,6 +88,7 @@ BAD = [
     ("certify good.png -n 100 --denoiser missing.safetensors", ["missing.safetensors"]),
     ("certify good.png -n 100 --sigma 2", ["sigma", "2"]),
     ("certify good.png -n 100 --device tpu9", ["tpu9", "cpu"]),
+    ("certify good.png -n 100 --device meta", ["meta", "cpu"]),
     ("estimate -n 100", ["--count"]),
     ("estimate good.png --count 3 -n 100", ["--count"]),
     ("estimate --count 0 -n 100", ["--count"]),

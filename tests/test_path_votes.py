@@ -13,7 +13,7 @@ from api_smoothing import Budget, SmoothedAPI, denoisers
 from api_smoothing.certify.base import FAILED
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
-from api_smoothing.engine.paths import poll
+from api_smoothing.engine.paths import PathVotes, poll
 from api_smoothing.noise import NoiseStream
 
 SIDE = 32
@@ -122,3 +122,23 @@ def test_paths_are_polled_by_what_they_say() -> None:
     assert poll(["a", FAILED, "a"]) is FAILED
     sets = [frozenset("ab"), frozenset("a"), frozenset("bc"), frozenset("a")]
     assert poll(sets) == frozenset("a")
+
+
+class Partly:
+    """A source whose cache holds the answers of `cached`, and nothing else."""
+
+    def __init__(self, cached: dict[int, str]) -> None:
+        self.cached = cached
+
+    def known(self, count: int) -> dict[int, str]:
+        return {i: label for i, label in self.cached.items() if i < count}
+
+
+def test_a_gap_in_the_cache_moves_no_path_to_another_vote() -> None:
+    """A vote is known where all of its own queries are cached, and made of those alone."""
+    cached = dict(enumerate("aabbbbabb"))
+    del cached[1]
+    votes = PathVotes(Partly(cached), 3)  # type: ignore[arg-type]
+    assert votes.known(3) == {1: "b", 2: "b"}
+    assert votes.known(2) == {1: "b"}
+    assert votes.known(1) == {}

@@ -69,6 +69,17 @@ def test_unusable_folders_are_named(tmp_path: Path, content: bytes | None) -> No
         load_images(tmp_path)
 
 
+def test_sheets_below_are_not_taken_for_photographs(tmp_path: Path) -> None:
+    """A folder above the one with CIFAR-10's sheets is refused, and the message names that one."""
+    inner = tmp_path / "cifar10"
+    inner.mkdir()
+    Image.new("RGB", (64, 64)).save(inner / "train_00.webp", lossless=True)
+    np.savez(inner / "labels.npz", train=np.zeros(4, np.uint8))
+    assert len(load_images(inner)) == 4
+    with pytest.raises(ConfigurationError, match="cifar10"):
+        load_images(tmp_path)
+
+
 def test_the_split_is_fixed_and_disjoint(tmp_path: Path) -> None:
     """The held-out images depend on the seed alone and share none with the rest."""
     write_binary(tmp_path, 40)

@@ -15,7 +15,7 @@ from api_smoothing.denoisers import Denoiser
 from api_smoothing.denoisers.choose import choose
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths, majority, middle
-from api_smoothing.denoisers.reverse import Reverse
+from api_smoothing.denoisers.samplers import sampler
 from api_smoothing.engine import parts
 from api_smoothing.errors import ConfigurationError, MissingExtraError
 from api_smoothing.images import Loaded
@@ -64,25 +64,15 @@ def with_noise(loaded: Loaded, settings: Settings) -> tuple[Tensor, Tensor]:
 
 def purifier(method: str, options: dict[str, Any], denoiser: Denoiser, device: str) -> Purify:
     """The way back from the noise: "oneshot", "multistep", "vote" or "guided", with that method's `options`."""
-    if method == "oneshot":
-        return lambda noisy, clean, sigma: (denoiser(noisy, sigma), None)
-    if method == "guided":
-        guided = Guided(
-            denoiser=denoiser,
-            surrogate=load_classifier(options["surrogate"], device) if options["weight"] else None,
-            surrogate_name=options["surrogate"],
-            scale=options["guidance"],
-            weight=options["weight"],
-            distance=options["distance"],
-            steps=options["steps"],
-        )
-        return lambda noisy, clean, sigma: (guided.steer(noisy, sigma, clean), None)
-    reverse = Reverse(denoiser=denoiser, steps=options["steps"], eta=options["eta"])
-    if method == "multistep":
-        return lambda noisy, clean, sigma: (reverse(noisy, sigma), None)
-    paths = Paths(reverse=reverse, paths_per_query=options["paths"])
-    classifier = load_classifier(options["surrogate"], device)
-    return lambda noisy, clean, sigma: vote(paths.paths(noisy, sigma), classifier)
+    found = sampler(
+        denoiser, {"method": method, **options}, lambda surrogate: load_classifier(surrogate, device)
+    )
+    if isinstance(found, Guided):
+        return lambda noisy, clean, sigma: (found.steer(noisy, sigma, clean), None)
+    if isinstance(found, Paths):
+        classifier = load_classifier(options["surrogate"], device)
+        return lambda noisy, clean, sigma: vote(found.paths(noisy, sigma), classifier)
+    return lambda noisy, clean, sigma: (found(noisy, sigma), None)
 
 
 def vote(ends: Tensor, classifier: nn.Module) -> tuple[Tensor, dict[str, int]]:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.errors import ConfigurationError, WeightsError
-
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from api_smoothing.precision import torch_type
 
 
 class Normalised(nn.Module):
@@ -45,10 +44,7 @@ class BlindDenoiser:
     ) -> None:
         self.card, self.compute = card, compute
         self._device = torch.device(device)
-        self._net = net.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in self._net.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(_TYPES[compute])
+        self._net = ready(net, self._device, compute)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
@@ -64,8 +60,9 @@ class BlindDenoiser:
             raise ConfigurationError(
                 f"{self.card.id} serves σ from {low} to {high}; choose σ in it or another denoiser"
             )
-        ready = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
-        estimate: Tensor = self._net(ready)
+        estimate: Tensor = self._net(
+            x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
+        )
         return estimate.to(x.device, x.dtype)
 
 
@@ -76,3 +73,12 @@ def fill(net: nn.Module, card: DenoiserCard, weights: Mapping[str, Tensor]) -> n
     except RuntimeError as error:
         raise WeightsError(f"the weights of {card.id} do not fit its card; fetch both files again") from error
     return net
+
+
+def ready(net: nn.Module, device: str | torch.device, compute: str) -> nn.Module:
+    """`net` on `device` and frozen, its convolutions in the type `compute` ("fp32", "bf16" or "fp16")."""
+    frozen = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in frozen.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(torch_type(compute))
+    return frozen  # type: ignore[no-any-return]

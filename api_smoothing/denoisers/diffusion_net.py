@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers import schedule as schedules
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.denoisers.blind import fill, ready
 from api_smoothing.denoisers.diffusion import OneShot, Prediction, estimate
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.unet import UNet
-from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.errors import ConfigurationError
 
 
 class DiffusionNet(nn.Module):
@@ -77,19 +78,10 @@ def build(
 ) -> OneShot:
     """The denoiser of a weights file of kind "diffusion". Raises WeightsError where the weights do not fit."""
     net = make_net(architecture)
-    try:
-        net.load_state_dict({k: v.float() for k, v in weights.items()})
-    except RuntimeError as error:
-        raise WeightsError(f"the weights of {card.id} do not fit its card; fetch both files again") from error
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[compute]
-    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(kind)
     return OneShot(
         card=card,
         compute=compute,
-        network=net,
+        network=ready(fill(net, card, weights), device, compute),
         schedule=net.schedule,
         prediction=net.prediction,
         device=device,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from api_smoothing.denoisers.diffusion import OneShot, Prediction, one_shot
 from api_smoothing.denoisers.schedule import Schedule, from_alpha_bar
 from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError
-from api_smoothing.precision import compute_type
+from api_smoothing.precision import compute_type, torch_type
 
 #: What a denoiser's name starts with when it means such a model: "diffusers:FOLDER" or "diffusers:owner/name".
 PREFIX: Final = "diffusers:"
@@ -119,7 +119,7 @@ def _network(folder: Path, name: str, device: str, compute: str) -> nn.Module:
         raise WeightsError(
             f"{name} has no safetensors weights in {folder}; convert them: pickles are not opened"
         )
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[compute]
+    kind = torch_type(compute)
     try:
         unet = _diffusers().UNet2DModel.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=kind

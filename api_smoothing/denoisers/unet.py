@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import fill
+from api_smoothing.denoisers.blind import fill, ready
 from api_smoothing.errors import ConfigurationError
 
 #: Standard deviation of a pixel of natural images in [0,1] units.
@@ -157,10 +157,7 @@ class UNetDenoiser:
     ) -> None:
         self.card, self.compute = card, compute
         self._device = torch.device(device)
-        self._net = net.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in self._net.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[compute])
+        self._net = ready(net, self._device, compute)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
@@ -181,8 +178,8 @@ class UNetDenoiser:
             raise ConfigurationError(
                 f"{self.card.id} takes sides that are multiples of {self.card.multiple}, not {height}×{width}"
             )
-        ready = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
-        return self._estimate(ready, levels).to(x.device, x.dtype)
+        noisy = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
+        return self._estimate(noisy, levels).to(x.device, x.dtype)
 
     def _estimate(self, x: Tensor, levels: Tensor) -> Tensor:
         return denoise(self._net, x, levels)

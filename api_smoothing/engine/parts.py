@@ -73,7 +73,7 @@ def device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.empty(0, device=name).cpu()  # "meta" is made, but holds nothing
     except (RuntimeError, AssertionError, NotImplementedError):  # what torch raises for one that is not there
         raise ConfigurationError(f"device {name!r} is not available here; choose cpu, or auto") from None
     return name

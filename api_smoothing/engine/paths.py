@@ -21,11 +21,13 @@ class PathVotes:
         self._source, self._paths = source, paths
         self.tally = Tally()
 
-    def known(self, count: int) -> list[Vote]:
-        """The votes whose queries are all in the cache among the first `count`; asks nothing."""
-        answers = self._source.known(count * self._paths)
-        whole = len(answers) - len(answers) % self._paths
-        return [poll(answers[k : k + self._paths]) for k in range(0, whole, self._paths)]
+    def known(self, count: int) -> dict[int, Vote]:
+        """Those of the first `count` votes whose queries are all in the cache; asks nothing."""
+        answers, k = self._source.known(count * self._paths), self._paths
+        queries = {i: range(i * k, (i + 1) * k) for i in sorted({q // k for q in answers})}
+        return {
+            i: poll([answers[q] for q in of]) for i, of in queries.items() if all(q in answers for q in of)
+        }
 
     def cached_ahead(self, affordable: int) -> int:
         """How many of the first votes could be had with `affordable` new queries."""

@@ -108,10 +108,10 @@ class VoteSource:
         self._read, self._watcher = read, watch
         self.tally = Tally()
 
-    def known(self, count: int) -> list[Vote]:
-        """The votes already in the cache among the first `count` queries; asks nothing."""
+    def known(self, count: int) -> dict[int, Vote]:
+        """The votes already in the cache among the first `count` queries, by query, in order; asks nothing."""
         answers = self._cache.read(self._stream, range(count))
-        return [self._read(answers[i]) for i in sorted(answers)]
+        return {i: self._read(answers[i]) for i in sorted(answers)}
 
     def cached_ahead(self, affordable: int) -> int:
         """How many of the first queries could be answered with `affordable` new ones."""

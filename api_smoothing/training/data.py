@@ -57,6 +57,8 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
         return _sheets(folder, sheets, split)
     if records := sorted(folder.glob(f"{'data' if split == 'train' else split}_batch*.bin")):
         return _binary(records)
+    if below := sorted(f.parent for f in folder.rglob("labels.npz") if any(f.parent.glob(f"{split}_*.webp"))):
+        raise ConfigurationError(f"{folder} holds sheets of {split} images below it; give {below[0]}")
     if pictures := sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
         return _crops(folder, pictures, side, seed)
     raise ConfigurationError(

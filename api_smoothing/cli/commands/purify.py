@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
+from api_smoothing.denoisers import samplers
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 SUMMARY = "take noise and attacks out of an image"
 SETTINGS: Final = ("sigma", "denoiser", "seed", "size", "device")
 
-#: The flags each method takes, with their defaults.
-METHODS: Final[dict[str, dict[str, Any]]] = {
-    "oneshot": {},
-    "multistep": {"steps": 8, "eta": 1.0},
-    "vote": {"steps": 8, "eta": 1.0, "paths": 5, "surrogate": "cifar10"},
-    "guided": {"steps": 8, "guidance": 40.0, "weight": 0.0, "surrogate": "cifar10", "distance": "mse"},
+#: The flags each method takes, with their defaults. Here a surrogate counts the votes, not a provider.
+METHODS: Final[dict[str, Mapping[str, Any]]] = {
+    **samplers.METHODS,
+    "vote": {**samplers.METHODS["vote"], "surrogate": "cifar10"},
 }
 
 

@@ -46,11 +46,13 @@ MAJORITY = 1e-9  # a target radius that stands for "any": its p0 is one half
 class Together:
     """Several targets asked the same queries; an answer holds the labels of each, in order."""
 
-    def __init__(self, targets: list[Adapter], *, side: int) -> None:
+    def __init__(self, targets: list[Adapter], *, side: int, batch: int) -> None:
         self._targets = targets
         prints = "+".join(target.card.fingerprint for target in targets)
         names = "+".join(target.card.name for target in targets)
-        self.card = AdapterCard(name=names, fingerprint=prints, accepts="tensor", batch=256, native_side=side)
+        self.card = AdapterCard(
+            name=names, fingerprint=prints, accepts="tensor", batch=batch, native_side=side
+        )
 
     def label(self, batch: Any, /) -> list[Answer]:
         each = [target.label(batch) for target in self._targets]
@@ -260,6 +262,9 @@ def main() -> int:
     parser.add_argument("--targets", default="bundled,resnet56")
     parser.add_argument("--rules", default="sequential,paper")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--batch", type=int, default=64, help="images asked at once, so also the fewest an image is asked"
+    )
     parser.add_argument("--compile", action="store_true", help="compile ResNet-56 (needs a C++ compiler)")
     parser.add_argument("--cache", default=None, help="folder for the answers, to resume an interrupted run")
     parser.add_argument(
@@ -284,7 +289,7 @@ def main() -> int:
         }
         targets, side = [makers[name]() for name in names], 32
     api = SmoothedAPI(
-        Together(targets, side=side),
+        Together(targets, side=side, batch=args.batch),
         sigma=args.sigma,
         alpha=args.alpha,
         denoiser=None if args.denoiser == "none" else args.denoiser,

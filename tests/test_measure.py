@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from api_smoothing import denoisers
@@ -120,7 +122,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_lpips_is_left_out_without_its_network(cache: Path) -> None:
     """Without the published network in the cache LPIPS is refused in one line that says what to fetch."""
-    with pytest.raises(WeightsError, match=r"put https.*alexnet-owt-7be5be79\.pth there") as caught:
+    with pytest.raises(
+        WeightsError, match=r"lpips_network.*put https.*alexnet-owt-7be5be79\.pth there"
+    ) as caught:
         likeness.lpips()
     assert "\n" not in str(caught.value)
 
@@ -130,6 +134,29 @@ def test_another_network_is_not_passed_off_as_lpips(cache: Path) -> None:
     (cache / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"other weights")
     with pytest.raises(WeightsError, match="not the published one"):
         likeness.lpips()
+
+
+def test_other_convolutions_are_not_passed_off_as_alexnets(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Convolutions in a file of the right name are refused by their digest; the pinned ones are looked through."""
+    from safetensors.torch import save
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    torch.manual_seed(0)
+    plain = _LPIPS(net="alex", pretrained=True, pnet_rand=True).eval()
+    convs = [m for m in plain.net.modules() if isinstance(m, nn.Conv2d)]
+    data = save({f"conv{n}.{k}": v for n, conv in enumerate(convs) for k, v in conv.state_dict().items()})
+    likeness.alexnet_file().write_bytes(data)
+    assert likeness.alexnet_file().parent == cache
+    with pytest.raises(WeightsError, match="not the pinned one"):
+        likeness.lpips()
+    monkeypatch.setattr(likeness, "ALEXNET_SHA256", hashlib.sha256(data).hexdigest())
+    name, apart = likeness.lpips()
+    a, b = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert name == "lpips_alex"
+    with torch.no_grad():
+        torch.testing.assert_close(apart(a, b), plain(a, b, normalize=True).flatten())
 
 
 def test_a_file_is_known_by_the_digest_in_its_name(tmp_path: Path) -> None:
@@ -172,6 +199,13 @@ def test_lpips_gives_the_published_figures() -> None:
         pytest.skip(str(error))
     draw = torch.Generator().manual_seed(42)
     a, b = (torch.rand(2, 3, 100, 100, generator=draw) for _ in range(2))
+    if (
+        likeness.alexnet_file().is_file()
+    ):  # the ends of the first row of torchvision's AlexNet, as people print it
+        row = load_file(likeness.alexnet_file())["conv0.weight"][0, 0, 0].tolist()
+        assert row[:3] + row[-3:] == pytest.approx(
+            [0.11864, 0.094069, 0.095435, 0.055822, 0.021575, 0.049963], abs=1e-5
+        )
     if name == "lpips_squeeze":  # the documentation of torchmetrics 1.9
         assert apart(a, b).tolist() == pytest.approx([0.1024, 0.0938], abs=1e-3)
     else:

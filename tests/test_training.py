@@ -347,6 +347,21 @@ def test_training_writes_a_denoiser_that_loads(tmp_path: Path) -> None:
     assert denoiser(torch.rand(2, 3, 32, 32), 0.25).shape == (2, 3, 32, 32)
 
 
+def test_each_phase_of_a_blind_denoiser_serves_its_own_sigma(tmp_path: Path) -> None:
+    """A network that is told no σ is written once for each σ it was trained for, and refuses the others."""
+    from api_smoothing import denoisers
+
+    write_binary(tmp_path, 32)
+    recipe = tiny_recipe("dncnn-cifar10-mse", tmp_path, channels=8, depth=3, steps=2, batch=8)
+    train_denoiser(recipe, tmp_path, tmp_path / "out")
+    for phase, sigma in (("mse", 0.25), ("at-0.12", 0.12), ("at-0.5", 0.5)):
+        denoiser = denoisers.load(tmp_path / "out" / f"dncnn-cifar10-mse-{phase}.safetensors", dtype="fp32")
+        assert denoiser.card.sigma_range == (sigma, sigma)
+        assert denoiser(torch.rand(2, 3, 32, 32), sigma).shape == (2, 3, 32, 32)
+        with pytest.raises(ConfigurationError, match="serves"):
+            denoiser(torch.rand(2, 3, 32, 32), sigma + 0.1)
+
+
 def test_the_bundled_classifier_is_the_pinned_one() -> None:
     """The bundled file has the pinned sha256, which its card repeats, and stays within 5 MB."""
     card = read_card()

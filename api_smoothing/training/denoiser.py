@@ -49,9 +49,10 @@ def train_denoiser(
     """Train by `recipe` (a bundled name or a .toml) on the images in `data`; returns the weights written.
 
     Each phase starts from the averaged weights of the one before and writes `<id>-<phase>.safetensors` with a
-    card into `out`; the last one is also written as `<id>.safetensors`. `minutes` caps the whole, each phase
-    getting its `share`. Surrogates are looked for in the folder `surrogates`, then in `out`. `device` is where it
-    is trained ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
+    card into `out`, for the phase's own `sigma_range` where it has one; the last one is also written as
+    `<id>.safetensors`. `minutes` caps the whole, each phase getting its `share`. Surrogates are looked for in the
+    folder `surrogates`, then in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"); what is random is
+    drawn on the CPU, so a seed means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
     images = training_images(plan, data)
@@ -94,17 +95,11 @@ def train_denoiser(
         )
         net.load_state_dict(average.state)
         history.append(_account(phase, run, images))
-        _ship(
-            average.state,
-            plan,
-            history,
-            data,
-            folders,
-            out / f"{plan['id']}-{phase['name']}.safetensors",
-            seed,
-        )
+        files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
         if phase is plan["phase"][-1]:
-            _ship(average.state, plan, history, data, folders, written, seed)
+            files.append(written)
+        for file in files:
+            _ship(average.state, plan, history, data, folders, file, seed)
     return written
 
 
@@ -178,6 +173,13 @@ def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict
     }
 
 
+def _sigma_range(plan: dict[str, Any], history: list[dict[str, Any]]) -> list[float]:
+    """What the network serves after the phases of `history`: the last one's own range, or the recipe's."""
+    phase = plan["phase"][len(history) - 1]
+    found: list[float] = phase.get("sigma_range", plan["sigma_range"])
+    return found
+
+
 def _trained_here(plan: dict[str, Any]) -> list[str]:
     named = {name for phase in plan["phase"] for name in phase.get("surrogates", [])}
     named.add(architecture(plan).get("reader"))
@@ -194,18 +196,19 @@ def _ship(
     seed: int,
 ) -> Path:
     sizes = architecture(plan)
+    span = _sigma_range(plan, history)
     trained = create(sizes)
     trained.load_state_dict({k: v.cpu() for k, v in state.items()})
     net = finished(trained)
     statistics = {k for k, _ in net.named_buffers()}  # of normalisations: may lie outside the range of fp16
     weights = {k: v if k in statistics else v.half() for k, v in net.state_dict().items()}
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
-    low, high = plan["sigma_range"]
+    low, high = span
     card = {
         "id": file.stem,
         "architecture": shipped(trained, sizes),
         "parameters": sum(p.numel() for p in net.parameters()),
-        "sigma_range": plan["sigma_range"],
+        "sigma_range": span,
         "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
         **({"classes": list(CLASSES)} if isinstance(net, Recogniser) else {}),

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from api_smoothing.denoisers.distances import ssim
 from api_smoothing.errors import MissingExtraError, WeightsError
@@ -27,6 +27,11 @@ Likeness = Callable[[Tensor, Tensor], Tensor]
 BACKBONES: Final[dict[Kind, str]] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
+#: Of `alexnet-convolutions.safetensors`, which `benchmarks/lpips_network.py` writes: torchvision's AlexNet as far as
+#: LPIPS looks through it.
+ALEXNET_SHA256: Final = "54f03bc01deaf872f1d73c04429797303080adeb800682600b5586685294b37d"
+
+
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio (N,) of each image in dB, peak 1; infinite where two are equal."""
     return -10 * (a.double() - b.double()).square().flatten(1).mean(1).log10()
@@ -35,14 +40,24 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 def lpips() -> tuple[str, Likeness]:
     """("lpips_alex", the measure): LPIPS 0.1 (Zhang et al. 2018), 0 for equal images, the greater the less alike.
 
-    It looks through the first network of `BACKBONES` that is in torch hub's local cache. Another network would be
-    another measure, so nothing stands in for them, and nothing is downloaded. Raises MissingExtraError, and
-    WeightsError where none of them is there whole.
+    It looks through AlexNet's convolutions (`alexnet_file`), or the first network of `BACKBONES` that is in torch
+    hub's local cache. Another network would be another measure, so nothing stands in for them, and nothing is
+    downloaded. Raises MissingExtraError, and WeightsError where none of them is there whole.
     """
-    kind = _cached_backbone()
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+    for package in ("torchmetrics", "torchvision"):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"LPIPS needs {package}; run: pip install 'api-smooth[evaluate,torchvision]'"
+            )
+    kind: Kind = "alex"
+    net: Any
+    if (file := alexnet_file()).is_file():
+        net = _through_convolutions(file)
+    else:
+        kind = _cached_backbone()
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-    net: Any = LearnedPerceptualImagePatchSimilarity(net_type=kind).net.eval()
+        net = LearnedPerceptualImagePatchSimilarity(net_type=kind).net.eval()
 
     @torch.no_grad()
     def apart(a: Tensor, b: Tensor) -> Tensor:
@@ -50,6 +65,26 @@ def lpips() -> tuple[str, Likeness]:
         return found.flatten()
 
     return f"lpips_{kind}", apart
+
+
+def alexnet_file() -> Path:
+    """Where AlexNet's convolutions are kept: beside torch hub's own networks."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-convolutions.safetensors"
+
+
+def _through_convolutions(file: Path) -> Any:
+    if hashlib.sha256(data := file.read_bytes()).hexdigest() != ALEXNET_SHA256:
+        raise WeightsError(f"{file} is not the pinned one; delete it and run benchmarks/lpips_network.py")
+    from safetensors.torch import load
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    net = _LPIPS(
+        net="alex", pretrained=True, pnet_rand=True
+    )  # its own layers pretrained, AlexNet filled in here
+    weights = load(data)
+    for number, conv in enumerate(m for m in net.net.modules() if isinstance(m, nn.Conv2d)):
+        conv.load_state_dict({k: weights[f"conv{number}.{k}"] for k in ("weight", "bias")})
+    return net.eval()
 
 
 def _cached_backbone() -> Kind:
@@ -63,16 +98,14 @@ def _cached_backbone() -> Kind:
         else:
             torch.load(file, map_location="cpu", weights_only=True)  # torchvision would open any pickle
             return kind
-    raise WeightsError(f"the network LPIPS looks through is not in {file.parent}; put {absent[0]} there")
+    raise WeightsError(
+        f"the network LPIPS looks through is not in {file.parent}; run benchmarks/lpips_network.py, "
+        f"or put {absent[0]} there"
+    )
 
 
 def _published(kind: Kind) -> tuple[Path, str]:
     """(where torch hub keeps torchvision's weights of that network, where they come from)."""
-    for package in ("torchmetrics", "torchvision"):
-        if find_spec(package) is None:
-            raise MissingExtraError(
-                f"LPIPS needs {package}; run: pip install 'api-smooth[evaluate,torchvision]'"
-            )
     from torchvision import models
 
     address: str = models.get_model_weights(BACKBONES[kind]).DEFAULT.url

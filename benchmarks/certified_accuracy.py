@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cards import own_card, rewrite
 
 from api_smoothing import SmoothedAPI, certify, images
 from api_smoothing.adapters import Adapter, AdapterCard, Answer, Label, Verdict
@@ -207,6 +208,16 @@ def accuracies(rows: list[dict[str, Any]], rule: str) -> list[float]:
     return [sum(certified) / len(rows) for certified in zip(*right, strict=True)]
 
 
+def on_card(file: Path, args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Put what the sequential rule certified on the card beside the weights `file`."""
+    figures = {
+        f"certified_{name.replace('-', '_')}_at_{radius:g}": round(value, 4)
+        for name, found in rows.items()
+        for radius, value in zip(args.radii, accuracies(found, "sequential"), strict=True)
+    }
+    rewrite(file, {f"{args.sigma:g}": figures})
+
+
 def print_tables(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], rules: list[str]) -> None:
     print(
         f"certified accuracy, sigma={args.sigma:g}, alpha={args.alpha:g}, denoiser={args.denoiser}, ", end=""
@@ -270,7 +281,11 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, default=None, help="where to write one line per image and target"
     )
+    parser.add_argument(
+        "--write", action="store_true", help="put the sequential figures on the denoiser's card"
+    )
     args = parser.parse_args()
+    file = own_card(args.denoiser) if args.write else None
     args.radii = [float(radius) for radius in args.radii.split(",")]
 
     names, rules = args.targets.split(","), args.rules.split(",")
@@ -318,6 +333,8 @@ def main() -> int:
             )
             print(f"{index + 1 - start} images, {time.monotonic() - began:.0f} s: {heads}", file=sys.stderr)
     print_tables(args, rows, rules)
+    if file is not None:
+        on_card(file, args, rows)
     return 0
 
 

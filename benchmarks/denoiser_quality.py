@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+from cards import own_card, rewrite
 
 from api_smoothing import denoisers
 from api_smoothing.denoisers import Denoiser
-from api_smoothing.denoisers.registry import read_card
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, MissingExtraError, WeightsError
 from api_smoothing.training.held_out import HeldOut, cifar10, photographs
 from api_smoothing.training.likeness import Likeness, lpips, psnr, ssim
@@ -76,24 +73,6 @@ def levels_in(denoiser: Denoiser, wanted: list[float]) -> list[float]:
     return served
 
 
-def own_card(name: str) -> Path:
-    """The weights file called `name`, whose card may be rewritten. Raises ConfigurationError, WeightsError."""
-    file = Path(name)
-    if file.suffix != ".safetensors" or not file.is_file():
-        raise ConfigurationError(f"--write needs the path of a .safetensors file with its card, not {name}")
-    read_card(file)
-    return file
-
-
-def rewrite(file: Path, quality: dict[str, Any], speed: Mapping[str, Any]) -> None:
-    """Put the figures on the card beside the weights `file`, whole or not at all; all else on it stays."""
-    card, facts = file.with_suffix(".json"), read_card(file)
-    whole = facts | {"quality": facts.get("quality", {}) | quality, "speed": dict(speed)}
-    part = card.with_name(card.name + ".part")
-    part.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, card)
-
-
 def print_table(quality: Mapping[str, Mapping[str, float]], clean: Mapping[str, float]) -> None:
     names = list(dict.fromkeys(name for figures in quality.values() for name in figures))
     print("".join(f"{name:>{max(len(name), 8) + 2}}" for name in ["sigma", *names]))
@@ -128,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         f"({speed['dtype']}, {speed['threads']} threads, batches of {speed['batch']})"
     )
     if file is not None:
-        rewrite(file, quality, speed)
+        rewrite(file, quality, speed=dict(speed))
         print(f"written to {file.with_suffix('.json')}")
 
 

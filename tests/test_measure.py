@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -376,15 +376,11 @@ def test_speed_is_told_as_a_ratio_to_dncnn() -> None:
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
+def bench() -> Iterator[ModuleType]:
     """The script `benchmarks/denoiser_quality.py`."""
-    file = Path(__file__).parents[1] / "benchmarks" / "denoiser_quality.py"
-    spec = importlib.util.spec_from_file_location("denoiser_quality", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        yield importlib.import_module("denoiser_quality")
 
 
 def small_denoiser(folder: Path) -> Path:
@@ -396,7 +392,7 @@ def small_denoiser(folder: Path) -> Path:
         "sigma_range": [0.2, 0.6],
         "sizes": [32],
         "multiple": 4,
-        "quality": {"0.5": {"psnr": 1.0}, "0.25": {"psnr": 1.0}},
+        "quality": {"0.5": {"psnr": 1.0}, "0.25": {"psnr": 1.0, "certified_resnet56_at_0.25": 0.4}},
         "training": {"seed": 7},
     }
     return write_weights(
@@ -407,7 +403,7 @@ def small_denoiser(folder: Path) -> Path:
 def test_the_card_gets_its_table_and_keeps_the_rest(
     tmp_path: Path, bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--write replaces the speed and the σ that were measured; weights, sha256 and all else stay."""
+    """--write replaces the speed and the figures that were measured; weights, sha256 and all else stay."""
     (tmp_path / "cifar10").mkdir()
     write_cifar(tmp_path / "cifar10", 0)
     file = small_denoiser(tmp_path)
@@ -419,6 +415,7 @@ def test_the_card_gets_its_table_and_keeps_the_rest(
     assert file.read_bytes() == data
     assert {"psnr", "ssim", "accuracy_cifar10"} <= set(after["quality"]["0.25"])
     assert after["quality"]["0.5"] == before["quality"]["0.5"]
+    assert after["quality"]["0.25"]["certified_resnet56_at_0.25"] == 0.4
     assert after["speed"]["side"] == 32
     for facts in (before, after):
         facts.pop("quality")

@@ -23,6 +23,7 @@ from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import train_classifier, train_denoiser
 from api_smoothing.training.classifier import crop_and_flip, cut_out, whiten
 from api_smoothing.training.data import load_images, split_off
+from api_smoothing.training.journal import Journal
 from api_smoothing.training.loop import Average, Order, Schedule, fit, generator
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
 from api_smoothing.training.recipe import RECIPES, read_recipe, recipe_names
@@ -360,6 +361,29 @@ def test_each_phase_of_a_blind_denoiser_serves_its_own_sigma(tmp_path: Path) -> 
         assert denoiser(torch.rand(2, 3, 32, 32), sigma).shape == (2, 3, 32, 32)
         with pytest.raises(ConfigurationError, match="serves"):
             denoiser(torch.rand(2, 3, 32, 32), sigma + 0.1)
+
+
+def test_tensorboard_reads_a_training_that_was_taken_up_again(tmp_path: Path) -> None:
+    """Each figure is a curve over the steps; what was computed twice after a kill is in it once."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for begun, steps, offset in ((0, (10, 20, 30), 0.0), (20, (30, 40), 0.5)):
+        with Journal(tmp_path, begun) as journal:
+            for step in steps:
+                journal.write({"step": step, "of": 40, "loss": step + offset, "rate": 0.5})
+    read = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(read.Tags()["scalars"]) == ["loss", "rate"]
+    assert [(e.step, e.value) for e in read.Scalars("loss")] == [(10, 10), (20, 20), (30, 30.5), (40, 40.5)]
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
+        10, 20, 30, 30, 40,
+    ]  # fmt: skip
+
+
+def test_a_training_is_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TensorBoard is not installed there are the lines, and no events."""
+    monkeypatch.setattr("api_smoothing.training.journal.find_spec", lambda name: None)
+    with Journal(tmp_path, 0) as journal:
+        journal.write({"step": 1, "loss": 0.5})
+    assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]
 
 
 def test_the_bundled_classifier_is_the_pinned_one() -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.training.journal import Journal
 
 #: (step, its own random generator) → (mean loss over the batch, figures to log).
 Loss = Callable[[int, torch.Generator], tuple[Tensor, Mapping[str, float]]]
@@ -184,8 +185,8 @@ def fit(
 
     Stops after `steps` steps or, where `minutes` is given, when that much time is spent, whichever is
     first; the schedule follows the nearer of the two ends, so a run cut by the clock still anneals.
-    `folder` receives `state.safetensors` (at most `save_every` seconds old) and `log.jsonl`. A run whose
-    `settings` differ from the checkpoint's is refused with ConfigurationError. `after(step)` runs after
+    `folder` receives `state.safetensors` (at most `save_every` seconds old) and a `Journal`. A run whose `settings`
+    differ from the checkpoint's is refused with ConfigurationError. `after(step)` runs after
     each step. Returns what is known about the run: step, seconds, last figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,7 +210,7 @@ def fit(
     limit = math.inf if minutes is None else max(minutes * 60, 1e-9)
     net.train()
     step = int(meta["step"])
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with Journal(folder, step) as journal:
         while step < steps:
             spent = before + time.monotonic() - start
             progress = max(step / steps, spent / limit)
@@ -238,8 +239,7 @@ def fit(
                     "loss": float(value.detach()),
                     **more,
                 }
-                log.write(json.dumps(figures) + "\n")
-                log.flush()
+                journal.write(figures)
                 if not math.isfinite(figures["loss"]):
                     raise ConfigurationError(
                         f"the loss is {figures['loss']} at step {step}; lower the learning rate"

@@ -11,7 +11,8 @@ which leaves every entry what the full run gives.
 
 DIR holds `cifar10/` (sheets of test images) and, for the target resnet56, `weights/` and the loader `load.py`.
 With --photographs the images are `photos/imagenette_ilsvrcval500.npz` at 224×224 pixels and the target is MobileNetV2,
-its answers read twice: as one of Imagenette's ten classes, and as one of ImageNet's thousand.
+its answers read twice: as one of Imagenette's ten classes, and as one of ImageNet's thousand. With --cache, a run for
+another radius, cap or reading asks only for what an earlier one did not.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from api_smoothing.certify.radius import threshold
 from api_smoothing.training.data import load_images
 
 PHOTOGRAPHS = "imagenette_ilsvrcval500"
+READINGS = ("ten-way", "1000-way")  # of one answer of MobileNetV2
 MAJORITY = 1e-9  # a target radius that stands for "any": its p0 is one half
 
 
@@ -270,7 +272,9 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--n0", type=int, default=100)
     parser.add_argument("--denoiser", default="auto")
-    parser.add_argument("--targets", default="bundled,resnet56")
+    parser.add_argument(
+        "--targets", default=None, help="bundled,resnet56, or of photographs ten-way,1000-way"
+    )
     parser.add_argument("--rules", default="sequential,paper")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -288,12 +292,16 @@ def main() -> int:
     file = own_card(args.denoiser) if args.write else None
     args.radii = [float(radius) for radius in args.radii.split(",")]
 
-    names, rules = args.targets.split(","), args.rules.split(",")
+    rules = args.rules.split(",")
+    names = list(READINGS) if args.photographs else ["bundled", "resnet56"]
+    wanted = names if args.targets is None else args.targets.split(",")
+    if unknown := set(wanted) - set(names):
+        parser.error(f"--targets {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
     start, stop = (int(v) for v in args.images.split(":"))
     if args.photographs:
         pixels, truths = photographs(args.data)
         targets: list[Adapter] = [TenAndThousand(args.data)]
-        names, side = ["ten-way", "1000-way"], 224
+        side = 224
     else:
         test = load_images(args.data / "cifar10", "test")
         assert test.labels is not None
@@ -302,6 +310,7 @@ def main() -> int:
             "bundled": lambda: load_adapter("torchvision", model="cifar10", top=1),
             "resnet56": lambda: resnet56(args.data, compiled=args.compile),
         }
+        names = wanted
         targets, side = [makers[name]() for name in names], 32
     api = SmoothedAPI(
         Together(targets, side=side, batch=args.batch),
@@ -314,11 +323,13 @@ def main() -> int:
     )
     print(api.settings(), file=sys.stderr)
     out = args.json.open("w") if args.json else None
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
     began = time.monotonic()
     for index in range(start, stop):
         votes, label = Votes(api, pixels[index], 2 * args.n), truths[index]
         for target, name in enumerate(names):
+            if name not in wanted:
+                continue
             row: dict[str, Any] = {"image": index, "target": name, "truth": label}
             if "sequential" in rules:
                 row["sequential"] = [sequential(votes, target, api, radius, args.n) for radius in args.radii]
@@ -329,7 +340,7 @@ def main() -> int:
                 print(json.dumps(row), file=out, flush=True)
         if (index + 1 - start) % 10 == 0:
             heads = "; ".join(
-                f"{name} {rule} {accuracies(rows[name], rule)}" for name in names for rule in rules
+                f"{name} {rule} {accuracies(rows[name], rule)}" for name in wanted for rule in rules
             )
             print(f"{index + 1 - start} images, {time.monotonic() - began:.0f} s: {heads}", file=sys.stderr)
     print_tables(args, rows, rules)

@@ -23,6 +23,7 @@ from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import train_classifier, train_denoiser
 from api_smoothing.training.classifier import crop_and_flip, cut_out, whiten
 from api_smoothing.training.data import load_images, split_off
+from api_smoothing.training.denoiser import blended
 from api_smoothing.training.journal import Journal
 from api_smoothing.training.loop import Average, Order, Schedule, fit, generator
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
@@ -346,6 +347,33 @@ def test_training_writes_a_denoiser_that_loads(tmp_path: Path) -> None:
     assert [p["phase"] for p in denoiser.card.training["phases"]] == ["mse", "stability"]
     assert denoiser.card.training["phases"][0]["images_seen"] == 16
     assert denoiser(torch.rand(2, 3, 32, 32), 0.25).shape == (2, 3, 32, 32)
+
+
+def test_a_blended_phase_lies_between_its_ends(tmp_path: Path) -> None:
+    """`blend` of a phase is the share of what it learnt: 0 leaves the weights of the phase before, ½ is the middle."""
+    write_binary(tmp_path, 32)
+    plan = tiny_recipe("dncnn-cifar10-mse", tmp_path, channels=8, depth=3, steps=2, batch=8).read_text()
+    plan = plan.replace('name = "at-0.12"', 'name = "at-0.12"\nblend = BLEND')
+
+    def ends(blend: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        recipe = tmp_path / f"{blend}.toml"
+        recipe.write_text(plan.replace("BLEND", blend))
+        train_denoiser(recipe, tmp_path, tmp_path / blend)
+        first, second = (
+            load_file(tmp_path / blend / f"dncnn-cifar10-mse-{k}.safetensors") for k in ("mse", "at-0.12")
+        )
+        return first, second
+
+    before, none = ends("0.0")
+    whole, half = ends("1.0")[1], ends("0.5")[1]
+    assert all(torch.equal(before[k], none[k]) for k in before)
+    assert any(not torch.equal(before[k], whole[k]) for k in before)
+    unit = blended(
+        {"w": torch.zeros(2), "n": torch.tensor(3)}, {"w": torch.ones(2), "n": torch.tensor(5)}, 0.5
+    )
+    assert unit["w"].tolist() == [0.5, 0.5]
+    assert unit["n"] == 5
+    assert any(not torch.equal(half[k], whole[k]) for k in half)
 
 
 def test_each_phase_of_a_blind_denoiser_serves_its_own_sigma(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def train_denoiser(
     """Train by `recipe` (a bundled name or a .toml) on the images in `data`; returns the weights written.
 
     Each phase starts from the averaged weights of the one before and writes `<id>-<phase>.safetensors` with a
-    card into `out`, for the phase's own `sigma_range` where it has one; the last one is also written as
-    `<id>.safetensors`. `minutes` caps the whole, each phase getting its `share`. Surrogates are looked for in the
-    folder `surrogates`, then in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"); what is random is
-    drawn on the CPU, so a seed means the same everywhere.
+    card into `out`, for the phase's own `sigma_range` where it has one, `blended` where it has a `blend`; the last
+    one is also written as `<id>.safetensors`. `minutes` caps the whole, each phase getting its `share`. Surrogates
+    are looked for in the folder `surrogates`, then in `out`. `device` is where it is trained ("cpu", "cuda",
+    "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
     images = training_images(plan, data)
@@ -70,6 +70,7 @@ def train_denoiser(
             images = replace(images, side=phase["side"])
         order = Order(len(images), phase["batch"], seed + number)
         loss = _loss(net, images, order, phase, folders, folder, device)
+        before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         average = Average(net, decay=phase["decay"])
         optimizer = torch.optim.AdamW(
             [p for p in net.parameters() if p.requires_grad],
@@ -93,14 +94,23 @@ def train_denoiser(
             minutes=None if minutes is None else minutes * phase["share"],
             on_progress=on_progress,
         )
-        net.load_state_dict(average.state)
+        state = blended(before, average.state, phase["blend"]) if "blend" in phase else average.state
+        net.load_state_dict(state)
         history.append(_account(phase, run, images))
         files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
         if phase is plan["phase"][-1]:
             files.append(written)
         for file in files:
-            _ship(average.state, plan, history, data, folders, file, seed)
+            _ship(state, plan, history, data, folders, file, seed)
     return written
+
+
+def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`share` of the weights `after` a phase and the rest of those `before` it (Wortsman et al. 2022, WiSE-FT).
+
+    Halfway a network keeps more of what it could before, for classifiers it was not tuned with.
+    """
+    return {k: before[k].lerp(v, share) if v.is_floating_point() else v for k, v in after.items()}
 
 
 def _loss(
@@ -170,6 +180,7 @@ def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict
         "steps": run["step"],
         "images_seen": run["step"] * phase["batch"],
         "minutes": round(run["seconds"] / 60, 1),
+        **({"blend": phase["blend"]} if "blend" in phase else {}),
     }
 
 

@@ -24,7 +24,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,19 +136,21 @@ def photographs(data: Path) -> tuple[list[Any], list[str]]:
 class Votes:
     """The votes of one image for every target, asked a block at a time when a rule wants them."""
 
-    def __init__(self, api: SmoothedAPI, pixels: Any, limit: int) -> None:
+    def __init__(self, api: SmoothedAPI, pixels: Any, block: int) -> None:
         loaded = images.load(pixels, size=api.size)
         noise = api._noise_stream(loaded)
         self.slack = noise.slack
-        source = api._source(loaded, noise)
-        source._read = lambda answer: tuple(label.name for label in answer.labels)
-        self._more: Iterator[Any] = (vote for portion in source.take(range(limit)) for vote in portion)
+        self._source, self._block = api._source(loaded, noise), block
+        self._source._read = lambda answer: tuple(label.name for label in answer.labels)
         self._asked: list[tuple[Hashable, ...]] = []
 
     def upto(self, count: int) -> list[tuple[Hashable, ...]]:
         """The first `count` votes."""
-        while len(self._asked) < count:
-            self._asked.append(next(self._more))
+        known = len(self._asked)
+        if count > known:  # no farther than the block they lie in: all of it is denoised
+            stop = known - (known - count) // self._block * self._block
+            for portion in self._source.take(range(known, stop)):
+                self._asked += portion
         return self._asked
 
 
@@ -326,7 +328,7 @@ def main() -> int:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
     began = time.monotonic()
     for index in range(start, stop):
-        votes, label = Votes(api, pixels[index], 2 * args.n), truths[index]
+        votes, label = Votes(api, pixels[index], args.batch), truths[index]
         for target, name in enumerate(names):
             if name not in wanted:
                 continue

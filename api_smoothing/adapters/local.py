@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-#: Local networks run on batches of exactly this many images, padded, so that an image's answer cannot
-#: depend on how many others were asked with it (float convolutions round differently at other shapes).
-MICRO_BATCH = {"cpu": 64, "cuda": 256}
+#: Local networks run on batches of exactly as many images as these for the device, or up to eight times fewer where
+#: the images are large, padded, so that an image's answer cannot depend on how many others were asked with it (float
+#: convolutions round differently at other shapes).
+_MICRO_BATCH = {"cpu": 64, "cuda": 256}
+_SMALL = 64 * 64  # pixels
 
 
 class CallableAdapter:
@@ -101,7 +103,6 @@ class ModuleAdapter:
 
         self._module = module.eval().to(device)
         self._device = torch.device(device)
-        self._micro = MICRO_BATCH.get(self._device.type, 32)
         self._class_names = class_names
         self._top = top
         self.card = AdapterCard(
@@ -125,7 +126,7 @@ class ModuleAdapter:
         if not isinstance(images, torch.Tensor):
             raise ConfigurationError("a local model takes a tensor (N,3,H,W), not encoded images")
         with torch.inference_mode():
-            scores = run_in_micro_batches(self._module, images.to(self._device), self._micro)
+            scores = run_in_micro_batches(self._module, images.to(self._device))
             if scores.ndim != 2:
                 raise ProviderError(
                     f"model {self.card.name} returned shape {tuple(scores.shape)}; a classifier returns (N, classes)"
@@ -137,10 +138,21 @@ class ModuleAdapter:
         return Verdict.FATAL
 
 
-def run_in_micro_batches(function: Callable[[Tensor], Tensor], x: Tensor, micro: int) -> Tensor:
-    """`function` over x (N,C,H,W) in batches of exactly `micro` rows, the last one padded with zeros."""
+def micro_batch(device: str, pixels: int) -> int:
+    """How many images of so many pixels go through a network at once; padding to more would only cost."""
+    most = _MICRO_BATCH.get(device, 32)
+    return min(most, max(most // 8, most * _SMALL // pixels))
+
+
+def run_in_micro_batches(function: Callable[[Tensor], Tensor], x: Tensor, micro: int | None = None) -> Tensor:
+    """`function` over x (N,C,H,W) in batches of exactly `micro` rows, the last one padded with zeros.
+
+    Without `micro` it follows from the device and the size of the images: `micro_batch`.
+    """
     import torch
 
+    if micro is None:
+        micro = micro_batch(x.device.type, x.shape[-2] * x.shape[-1])
     outputs = []
     for start in range(0, len(x), micro):
         part = x[start : start + micro]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard, EncodedImage
-from api_smoothing.adapters.local import MICRO_BATCH, run_in_micro_batches
+from api_smoothing.adapters.local import run_in_micro_batches
 from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.attempt import Sender
 from api_smoothing.engine.outcome import Outcome
@@ -83,15 +83,14 @@ class Pipeline:
         denoiser, sigma = self._denoiser, self._noise.sigma
         with torch.inference_mode():
             x = torch.from_numpy(to_float(noisy, self._noise.sub)).permute(0, 3, 1, 2).to(self._device)
-            micro = MICRO_BATCH.get(x.device.type, MICRO_BATCH["cpu"])
             if self._paths == 1:
-                return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x, micro)
+                return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x)
             assert isinstance(denoiser, Paths)
             out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
             numbers = torch.tensor(indices, device=x.device) % self._paths
             for number in range(self._paths):
                 path = partial(_path, denoiser, sigma, number)
-                out[numbers == number] = run_in_micro_batches(path, x[numbers == number], micro)
+                out[numbers == number] = run_in_micro_batches(path, x[numbers == number])
             return out
 
     def _ask_here(self, indices: Sequence[int]) -> Iterator[dict[int, Outcome]]:

@@ -50,9 +50,9 @@ def train_denoiser(
 
     Each phase starts from the averaged weights of the one before and writes `<id>-<phase>.safetensors` with a
     card into `out`, for the phase's own `sigma_range` where it has one, `blended` where it has a `blend`; the last
-    one is also written as `<id>.safetensors`. `minutes` caps the whole, each phase getting its `share`. Surrogates
-    are looked for in the folder `surrogates`, then in `out`. `device` is where it is trained ("cpu", "cuda",
-    "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
+    without a range of its own is also written as `<id>.safetensors`. `minutes` caps the whole, each phase getting
+    its `share`. Surrogates are looked for in the folder `surrogates`, then in `out`. `device` is where it is trained
+    ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
     images = training_images(plan, data)
@@ -63,6 +63,7 @@ def train_denoiser(
     begin(net, plan, folders)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: list[dict[str, Any]] = []
+    main = next((p for p in reversed(plan["phase"]) if "sigma_range" not in p), plan["phase"][-1])
     written = out / f"{plan['id']}.safetensors"
     for number, phase in enumerate(plan["phase"]):
         folder = out / plan["id"] / phase["name"]
@@ -98,7 +99,7 @@ def train_denoiser(
         net.load_state_dict(state)
         history.append(_account(phase, run, images))
         files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
-        if phase is plan["phase"][-1]:
+        if phase is main:
             files.append(written)
         for file in files:
             _ship(state, plan, history, data, folders, file, seed)

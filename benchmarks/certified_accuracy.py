@@ -39,6 +39,7 @@ from api_smoothing.adapters.cifar10net import CLASSES
 from api_smoothing.adapters.local import ModuleAdapter
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
+from api_smoothing.errors import ApiSmoothError
 from api_smoothing.training.data import load_images
 
 PHOTOGRAPHS = "imagenette_ilsvrcval500"
@@ -291,7 +292,10 @@ def main() -> int:
         "--write", action="store_true", help="put the sequential figures on the denoiser's card"
     )
     args = parser.parse_args()
-    file = own_card(args.denoiser) if args.write else None
+    try:
+        file = own_card(args.denoiser) if args.write else None
+    except ApiSmoothError as error:
+        parser.error(str(error))
     args.radii = [float(radius) for radius in args.radii.split(",")]
 
     rules = args.rules.split(",")

@@ -71,6 +71,15 @@ def test_a_seed_repeats_the_pixels(method: str, capsys: pytest.CaptureFixture[st
     assert len({seen["a"], seen["c"], seen["d"]}) == 3
 
 
+@pytest.mark.parametrize("words", ["multistep&steps=2", "vote&steps=2&paths=2", "guided&steps=2"])
+def test_a_denoiser_named_with_a_method_is_asked_once(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With oneshot, a denoiser that is itself a method is used as it is, and nothing votes."""
+    facts = purify(f"--denoiser unet-cifar10?method={words} --sigma 0.2 --seed 3", capsys)
+    assert facts["method"] == "oneshot"
+    assert facts["psnr"] > 20
+    assert "votes" not in facts
+
+
 def test_guidance_keeps_the_image(capsys: pytest.CaptureFixture[str]) -> None:
     """A greater s gives a purified image nearer to the input."""
     decibels = [

@@ -67,9 +67,10 @@ def purifier(method: str, options: dict[str, Any], denoiser: Denoiser, device: s
     found = sampler(
         denoiser, {"method": method, **options}, lambda surrogate: load_classifier(surrogate, device)
     )
-    if isinstance(found, Guided):
+    # By the method, too: with "oneshot" it is the denoiser itself, whatever method that was named with.
+    if method == "guided" and isinstance(found, Guided):
         return lambda noisy, clean, sigma: (found.steer(noisy, sigma, clean), None)
-    if isinstance(found, Paths):
+    if method == "vote" and isinstance(found, Paths):
         classifier = load_classifier(options["surrogate"], device)
         return lambda noisy, clean, sigma: vote(found.paths(noisy, sigma), classifier)
     return lambda noisy, clean, sigma: (found(noisy, sigma), None)

@@ -29,6 +29,7 @@ from api_smoothing.training.losses import (
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
 from api_smoothing.training.networks import architecture, begin, create, finished, multiple, shipped
+from api_smoothing.training.optimizers import make_optimizer
 from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe, recipe_names
 from api_smoothing.training.surrogates import load_surrogate, own_labels
@@ -73,13 +74,7 @@ def train_denoiser(
         loss = _loss(net, images, order, phase, folders, folder, device)
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         average = Average(net, decay=phase["decay"])
-        optimizer = torch.optim.AdamW(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=phase["lr"],
-            betas=tuple(phase.get("betas", (0.9, 0.98))),
-            weight_decay=0.0,
-            foreach=True,
-        )
+        optimizer = make_optimizer(net, phase)
         run = fit(
             net,
             loss,

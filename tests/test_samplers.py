@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from api_smoothing import denoisers
+from api_smoothing.denoisers.ensemble import Ensemble
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
@@ -34,6 +35,7 @@ def test_a_name_gives_what_its_parts_give() -> None:
     reverse = Reverse(denoiser=plain, steps=3, eta=0.5)
     by_hand: dict[str, denoisers.Denoiser] = {
         "method=oneshot": plain,
+        "method=ensemble&views=3": Ensemble(denoiser=plain, views=3),
         "method=multistep&steps=3&eta=0.5": reverse,
         "steps=3&method=vote&eta=0.5&paths=4": Paths(reverse=reverse, paths_per_query=4),
         "method=guided&guidance=7&steps=3&distance=ssim": Guided(
@@ -50,7 +52,7 @@ def test_paths_are_the_price() -> None:
     """A vote over K paths takes K queries; everything else one."""
     assert paths_of(load("method=vote")) == METHODS["vote"]["paths"] == 5
     assert paths_of(load("method=vote&paths=3&steps=2")) == 3
-    assert paths_of(load("method=multistep")) == paths_of(None) == 1
+    assert paths_of(load("method=multistep")) == paths_of(load("method=ensemble")) == paths_of(None) == 1
 
 
 def test_a_weight_asks_for_its_surrogate() -> None:
@@ -80,6 +82,8 @@ def test_a_weight_asks_for_its_surrogate() -> None:
         ("method=vote&paths=many", "not a whole number"),
         ("method=multistep&eta=x", "not a number"),
         ("method=vote&paths=0", "from 1 to 1000"),
+        ("method=ensemble&views=9", "from 1 to 8"),
+        ("method=ensemble&steps=9", "steps goes with method=multistep"),
         ("method=oneshot&sigma=0.25", "has its card"),
     ],
 )

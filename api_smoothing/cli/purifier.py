@@ -63,7 +63,7 @@ def with_noise(loaded: Loaded, settings: Settings) -> tuple[Tensor, Tensor]:
 
 
 def purifier(method: str, options: dict[str, Any], denoiser: Denoiser, device: str) -> Purify:
-    """The way back from the noise: "oneshot", "multistep", "vote" or "guided", with that method's `options`."""
+    """The way back from the noise: a `method` of `samplers.METHODS`, with its `options`."""
     found = sampler(
         denoiser, {"method": method, **options}, lambda surrogate: load_classifier(surrogate, device)
     )

@@ -1,8 +1,9 @@
 """Ways of taking noise away with a denoiser, by name: `NAME?method=vote&steps=8&paths=5`.
 
-oneshot asks it once. multistep goes down the noise in `steps` steps with chance `eta`. vote asks for the majority
-over `paths` such paths, each of them a query to the provider. guided holds the path to the input with `guidance`,
-and with `weight` to the answer of a `surrogate` classifier. See `reverse`, `paths` and `guided`.
+oneshot asks it once. ensemble asks it for `views` mirror images and turns, and averages. multistep goes down the noise
+in `steps` steps with chance `eta`. vote asks for the majority over `paths` such paths, each of them a query to the
+provider. guided holds the path to the input with `guidance`, and with `weight` to the answer of a `surrogate`
+classifier. See `ensemble`, `reverse`, `paths` and `guided`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 METHODS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "oneshot": {},
+        "ensemble": {"views": 4},
         "multistep": {"steps": 8, "eta": 1.0},
         "vote": {"steps": 8, "eta": 1.0, "paths": 5},
         "guided": {"steps": 8, "guidance": 40.0, "weight": 0.0, "surrogate": "cifar10", "distance": "mse"},
@@ -70,6 +72,7 @@ def sampler(denoiser: Denoiser, options: Mapping[str, Any], surrogates: Surrogat
 
     `surrogates` finds the classifier of a guided method with a `weight`. Raises ConfigurationError.
     """
+    from api_smoothing.denoisers.ensemble import Ensemble
     from api_smoothing.denoisers.guided import Guided
     from api_smoothing.denoisers.paths import Paths
     from api_smoothing.denoisers.reverse import Reverse
@@ -77,6 +80,8 @@ def sampler(denoiser: Denoiser, options: Mapping[str, Any], surrogates: Surrogat
     method = options["method"]
     if method == "oneshot":
         return denoiser
+    if method == "ensemble":
+        return Ensemble(denoiser=denoiser, views=options["views"])
     if method == "guided":
         name, weight = options["surrogate"], options["weight"]
         if weight and surrogates is None:

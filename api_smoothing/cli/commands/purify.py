@@ -1,8 +1,9 @@
 """Purify one image: add noise of standard deviation σ, take it away with a denoiser, and write a PNG.
 
-oneshot asks the denoiser once; multistep goes down the noise in steps; vote takes several such paths, has the
-surrogate label them and keeps one with the label most of them got; guided holds the path to the input (s) and to
-the surrogate's answer about it (λ). Nothing is sent anywhere. Purifying is no certificate.
+oneshot asks the denoiser once; ensemble averages what it makes of mirror images; multistep goes down the noise in
+steps; vote takes several such paths, has the surrogate label them and keeps one with the label most of them got;
+guided holds the path to the input (s) and to the surrogate's answer about it (λ). Nothing is sent anywhere. Purifying
+is no certificate.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(  # not "method": that is a setting, of certificates
         "--method", dest="how", choices=tuple(METHODS), default="oneshot", help="how (default: oneshot)"
     )
+    parser.add_argument("--views", type=int, metavar="V", help="mirror images and turns (1 to 8, default: 4)")
     parser.add_argument("--steps", type=int, metavar="N", help="uses of the denoiser a path (default: 8)")
     parser.add_argument(
         "--eta", type=float, metavar="E", help="chance in a path: 1 is DDPM, 0 is DDIM (default: 1)"
@@ -105,7 +107,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The method's own flags, given or by default. Refuses those of other methods."""
     chosen = METHODS[args.how]
-    for name in ("steps", "eta", "paths", "guidance", "weight", "surrogate", "distance"):
+    for name in ("views", "steps", "eta", "paths", "guidance", "weight", "surrogate", "distance"):
         if getattr(args, name) is not None and name not in chosen:
             takers = " or ".join(method for method, flags in METHODS.items() if name in flags)
             raise ConfigurationError(f"--{name} goes with --method {takers}, not {args.how}")

@@ -376,6 +376,36 @@ def test_a_blended_phase_lies_between_its_ends(tmp_path: Path) -> None:
     assert any(not torch.equal(half[k], whole[k]) for k in half)
 
 
+def test_a_phase_may_come_after_an_earlier_one(tmp_path: Path) -> None:
+    """With `after` it learns from that phase's weights, and `blend` lies between those and the phase's before it."""
+    write_binary(tmp_path, 32)
+    plan = tiny_recipe(
+        "unet-cifar10", tmp_path, channels=[16, 16], blocks=[1, 1], steps=2, batch=8, lr=0.01
+    ).read_text()
+    head, one, _ = plan.split("[[phase]]")
+    two = one.replace('name = "mse"', 'name = "two"')
+    three = one.replace('name = "mse"', 'name = "three"').replace(
+        "lr = 0.01", "lr = 0.0"
+    )  # it stays at its start
+
+    def ends(lines: str) -> list[dict[str, torch.Tensor]]:
+        recipe, out = tmp_path / "branches.toml", tmp_path / str(len(lines))
+        recipe.write_text("[[phase]]".join((head, one, two, three.replace("lr =", f"{lines}lr ="))))
+        train_denoiser(recipe, tmp_path, out)
+        return [load_file(out / f"unet-cifar10-{name}.safetensors") for name in ("mse", "two", "three")]
+
+    first, second, third = ends("")
+    assert all(torch.equal(second[k], third[k]) for k in second)
+    assert any(not torch.equal(first[k], second[k]) for k in first)
+    first, second, third = ends('after = "mse"\n')
+    assert all(torch.equal(first[k], third[k]) for k in first)
+    first, second, third = ends('after = "mse"\nblend = 0.5\n')
+    for k, value in third.items():
+        torch.testing.assert_close(value, (first[k] + second[k]) / 2, atol=1e-3, rtol=0)  # fp16
+    with pytest.raises(ConfigurationError, match="no phase before it"):
+        ends('after = "three"\n')
+
+
 def test_each_phase_of_a_blind_denoiser_serves_its_own_sigma(tmp_path: Path) -> None:
     """A network that is told no σ is written once for each σ it was trained for, and refuses the others."""
     from api_smoothing import denoisers

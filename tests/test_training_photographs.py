@@ -214,7 +214,7 @@ def test_a_recipe_with_a_side_trains_on_photographs(tmp_path: Path) -> None:
     denoiser = denoisers.load(file, dtype="fp32")
     assert denoiser.card.sizes == ()
     phases = [p["phase"] for p in denoiser.card.training["phases"]]
-    assert phases == ["closeness", "mse", "answers", "stability"]
+    assert phases == ["closeness", "closer", "closest", "mse", "answers", "stability"]
     for shape in ((32, 32), (48, 20)):
         assert denoiser(torch.rand(1, 3, *shape), 0.3).shape == (1, 3, *shape)
 

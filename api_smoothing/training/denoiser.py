@@ -49,11 +49,12 @@ def train_denoiser(
 ) -> Path:
     """Train by `recipe` (a bundled name or a .toml) on the images in `data`; returns the weights written.
 
-    Each phase starts from the averaged weights of the one before and writes `<id>-<phase>.safetensors` with a
-    card into `out`, for the phase's own `sigma_range` where it has one, `blended` where it has a `blend`; the last
-    without a range of its own is also written as `<id>.safetensors`. `minutes` caps the whole, each phase getting
-    its `share`. Surrogates are looked for in the folder `surrogates`, then in `out`. `device` is where it is trained
-    ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed means the same everywhere.
+    Each phase starts from the averaged weights of the one before, or of the one it names as `after`, and writes
+    `<id>-<phase>.safetensors` with a card into `out`, for the phase's own `sigma_range` if it has one, with a `blend`
+    as `blended` with the one before. The last without a range of its own is also written as `<id>.safetensors`.
+    `minutes` caps the whole, each phase getting its `share`. Surrogates are looked for in the folder `surrogates`, then
+    in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed
+    means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
     images = training_images(plan, data)
@@ -64,6 +65,7 @@ def train_denoiser(
     begin(net, plan, folders)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: list[dict[str, Any]] = []
+    states: dict[str, dict[str, Tensor]] = {}
     main = next((p for p in reversed(plan["phase"]) if "sigma_range" not in p), plan["phase"][-1])
     written = out / f"{plan['id']}.safetensors"
     for number, phase in enumerate(plan["phase"]):
@@ -73,6 +75,12 @@ def train_denoiser(
         order = Order(len(images), phase["batch"], seed + number)
         loss = _loss(net, images, order, phase, folders, folder, device)
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
+        if "after" in phase:
+            if phase["after"] not in states:
+                raise ConfigurationError(
+                    f"phase {phase['name']} comes after {phase['after']}, which is no phase before it; name one"
+                )
+            net.load_state_dict(states[phase["after"]])
         average = Average(net, decay=phase["decay"])
         optimizer = make_optimizer(net, phase)
         run = fit(
@@ -92,6 +100,7 @@ def train_denoiser(
         )
         state = blended(before, average.state, phase["blend"]) if "blend" in phase else average.state
         net.load_state_dict(state)
+        states[phase["name"]] = {k: v.detach().clone() for k, v in state.items()}
         history.append(_account(phase, run, images))
         files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
         if phase is main:
@@ -176,7 +185,7 @@ def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict
         "steps": run["step"],
         "images_seen": run["step"] * phase["batch"],
         "minutes": round(run["seconds"] / 60, 1),
-        **({"blend": phase["blend"]} if "blend" in phase else {}),
+        **{key: phase[key] for key in ("after", "blend") if key in phase},
     }
 
 

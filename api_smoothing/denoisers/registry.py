@@ -27,8 +27,8 @@ PINNED: dict[str, str] = {
     "recogniser-cifar10": "351c94bf70eead4b7ea26e7247788d59a8148e53d1389dc9c494d98edb1b3f25",
     "unet-cifar10": "bf6059552c19912fcfa5e5e15aed16a8db7a312dc40c8a4c7be43d85bf92fcef",
     "diffusion-cifar10": "7cc0411480b5cc5ba61e0a9741ed04c3a6bb8ec3eee691db4b6ce070c5eebe7b",
-    "unet-natural-mse": "214db221658e2ba5e52ee511603f4c2883cf5a8a2b67f6f4cc32f88568701df7",
-    "unet-natural": "e4e911bc40b0eb948dc5c42a3b53dce81f3ae2cbedaad5cbccba79d93edf8480",
+    "unet-natural-mse": "90b81d7d03900c9fcacd56647ef98f681c4970e54d731cf60f4d3a524dbeeb6d",
+    "unet-natural": "3984010ec47534626e191c5d9bcf2a25b6c9b7ee6fba3ad97d03838b58707b96",
 }
 
 

@@ -86,10 +86,13 @@ def test_rates_are_those_of_the_groups() -> None:
         assert moved == ({0, 1, 3, 4, 5} if still == 0 else {kernel})
 
 
-def test_an_unknown_optimizer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line that says what there is; the same where torch is too old."""
+@needs_muon
+def test_what_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown name, a rate that is missing, a torch that is too old: one line that says what to do."""
     with pytest.raises(ConfigurationError, match="adamw or muon"):
         make_optimizer(network(torch.channels_last), PHASE | {"optimizer": "sgd"})
+    with pytest.raises(ConfigurationError, match="give lr_rest"):
+        make_optimizer(network(torch.channels_last), {"optimizer": "muon", "lr": 0.02})
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(ConfigurationError, match=r"install torch 2\.9"):
         make_optimizer(network(torch.channels_last), PHASE)

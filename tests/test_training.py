@@ -402,8 +402,10 @@ def test_a_phase_may_come_after_an_earlier_one(tmp_path: Path) -> None:
     first, second, third = ends('after = "mse"\nblend = 0.5\n')
     for k, value in third.items():
         torch.testing.assert_close(value, (first[k] + second[k]) / 2, atol=1e-3, rtol=0)  # fp16
+    unknown = 'after = "three"\n'
     with pytest.raises(ConfigurationError, match="no phase before it"):
-        ends('after = "three"\n')
+        ends(unknown)
+    assert not (tmp_path / str(len(unknown))).exists()  # refused before anything is trained
 
 
 def test_each_phase_of_a_blind_denoiser_serves_its_own_sigma(tmp_path: Path) -> None:

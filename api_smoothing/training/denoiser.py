@@ -29,7 +29,7 @@ from api_smoothing.training.losses import (
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
 from api_smoothing.training.networks import architecture, begin, create, finished, multiple, shipped
-from api_smoothing.training.optimizers import make_optimizer
+from api_smoothing.training.optimizers import check_optimizer, make_optimizer
 from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe, recipe_names
 from api_smoothing.training.surrogates import load_surrogate, own_labels
@@ -57,6 +57,7 @@ def train_denoiser(
     means the same everywhere.
     """
     plan = read_recipe(recipe, "denoiser")
+    _check_phases(plan["phase"])
     images = training_images(plan, data)
     torch.manual_seed(seed)
     folders = [folder for folder in (surrogates, out) if folder is not None]
@@ -76,10 +77,6 @@ def train_denoiser(
         loss = _loss(net, images, order, phase, folders, folder, device)
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         if "after" in phase:
-            if phase["after"] not in states:
-                raise ConfigurationError(
-                    f"phase {phase['name']} comes after {phase['after']}, which is no phase before it; name one"
-                )
             net.load_state_dict(states[phase["after"]])
         average = Average(net, decay=phase["decay"])
         optimizer = make_optimizer(net, phase)
@@ -100,7 +97,7 @@ def train_denoiser(
         )
         state = blended(before, average.state, phase["blend"]) if "blend" in phase else average.state
         net.load_state_dict(state)
-        states[phase["name"]] = {k: v.detach().clone() for k, v in state.items()}
+        states[phase["name"]] = state
         history.append(_account(phase, run, images))
         files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
         if phase is main:
@@ -108,6 +105,16 @@ def train_denoiser(
         for file in files:
             _ship(state, plan, history, data, folders, file, seed)
     return written
+
+
+def _check_phases(phases: list[dict[str, Any]]) -> None:
+    """Refuse, before hours are spent on the first, what a later phase could not do. Raises ConfigurationError."""
+    for number, phase in enumerate(phases):
+        check_optimizer(phase)
+        if "after" in phase and phase["after"] not in {earlier["name"] for earlier in phases[:number]}:
+            raise ConfigurationError(
+                f"phase {phase['name']} comes after {phase['after']}, which is no phase before it; name one"
+            )
 
 
 def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -17,27 +17,34 @@ def make_optimizer(net: nn.Module, phase: Mapping[str, Any]) -> torch.optim.Opti
     `lr` is that of all parameters; with Muon that of the convolutions inside, and `lr_rest` that of the others.
     Raises ConfigurationError.
     """
-    kind = phase.get("optimizer", "adamw")
+    check_optimizer(phase)
     params = [p for p in net.parameters() if p.requires_grad]
     first, second = phase.get("betas", (0.9, 0.98))
     betas = (first, second)
-    if kind == "adamw":
+    if phase.get("optimizer", "adamw") == "adamw":
         return torch.optim.AdamW(params, lr=phase["lr"], betas=betas, weight_decay=0.0, foreach=True)
-    if kind != "muon":
-        raise ConfigurationError(f"optimizer {kind!r} is unknown; name adamw or muon")
-    if not hasattr(torch.optim, "Muon"):
-        raise ConfigurationError(f"torch {torch.__version__} has no Muon; install torch 2.9 or later")
     kernels = [p for p in params if p.ndim == 4][1:-1]
     inside = {id(p) for p in kernels}
     rest = [p for p in params if id(p) not in inside]
     return MuonAdamW(kernels, rest, lr=phase["lr"], lr_rest=phase["lr_rest"], betas=betas)
 
 
+def check_optimizer(phase: Mapping[str, Any]) -> None:
+    """Raises ConfigurationError where the optimizer of `phase` is unknown, not in this torch, or lacks a rate."""
+    kind = phase.get("optimizer", "adamw")
+    if kind not in {"adamw", "muon"}:
+        raise ConfigurationError(f"optimizer {kind!r} is unknown; name adamw or muon")
+    if kind == "muon" and not hasattr(torch.optim, "Muon"):
+        raise ConfigurationError(f"torch {torch.__version__} has no Muon; install torch 2.9 or later")
+    if kind == "muon" and "lr_rest" not in phase:
+        raise ConfigurationError("muon trains the convolutions inside; give lr_rest, the rate of the others")
+
+
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan 2024) for `kernels` (out, in, k, k), each as a matrix with a row an output; AdamW for the `rest`.
 
-    A step of Muon moves a matrix by the same length in every direction its gradient has: 500 steps of it brought
-    unet-natural-mse 0.13 dB nearer, as many of AdamW 0.02. First and last layers and biases are no such maps.
+    A step of Muon moves a matrix by the same length in every direction its gradient has. First and last layers, and
+    biases, are no such maps.
     """
 
     def __init__(

@@ -106,12 +106,13 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
-    """A card whose architecture the weights do not fit, or without a key, is a WeightsError."""
+    """A card whose architecture the weights do not fit, without a key, or with nonsense in it, is a WeightsError."""
     file = tmp_path / "mine.safetensors"
     shutil.copy(WEIGHTS / "unet-cifar10.safetensors", file)
     card = json.loads((WEIGHTS / "unet-cifar10.json").read_text())
     other = card | {"architecture": card["architecture"] | {"channels": [8, 8, 8]}}
-    for broken in (other, {k: v for k, v in card.items() if k != "sigma_range"}):
+    lacking = {k: v for k, v in card.items() if k != "sigma_range"}
+    for broken in (other, lacking, card | {"sigma_range": [1.0, 0.05]}, [], 3):
         file.with_suffix(".json").write_text(json.dumps(broken))
         with pytest.raises(WeightsError):
             denoisers.load(file)
@@ -233,5 +234,8 @@ def test_auto_goes_by_the_side() -> None:
     """CIFAR-10's side gets its denoiser, photographs theirs where the side fits the network, others are refused."""
     found = {side: choose(side=side, sigma=0.25) for side in (None, 32, 64, 224, 256)}
     assert found == dict.fromkeys((None, 32), "unet-cifar10") | dict.fromkeys((64, 224, 256), "unet-natural")
+    assert [choose(side=s, sigma=0.25) for s in ((32, 32), (32, 48))] == ["unet-cifar10", "unet-natural"]
+    with pytest.raises(ConfigurationError, match=r"side 224×100 .*multiples of 16"):
+        choose(side=(224, 100), sigma=0.25)
     with pytest.raises(ConfigurationError, match="multiples of 16"):
         choose(side=100, sigma=0.25)

@@ -257,9 +257,32 @@ def test_pickles_and_other_noise_are_refused(tmp_path: Path) -> None:
 def test_nothing_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A name that is not in the local cache is an error that says how to fetch it."""
     pytest.importorskip("diffusers")
+    hub_library = pytest.importorskip("huggingface_hub")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    asked: list[dict[str, Any]] = []
+    fetch = hub_library.snapshot_download
+
+    def noted(name: str, **how: Any) -> str:
+        asked.append(how)
+        return str(fetch(name, cache_dir=tmp_path, **how))
+
+    monkeypatch.setattr(hub_library, "snapshot_download", noted)
     with pytest.raises(WeightsError, match="hf download owner/no-such-model"):
         hub.load_diffusers("diffusers:owner/no-such-model")
+    assert [how["local_files_only"] for how in asked] == [True]
+
+
+def test_what_a_diffusion_model_says_itself_is_not_said_to_it() -> None:
+    """A sigma_range given for it would be ignored, so it is refused."""
+    with pytest.raises(ConfigurationError, match="leave out sigma_range"):
+        denoisers.load("diffusers:owner/name", sigma_range=(0.1, 0.2))
+
+
+@pytest.mark.parametrize("shape", [(33, 32), (32, 36)])
+def test_a_side_that_does_not_fit_is_told(shape: tuple[int, int]) -> None:
+    """As for the U-Net: one line, and no error of the network's."""
+    with pytest.raises(ConfigurationError, match=r"multiples of 8, not \d+×\d+"):
+        denoisers.load("diffusion-cifar10")(torch.rand(1, 3, *shape), 0.25)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,9 @@ def choose_denoiser(settings: Settings, loaded: Loaded) -> Denoiser:
     if name is None:
         raise ConfigurationError("purify needs a denoiser; give --denoiser auto, a name or a file")
     height, width = loaded.size
-    if name == "auto":
-        name = choose(side=min(height, width), sigma=settings.sigma)
+    first, _, words = name.partition("?")
+    if first == "auto":
+        name = "?".join(filter(None, (choose(side=loaded.size, sigma=settings.sigma), words)))
     found = denoisers.load(name, device=device)
     sides, multiple = found.card.sizes, found.card.multiple
     if (sides and not {height, width} <= set(sides)) or height % multiple or width % multiple:
@@ -90,7 +91,8 @@ def load_classifier(name: str, device: str) -> nn.Module:
     from api_smoothing.training.surrogates import load_surrogate
 
     try:
-        return load_surrogate(Path(name).name, [Path(name).parent]).to(device)
+        folders = [] if name == "cifar10" else [Path(name).parent]  # without a folder: the bundled one
+        return load_surrogate(Path(name).name, folders).to(device)
     except ImportError:
         raise MissingExtraError(
             f"the surrogate {name} needs torchvision; run: pip install 'api-smooth[torchvision]'"

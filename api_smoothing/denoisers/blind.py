@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.errors import WeightsError
 from api_smoothing.precision import torch_type
 
 
@@ -50,16 +51,11 @@ class BlindDenoiser:
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) for x = x0 + σ·noise, σ a number or (N,), same dtype and device as x; not clipped.
 
-        Raises ConfigurationError where σ leaves the card's range.
+        Raises ConfigurationError for a σ or side the card does not have.
         """
         if not len(x):
             return x.clone()
-        levels = torch.as_tensor(sigma, dtype=torch.float32).expand(len(x))
-        low, high = self.card.sigma_range
-        if not (low * (1 - 1e-6) <= float(levels.min()) and float(levels.max()) <= high * (1 + 1e-6)):
-            raise ConfigurationError(
-                f"{self.card.id} serves σ from {low} to {high}; choose σ in it or another denoiser"
-            )
+        row_levels(self.card, x, sigma)
         estimate: Tensor = self._net(
             x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
         )

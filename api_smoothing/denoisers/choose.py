@@ -11,16 +11,19 @@ from api_smoothing.errors import ConfigurationError
 PREFERENCE = ("unet-cifar10", "unet-cifar10-mse", "unet-natural", "unet-natural-mse")
 
 
-def choose(*, side: int | None, sigma: float) -> str:
+def choose(*, side: int | tuple[int, int] | None, sigma: float) -> str:
     """The name of the first bundled denoiser made for images of `side` pixels (None: any) and noise `sigma`.
+
+    `side` is one for square images, or height and width.
 
     Raises ConfigurationError, naming what there is, when none was.
     """
+    sides = () if side is None else (side,) if isinstance(side, int) else side
     for name in PREFERENCE:
         if name in PINNED:
             card = read_card(WEIGHTS / f"{name}.safetensors")
             low, high = card["sigma_range"]
-            fits = side is None or (side in card["sizes"] if card["sizes"] else side % card["multiple"] == 0)
+            fits = all(s in card["sizes"] if card["sizes"] else s % card["multiple"] == 0 for s in sides)
             if low <= sigma <= high and fits:
                 return name
     served = {name: _served(read_card(WEIGHTS / f"{name}.safetensors")) for name in PREFERENCE}
@@ -28,7 +31,7 @@ def choose(*, side: int | None, sigma: float) -> str:
         f"{', '.join(name for name in served if served[name] == what)} {what}"
         for what in dict.fromkeys(served.values())
     )
-    where = "this size" if side is None else f"side {side}"
+    where = f"side {'×'.join(map(str, dict.fromkeys(sides)))}" if sides else "this size"
     raise ConfigurationError(
         f"no bundled denoiser covers {where} at sigma {sigma:g} ({known}); "
         f"give another size or sigma, a denoiser's path, or denoiser=None"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.denoisers.rows import row_levels
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError
@@ -25,6 +26,13 @@ from api_smoothing.errors import ConfigurationError
 Prediction = Literal["epsilon", "v", "sample"]
 
 _MOST_SIGMA = 10.0  # in [0,1] units; beyond it nothing of an image is left
+
+
+def check_prediction(prediction: object) -> None:
+    """Raises ConfigurationError where it is none of `Prediction`."""
+    if prediction not in get_args(Prediction):
+        known = ", ".join(get_args(Prediction))
+        raise ConfigurationError(f"prediction {prediction!r} is unknown; choose one of {known}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +52,13 @@ class OneShot:
 
     def __post_init__(self) -> None:
         """Refuse a prediction that is not known."""
-        if self.prediction not in get_args(Prediction):
-            known = ", ".join(get_args(Prediction))
-            raise ConfigurationError(f"prediction {self.prediction!r} is unknown; choose one of {known}")
+        check_prediction(self.prediction)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device, in [0,1]; σ a number or (N,).
 
-        Raises ConfigurationError for a σ outside the card's range, and for a network that gives another shape.
+        Raises ConfigurationError for a σ or side that the card does not have, and a network that gives another shape.
         """
         levels = row_levels(self.card, x, sigma)
         if not len(x):
@@ -130,14 +136,3 @@ def one_shot(
         prediction=prediction,
         device=device,
     )
-
-
-def row_levels(card: DenoiserCard, x: Tensor, sigma: float | Tensor) -> Tensor:
-    """σ (N,) float32 on x's device, one a row. Raises ConfigurationError where one leaves the card's range."""
-    levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
-    low, high = card.sigma_range
-    if len(x) and not (low * (1 - 1e-6) <= float(levels.min()) and float(levels.max()) <= high * (1 + 1e-6)):
-        raise ConfigurationError(
-            f"{card.id} serves σ from {low:g} to {high:g}; choose σ in it or another denoiser"
-        )
-    return levels

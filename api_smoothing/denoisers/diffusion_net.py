@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from api_smoothing.denoisers import schedule as schedules
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.blind import fill, ready
-from api_smoothing.denoisers.diffusion import OneShot, Prediction, estimate
+from api_smoothing.denoisers.diffusion import OneShot, Prediction, check_prediction, estimate
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.unet import UNet
 from api_smoothing.errors import ConfigurationError
@@ -52,7 +52,7 @@ def denoise(net: DiffusionNet, x: Tensor, sigma: Tensor) -> Tensor:
 def make_schedule(settings: Mapping[str, Any]) -> Schedule:
     """The schedule of a card or a recipe: {"kind": "linear" | "cosine", "steps": T}. Raises ConfigurationError."""
     kinds: dict[str, Callable[[int], Schedule]] = {"linear": schedules.linear, "cosine": schedules.cosine}
-    if settings.get("kind") not in kinds:
+    if settings.get("kind") not in list(kinds):
         raise ConfigurationError(f"schedule {settings.get('kind')!r} is unknown; choose linear or cosine")
     return kinds[settings["kind"]](int(settings["steps"]))
 
@@ -62,6 +62,7 @@ def make_net(architecture: Mapping[str, Any]) -> DiffusionNet:
 
     Raises KeyError for what is missing, ConfigurationError for what is not known.
     """
+    check_prediction(architecture["prediction"])
     body = UNet(
         tuple(architecture["channels"]), tuple(architecture["blocks"]), width=int(architecture["width"])
     )

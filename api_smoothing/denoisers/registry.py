@@ -69,12 +69,14 @@ def load(
         base = f"{path}?{words}" if words else path
         said = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
         return samplers.sampler(load(base, device=device, dtype=dtype, **said), method, surrogates)  # type: ignore[arg-type]
+    given = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
+    said = {key: value for key, value in given.items() if value is not None}
     if path.startswith("diffusers:"):
         from api_smoothing.denoisers.hub import load_diffusers
 
+        if said:
+            raise ConfigurationError(f"{path} says all of it itself; leave out {', '.join(said)}")
         return load_diffusers(name_or_path, device=device, dtype=dtype)
-    given = {"sigma_range": sigma_range, "arch": arch, "mean": mean, "std": std, "output": output}
-    said = {key: value for key, value in given.items() if value is not None}
     if _is_foreign(Path(path), bool(words or said)):
         from api_smoothing.denoisers import checkpoint
 
@@ -116,6 +118,8 @@ def read_card(file: Path) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
     except ValueError as error:
         raise WeightsError(f"the card {card.name} is not JSON; fetch it again") from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"the card {card.name} holds no facts; fetch it again")
     return loaded
 
 
@@ -142,6 +146,8 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
 
     try:
         low, high = facts["sigma_range"]
+        if not 0 <= low <= high:
+            raise ValueError("sigma_range")
         card = DenoiserCard(
             id=facts["id"],
             sha256=digest,

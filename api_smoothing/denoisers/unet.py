@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.blind import fill, ready
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.denoisers.rows import row_levels
 
 #: Standard deviation of a pixel of natural images in [0,1] units.
 SIGMA_DATA = 0.25
@@ -163,21 +163,11 @@ class UNetDenoiser:
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) for x = x0 + σ·noise, σ a number or (N,), same dtype and device as x; not clipped.
 
-        Raises ConfigurationError where σ leaves the card's range or a side is no multiple of the card's.
+        Raises ConfigurationError for a σ or side the card does not have.
         """
         if not len(x):
             return x.clone()
-        levels = torch.as_tensor(sigma, dtype=torch.float32, device=self._device).expand(len(x))
-        low, high = self.card.sigma_range
-        if not (low * (1 - 1e-6) <= float(levels.min()) and float(levels.max()) <= high * (1 + 1e-6)):
-            raise ConfigurationError(
-                f"{self.card.id} serves σ from {low} to {high}; choose σ in it or another denoiser"
-            )
-        if any(side % self.card.multiple for side in x.shape[-2:]):
-            height, width = x.shape[-2:]
-            raise ConfigurationError(
-                f"{self.card.id} takes sides that are multiples of {self.card.multiple}, not {height}×{width}"
-            )
+        levels = row_levels(self.card, x, sigma).to(self._device)
         noisy = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
         return self._estimate(noisy, levels).to(x.device, x.dtype)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 
 
@@ -23,15 +24,8 @@ class WrappedDenoiser:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
-        """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ outside the card's range."""
-        levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
-        low, high = self.card.sigma_range
-        if len(x) and not (
-            low * (1 - 1e-6) <= float(levels.min()) and float(levels.max()) <= high * (1 + 1e-6)
-        ):
-            raise ConfigurationError(
-                f"{self.card.id} serves σ from {low} to {high}; choose σ in it or another denoiser"
-            )
+        """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ or side the card does not have."""
+        levels = row_levels(self.card, x, sigma)
         out = self.function(x.float().clone(), levels)
         if out.shape != x.shape:
             raise ConfigurationError(
@@ -53,12 +47,9 @@ def wrap(
     A module is put in eval mode and identified by the sha256 of its parameters and buffers. A plain function
     shows nothing to digest, so `id` must name its version: results are cached under it.
     """
-    digest, compute = hashlib.sha256(id.encode()), "fp32"
+    tensors, compute = dict[str, Tensor](), "fp32"
     if isinstance(network, nn.Module):
-        network = network.eval()
-        for name, value in sorted(network.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        tensors = network.eval().state_dict()
         types = {p.dtype for p in network.parameters()}
         compute = (
             {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(types.pop(), "fp32")
@@ -66,6 +57,6 @@ def wrap(
             else "fp32"
         )
     card = DenoiserCard(
-        id=id, sha256=digest.hexdigest(), sigma_range=sigma_range, sizes=tuple(sizes), multiple=multiple
+        id=id, sha256=sha256_of(tensors, id), sigma_range=sigma_range, sizes=tuple(sizes), multiple=multiple
     )
     return WrappedDenoiser(card=card, compute=compute, function=network)

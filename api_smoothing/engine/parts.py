@@ -112,7 +112,7 @@ def denoiser(
     """The denoiser meant by `choice`, checked to cover `sigma` and the size of the images."""
     if choice is None:
         return None
-    side = size if isinstance(size, int) else size[0] if isinstance(size, tuple) else card.native_side
+    side = size if isinstance(size, int | tuple) else card.native_side
     name, _, words = str(choice).partition("?")
     if name == "auto":
         choice = "?".join(filter(None, (choose(side=side, sigma=sigma), words)))

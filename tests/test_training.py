@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import tomllib
@@ -172,10 +173,17 @@ def test_checkpoints_are_safetensors_and_guard_their_settings(tmp_path: Path) ->
         _run(tmp_path, 3, seed=1)
 
 
-def test_the_clock_ends_a_run_annealed(tmp_path: Path) -> None:
-    """With no minutes left nothing is trained, whatever the steps."""
-    _run(tmp_path, 3, minutes=0.0)
-    assert (tmp_path / "log.jsonl").read_text() == ""
+def test_the_clock_ends_a_run_annealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped by the time that is spent, not by its steps, it has come down to the end of its schedule."""
+    _run(tmp_path / "none", 3, minutes=0.0)
+    assert (tmp_path / "none" / "log.jsonl").read_text() == ""
+    seconds = itertools.count(step=1.5)  # a clock that is asked a few times a step
+    monkeypatch.setattr("api_smoothing.training.loop.time.monotonic", lambda: next(seconds))
+    _run(tmp_path / "some", 10_000, minutes=2.0, log_every=1)
+    rates = [json.loads(line)["rate"] for line in (tmp_path / "some" / "log.jsonl").read_text().splitlines()]
+    assert 10 < len(rates) < 100
+    assert max(rates) > 0.99
+    assert rates[-1] < 0.02
 
 
 def test_noise_is_on_the_grid_and_not_clipped() -> None:
@@ -436,6 +444,17 @@ def test_tensorboard_reads_a_training_that_was_taken_up_again(tmp_path: Path) ->
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
         10, 20, 30, 30, 40,
     ]  # fmt: skip
+
+
+def test_a_training_that_starts_over_has_one_curve(tmp_path: Path) -> None:
+    """Killed before its first checkpoint, or started over, a run takes back all that was noted before."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for offset in (0.0, 0.5):
+        with Journal(tmp_path, 0) as journal:
+            for step in (10, 20):
+                journal.write({"step": step, "of": 40, "loss": step + offset})
+    read = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in read.Scalars("loss")] == [(10, 10.5), (20, 20.5)]
 
 
 def test_a_training_is_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from api_smoothing.convnet import Cifar10Net, fold
 from api_smoothing.denoisers import registry
+from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images, split_off
@@ -187,7 +188,7 @@ def train_classifier(
         schedule=Schedule(**train["schedule"]),
         average=average,
         folder=out / plan["id"],
-        settings=plan,
+        settings=plan | {"images": sha256_of(rest.tensors())},
         seed=seed,
         minutes=minutes,
         resume=resume,
@@ -206,6 +207,7 @@ def _ship(
     sets = {"held-out": held}
     with suppress(ConfigurationError):  # the test images are optional
         sets["test"] = load_images(data, "test")
+    sets = {name: part for name, part in sets.items() if len(part) and part.labels is not None}
     figures = {
         f"{name} ({len(part)})": {
             "float32": accuracy(net, part),

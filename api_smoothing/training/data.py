@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, ImageError
 
 #: What the names of pictures end in.
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -27,6 +28,10 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Images and labels, by name."""
+        return {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
 
     def pick(self, rows: Tensor) -> ImageSet:
         """The images of `rows`, in that order."""
@@ -69,7 +74,7 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
 def _sheets(folder: Path, sheets: list[Path], split: str) -> ImageSet:
     tiles = []
     for sheet in sheets:
-        a = np.asarray(Image.open(sheet).convert("RGB"))
+        a = decoded(sheet)
         h, w, _ = a.shape
         tiles.append(a.reshape(h // 32, 32, w // 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3))
     with np.load(folder / "labels.npz", allow_pickle=False) as archive:
@@ -98,11 +103,19 @@ def _binary(records: list[Path]) -> ImageSet:
     )
 
 
+def decoded(file: Path | io.BytesIO, name: str = "") -> np.ndarray:
+    """The picture in `file` (H,W,3) uint8. Raises ImageError, naming it, or `name`, where it cannot be read."""
+    try:
+        return np.array(Image.open(file).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name or file} cannot be read ({error}); repair it or take it away") from error
+
+
 def _crops(folder: Path, pictures: list[Path], side: int, seed: int) -> ImageSet:
     draw = np.random.default_rng(seed)
     crops = []
     for file in pictures:
-        a = np.asarray(Image.open(file).convert("RGB"))
+        a = decoded(file)
         if min(a.shape[:2]) < side:
             continue
         top, left = (int(draw.integers(0, n - side + 1)) for n in a.shape[:2])
@@ -114,5 +127,7 @@ def _crops(folder: Path, pictures: list[Path], side: int, seed: int) -> ImageSet
 
 def split_off(data: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """(the rest, the held-out `count`): the last `count` of a permutation drawn from `seed` alone."""
+    if not 0 <= count < len(data):
+        raise ConfigurationError(f"{count} of {len(data)} images cannot be held out; leave some to train on")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data.pick(order[:-count]), data.pick(order[-count:])
+    return data.pick(order[: len(data) - count]), data.pick(order[len(data) - count :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from api_smoothing.convnet import CLASSES
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.recogniser import Recogniser
+from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
@@ -29,10 +30,10 @@ from api_smoothing.training.losses import (
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
 from api_smoothing.training.networks import architecture, begin, create, finished, multiple, shipped
-from api_smoothing.training.optimizers import check_optimizer, make_optimizer
+from api_smoothing.training.optimizers import make_optimizer
 from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe, recipe_names
-from api_smoothing.training.surrogates import load_surrogate, own_labels
+from api_smoothing.training.surrogates import label_file, load_surrogate, own_labels
 
 
 def train_denoiser(
@@ -54,30 +55,31 @@ def train_denoiser(
     as `blended` with the one before. The last without a range of its own is also written as `<id>.safetensors`.
     `minutes` caps the whole, each phase getting its `share`. Surrogates are looked for in the folder `surrogates`, then
     in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed
-    means the same everywhere.
+    means the same everywhere. What a phase cannot do is refused before the first begins (ConfigurationError,
+    WeightsError), and so is going on with a run in `out` of another recipe, other images, surrogates or weights.
     """
     plan = read_recipe(recipe, "denoiser")
-    _check_phases(plan["phase"])
-    images = training_images(plan, data)
     torch.manual_seed(seed)
     folders = [folder for folder in (surrogates, out) if folder is not None]
     sizes = architecture(plan)
     net = create(sizes)
     begin(net, plan, folders)
+    images = training_images(plan, data)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready = [_prepared(net, images, phase, folders, seed + k) for k, phase in enumerate(plan["phase"])]
+    seen = sha256_of(images.tensors())
     history: list[dict[str, Any]] = []
     states: dict[str, dict[str, Tensor]] = {}
     main = next((p for p in reversed(plan["phase"]) if "sigma_range" not in p), plan["phase"][-1])
     written = out / f"{plan['id']}.safetensors"
-    for number, phase in enumerate(plan["phase"]):
+    for number, (phase, part) in enumerate(zip(plan["phase"], ready, strict=True)):
         folder = out / plan["id"] / phase["name"]
-        if isinstance(images, Photographs) and "side" in phase:
-            images = replace(images, side=phase["side"])
-        order = Order(len(images), phase["batch"], seed + number)
-        loss = _loss(net, images, order, phase, folders, folder, device)
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         if "after" in phase:
             net.load_state_dict(states[phase["after"]])
+        asked = [sha256_of(surrogate.state_dict()) for surrogate in part.surrogates]
+        of = {"images": seen, "surrogates": asked}
+        loss = _loss(net, part, phase, folder / label_file(of), device)
         average = Average(net, decay=phase["decay"])
         optimizer = make_optimizer(net, phase)
         run = fit(
@@ -88,7 +90,9 @@ def train_denoiser(
             schedule=Schedule(**phase["schedule"]),
             average=average,
             folder=folder,
-            settings=plan | {"phase": plan["phase"][: number + 1]},
+            settings=plan
+            | {"phase": plan["phase"][: number + 1], "begins": sha256_of(net.state_dict())}
+            | of,
             seed=seed + number,
             clip=phase["clip"],
             resume=resume,
@@ -98,7 +102,7 @@ def train_denoiser(
         state = blended(before, average.state, phase["blend"]) if "blend" in phase else average.state
         net.load_state_dict(state)
         states[phase["name"]] = state
-        history.append(_account(phase, run, images))
+        history.append(_account(phase, run, part.images))
         files = [out / f"{plan['id']}-{phase['name']}.safetensors"]
         if phase is main:
             files.append(written)
@@ -107,14 +111,37 @@ def train_denoiser(
     return written
 
 
-def _check_phases(phases: list[dict[str, Any]]) -> None:
-    """Refuse, before hours are spent on the first, what a later phase could not do. Raises ConfigurationError."""
-    for number, phase in enumerate(phases):
-        check_optimizer(phase)
-        if "after" in phase and phase["after"] not in {earlier["name"] for earlier in phases[:number]}:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """What a phase trains on, in which order, and whom it asks."""
+
+    images: Images
+    order: Order
+    surrogates: list[nn.Module]
+
+
+def _prepared(
+    net: nn.Module, images: Images, phase: dict[str, Any], folders: list[Path], seed: int
+) -> _Prepared:
+    """Refuses, before hours are spent on the first phase, what this one could not do."""
+    objective, name = phase["objective"], phase["name"]
+    for kind, needed in (("prediction", DiffusionNet), ("told", Recogniser)):
+        if objective == kind and not isinstance(net, needed):
             raise ConfigurationError(
-                f"phase {phase['name']} comes after {phase['after']}, which is no phase before it; name one"
+                f"phase {name}: the objective {objective} is not for this network; name mse, stability or "
+                "classification (prediction is for a diffusion model, told for a recogniser)"
             )
+    if isinstance(images, Photographs) and "side" in phase:
+        images = replace(images, side=phase["side"])
+    side, step = getattr(images, "side", 32), multiple(net)
+    if side % step:
+        raise ConfigurationError(
+            f"phase {name}: images of side {side} do not fit the network; give a multiple of {step}"
+        )
+    if objective == "classification":
+        true_targets(images, 1)
+    surrogates = [load_surrogate(each, folders) for each in phase.get("surrogates", [])]
+    return _Prepared(images=images, order=Order(len(images), phase["batch"], seed), surrogates=surrogates)
 
 
 def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -125,34 +152,19 @@ def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -
     return {k: before[k].lerp(v, share) if v.is_floating_point() else v for k, v in after.items()}
 
 
-def _loss(
-    net: nn.Module,
-    images: Images,
-    order: Order,
-    phase: dict[str, Any],
-    folders: list[Path],
-    folder: Path,
-    device: str,
-) -> Loss:
-    objective = phase["objective"]
+def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path, device: str) -> Loss:
+    objective, images, order = phase["objective"], part.images, part.order
     if objective == "mse":
         return mse_loss(net, images, order, phase, device)
     if objective == "prediction" and isinstance(net, DiffusionNet):
         return prediction_loss(net, images, order, phase, device)
-    if objective not in {"stability", "classification", "told"}:
-        raise ConfigurationError(
-            f"objective {objective} is unknown, or not for this network; name mse, stability or classification, "
-            "prediction for a diffusion model, or told for a recogniser"
-        )
-    names = phase["surrogates"]
-    nets = [load_surrogate(name, folders).to(device) for name in names]
+    nets = [surrogate.to(device) for surrogate in part.surrogates]
     if objective == "told":
         targets: Targets = told_targets
     elif objective == "classification":
         targets = true_targets(images, len(nets), device)
     elif isinstance(images, ImageSet):
-        folder.mkdir(parents=True, exist_ok=True)
-        targets = fixed_targets(own_labels(names, nets, images, folder / "labels.safetensors"), device)
+        targets = fixed_targets(own_labels(nets, images, cache, device), device)
     else:
         targets = own_targets(nets)
     return surrogate_loss(net, images, order, phase, nets, targets, device)
@@ -162,7 +174,10 @@ def training_images(plan: dict[str, Any], folder: Path) -> Images:
     """What the recipe trains on, in `folder`: crops of photographs where its `[data]` has a `side`, or 32×32 images."""
     data = plan.get("data", {})
     if "side" in data:
-        return load_photographs(folder, side=data["side"], archives=data.get("archives", ()))
+        sides = [phase.get("side", data["side"]) for phase in plan["phase"]]
+        return load_photographs(
+            folder, side=data["side"], least=max(sides), archives=data.get("archives", ())
+        )
     return load_images(folder)
 
 

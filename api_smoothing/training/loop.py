@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -135,11 +135,16 @@ def _write(
 
 
 def read_state(file: Path, prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors under `prefix`., what the run wrote about itself) of a checkpoint."""
-    with safe_open(file, framework="pt") as f:
-        meta = json.loads(f.metadata()["state"])
-        head = f"{prefix}."
-        return {k.removeprefix(head): f.get_tensor(k) for k in f.keys() if k.startswith(head)}, meta  # noqa: SIM118
+    """(tensors under `prefix`., what the run wrote about itself) of a checkpoint. Raises WeightsError."""
+    head = f"{prefix}."
+    try:
+        with safe_open(file, framework="pt") as f:
+            meta = json.loads(f.metadata()["state"])
+            return {k.removeprefix(head): f.get_tensor(k) for k in f.keys() if k.startswith(head)}, meta  # noqa: SIM118
+    except FileNotFoundError:
+        raise WeightsError(f"no checkpoint {file}; name a run that has begun") from None
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise WeightsError(f"the checkpoint {file} is damaged; delete it, or give --no-resume") from error
 
 
 def _restore(
@@ -202,7 +207,8 @@ def fit(
         found = _restore(file, net, average, optimizer)
         if found["settings"] != meta["settings"] or found["seed"] != seed:
             raise ConfigurationError(
-                f"{folder} holds a run with other settings; give a fresh --out, or --no-resume"
+                f"{folder} holds a run with other settings, images or weights; delete it, or give a fresh --out "
+                "or --no-resume"
             )
         meta = found
     start, before = time.monotonic(), float(meta["seconds"])

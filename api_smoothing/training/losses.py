@@ -32,6 +32,10 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, by name."""
+        ...
+
     def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
         """Clean images (n,3,H,W) float32 in [0,1] of `rows` (n,), changed at random."""
         ...

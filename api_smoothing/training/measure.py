@@ -20,7 +20,7 @@ from api_smoothing.training.held_out import HeldOut, held_out
 from api_smoothing.training.likeness import Likeness, psnr
 from api_smoothing.training.loop import generator
 from api_smoothing.training.losses import reduced
-from api_smoothing.training.networks import estimate
+from api_smoothing.training.networks import estimate, multiple
 from api_smoothing.training.objectives import add_noise, on_grid
 from api_smoothing.training.surrogates import load_surrogate
 
@@ -59,7 +59,7 @@ def find_judges(folders: list[Path]) -> dict[str, nn.Module]:
     judges = {}
     for name in JUDGES:
         with suppress(WeightsError, ImportError):
-            judges[name] = load_surrogate(name, folders)
+            judges[name] = load_surrogate(name, [] if name == "cifar10" else folders)
     return judges
 
 
@@ -121,9 +121,10 @@ def _right(judges: Judges, held: HeldOut, seen: Tensor, rows: Tensor) -> dict[st
 
 @torch.no_grad()
 def images_per_second(net: nn.Module, *, batch: int = 64, repeats: int = 8) -> dict[str, float]:
-    """Best of `repeats` passes over a batch of 32×32 images on this processor, in bfloat16."""
+    """Best of `repeats` passes over a batch of images of the least side that fits, 32 or more, in bfloat16 here."""
+    side = max(32, multiple(net))
     x, sigma = (
-        torch.rand(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last),
+        torch.rand(batch, 3, side, side).contiguous(memory_format=torch.channels_last),
         torch.full((batch,), 0.25),
     )
     best = float("inf")
@@ -132,7 +133,8 @@ def images_per_second(net: nn.Module, *, batch: int = 64, repeats: int = 8) -> d
         with reduced(x):
             estimate(net, x, sigma)
         best = min(best, time.perf_counter() - start)
-    return {"images_per_second": round(batch / best), "batch": batch, "threads": torch.get_num_threads()}
+    speed = round(batch / best)
+    return {"images_per_second": speed, "side": side, "batch": batch, "threads": torch.get_num_threads()}
 
 
 def beside_dncnn(denoiser: Denoiser, *, side: int, batch: int, rounds: int = 7) -> dict[str, float | str]:

@@ -34,21 +34,22 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
 
 def architecture(plan: Mapping[str, Any]) -> dict[str, Any]:
     """{"kind": "unet" | "dncnn" | "memnet" | "diffusion", sizes…} of the recipe `plan`."""
-    found = plan.get("architecture")
-    if found is not None:
-        return dict(found) if isinstance(found, Mapping) else {"kind": found}
+    if (found := plan.get("architecture")) is not None:
+        return dict(found)
     return {"kind": "unet"} | {key: plan[key] for key in ("channels", "blocks", "width")}
 
 
 def create(sizes: Mapping[str, Any]) -> nn.Module:
     """A fresh network, to be trained. Raises ConfigurationError."""
     kind = sizes.get("kind")
-    if kind not in _MAKERS:
+    if kind not in list(_MAKERS):
         raise ConfigurationError(f"architecture kind {kind!r} is unknown; name {', '.join(_MAKERS)}")
     try:
         return _MAKERS[kind](sizes)
     except KeyError as error:
         raise ConfigurationError(f"the recipe's architecture lacks {error}; a {kind} needs it") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"the recipe's architecture is no {kind}'s ({error}); correct it") from error
 
 
 def begin(net: nn.Module, plan: Mapping[str, Any], folders: list[Path]) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.data import PICTURES
+from api_smoothing.training.data import PICTURES, decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +26,10 @@ class Photographs:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The images, by number."""
+        return {f"{k}": image for k, image in enumerate(self.images)}
 
     def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
         """One random crop of each of `rows` (n,), half of them mirrored: (n,3,side,side) float32 in [0,1]."""
@@ -42,32 +45,36 @@ class Photographs:
         return torch.stack(crops).permute(0, 3, 1, 2).float().div(255)
 
 
-def load_photographs(folder: Path, *, side: int, archives: Sequence[str] = ()) -> Photographs:
-    """The photographs in `folder` that are at least `side` pixels wide and high, decoded into memory.
+def load_photographs(
+    folder: Path, *, side: int, least: int | None = None, archives: Sequence[str] = ()
+) -> Photographs:
+    """The photographs in `folder` that are at least `least` pixels (`side` by default) wide and high, in memory.
 
     Pictures in it and below, or, where `archives` names them, `<name>.npz` files of encoded pictures: `data`, the
-    files' bytes one after the other, and `offsets`, where each begins and the last ends. Raises ConfigurationError.
+    files' bytes one after the other, and `offsets`, where each begins and the last ends. Raises ConfigurationError,
+    and ImageError for a picture that cannot be read.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"no folder {folder}; give the one with the training photographs")
     found = _archived(folder, archives) if archives else _files(folder)
-    decoded = (np.array(Image.open(file).convert("RGB")) for file in found)
-    images = [torch.from_numpy(a) for a in decoded if min(a.shape[:2]) >= side]
+    least = least or side
+    pictures = (torch.from_numpy(decoded(file, name)) for file, name in found)
+    images = [picture for picture in pictures if min(picture.shape[:2]) >= least]
     if not images:
-        raise ConfigurationError(f"{folder} holds no photograph of {side}×{side} pixels; give larger ones")
+        raise ConfigurationError(f"{folder} holds no photograph of {least}×{least} pixels; give larger ones")
     return Photographs(images=images, side=side, name=" and ".join(archives) or folder.name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return iter(sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES))
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    return ((p, f"{p}") for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES)
 
 
-def _archived(folder: Path, archives: Sequence[str]) -> Iterator[io.BytesIO]:
+def _archived(folder: Path, archives: Sequence[str]) -> Iterator[tuple[io.BytesIO, str]]:
     for name in archives:
         file = folder / f"{name}.npz"
         if not file.is_file():
             raise ConfigurationError(f"no {file}; the recipe trains on it, give the folder that holds it")
         with np.load(file, allow_pickle=False) as archive:
             data, offsets = archive["data"], archive["offsets"]
-        for start, stop in pairwise(offsets.tolist()):
-            yield io.BytesIO(data[start:stop].tobytes())
+        for k, (start, stop) in enumerate(pairwise(offsets.tolist())):
+            yield io.BytesIO(data[start:stop].tobytes()), f"picture {k} of {file}"

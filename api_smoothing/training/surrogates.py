@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,18 +92,15 @@ class _Normalised(nn.Module):
 def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
     """A frozen classifier of (N,3,H,W) in [0,1], channels-last, eval mode.
 
-    `cifar10` is the bundled one; otherwise the first match in `folders` of `<name>.safetensors` (trained here),
-    or `<name>-*.th` / `<name>*.pth` (a state dict of a CIFAR ResNet, or of the torchvision model of that name), or
-    `<name>.npz` (a MobileNetV1 in arrays);
-    otherwise torchvision's own weights. Raises WeightsError.
+    The first match in `folders` of `<name>.safetensors` (trained here), or `<name>-*.th` / `<name>*.pth` (a state dict
+    of a CIFAR ResNet, or of the torchvision model of that name), or `<name>.npz` (a MobileNetV1 in arrays); otherwise
+    `cifar10` is the bundled one, and other names are torchvision's with its own weights. Raises WeightsError.
     """
     net = _find(name, folders).eval().requires_grad_(False)
     return net.to(memory_format=torch.channels_last)
 
 
 def _find(name: str, folders: list[Path]) -> nn.Module:
-    if name == "cifar10":
-        return load_cifar10net()
     for folder in folders:
         if (own := folder / f"{name}.safetensors").is_file():
             return load_cifar10net(own)
@@ -104,6 +108,8 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
             return _from_state(name, file)
         if (arrays := folder / f"{name}.npz").is_file():
             return mobilenet.read(arrays)
+    if name == "cifar10":
+        return load_cifar10net()
     from torchvision import models
 
     if name not in models.list_models():
@@ -138,19 +144,30 @@ def _from_state(name: str, file: Path) -> nn.Module:
     return _Normalised(whole)
 
 
+def label_file(of: Mapping[str, Any]) -> str:
+    """The name of the file of `own_labels` for what it depends on: other images or classifiers, another file."""
+    return f"labels-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]}.safetensors"
+
+
 @torch.no_grad()
-def own_labels(names: list[str], nets: list[nn.Module], data: ImageSet, cache: Path) -> Tensor:
-    """(surrogates, N) int64: each one's label of each clean image, kept in `cache` once computed."""
-    key = "/".join(names)
-    if cache.is_file() and key in (found := load_file(cache)) and found[key].shape[1] == len(data):
-        return found[key].long()
+def own_labels(nets: list[nn.Module], data: ImageSet, cache: Path, device: str = "cpu") -> Tensor:
+    """(surrogates, N) int64: the label of each clean image by each of `nets` on `device`, kept in `cache`.
+
+    A file that is damaged is written anew.
+    """
+    with suppress(OSError, SafetensorError, KeyError):
+        return load_file(cache)["labels"].long()
     rows = []
     for net in nets:
         parts = []
         for k in range(0, len(data), 250):
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(net(data.floats(slice(k, k + 250))).argmax(1))
+            x = data.floats(slice(k, k + 250)).to(device)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                parts.append(net(x).argmax(1).cpu())
         rows.append(torch.cat(parts))
     labels = torch.stack(rows)
-    save_file({key: labels.to(torch.int16)}, cache)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    part = cache.with_suffix(".part")
+    save_file({"labels": labels.to(torch.int16)}, part)
+    os.replace(part, cache)
     return labels

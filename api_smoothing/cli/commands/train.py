@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.minutes is not None and not (math.isfinite(args.minutes) and args.minutes > 0):
         raise ConfigurationError(f"--minutes must be a number above 0, not {args.minutes}")
+    if abs(args.seed) >= 2**63:
+        raise ConfigurationError(f"--seed must be below 2^63, not {args.seed}")
     if not args.data.is_dir():
         raise ConfigurationError(f"--data {args.data} is no folder")
     from api_smoothing.engine import parts

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
     "training": {"adapters", "denoisers"},
 }
-LEAVES = {"results", "events", "errors", "precision", "convnet"}
+LEAVES = {"results", "events", "errors", "precision", "convnet", "digests"}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
-from training_files import tiny_recipe, write_binary
+from training_files import TINY, tiny_recipe, write_binary
 
 from api_smoothing.adapters.cifar10net import CLASSES, SHA256, load_cifar10net, read_card
 from api_smoothing.convnet import Cifar10Net, fold
@@ -340,16 +340,7 @@ def test_training_writes_a_denoiser_that_loads(tmp_path: Path) -> None:
 
     write_binary(tmp_path, 32)
     torch.save(CifarResNet(3).state_dict(), tmp_path / "resnet20-x.th")
-    recipe = tiny_recipe(
-        "unet-cifar10",
-        tmp_path,
-        channels=[16, 16],
-        blocks=[1, 1],
-        steps=2,
-        batch=8,
-        surrogates=["resnet20"],
-        turn=["resnet20"],
-    )
+    recipe = tiny_recipe("unet-cifar10", tmp_path, **TINY)
     file = train_denoiser(recipe, tmp_path, tmp_path / "out", surrogates=tmp_path)
     denoiser = denoisers.load(file, dtype="fp32")
     assert [p["phase"] for p in denoiser.card.training["phases"]] == ["mse", "stability"]

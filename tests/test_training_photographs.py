@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_files import tiny_recipe, write_binary
+from training_files import TINY, tiny_recipe, write_binary
 
 from api_smoothing import denoisers
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -222,18 +222,10 @@ def test_a_recipe_with_a_side_trains_on_photographs(tmp_path: Path) -> None:
 def test_training_goes_on_from_weights_that_are_named(tmp_path: Path) -> None:
     """With `start` the first step begins at those weights; of another network, or missing, they are a WeightsError."""
     write_binary(tmp_path, 32)
-    common: dict[str, Any] = {
-        "channels": [16, 16],
-        "blocks": [1, 1],
-        "steps": 1,
-        "batch": 8,
-        "surrogates": ["resnet20"],
-        "turn": ["resnet20"],
-    }
     torch.save(CifarResNet(3).state_dict(), tmp_path / "resnet20-x.th")
 
     def train(**changes: Any) -> Path:
-        recipe = tiny_recipe("unet-cifar10", tmp_path, **common | changes)
+        recipe = tiny_recipe("unet-cifar10", tmp_path, **TINY | changes)
         recipe.write_text(f'start = "{start}"\n' * bool(start) + recipe.read_text())
         return train_denoiser(recipe, tmp_path, tmp_path / (start or "first"), surrogates=tmp_path)
 

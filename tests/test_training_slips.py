@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
-from training_files import tiny_recipe, write_binary
+from training_files import TINY, tiny_recipe, write_binary
 
 from api_smoothing.cli import main
 from api_smoothing.convnet import Cifar10Net, fold
@@ -27,15 +27,6 @@ from api_smoothing.training.networks import architecture, create
 from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe
 from api_smoothing.training.surrogates import CifarResNet, label_file, load_surrogate, own_labels
-
-TINY: dict[str, Any] = {
-    "channels": [16, 16],
-    "blocks": [1, 1],
-    "steps": 2,
-    "batch": 8,
-    "surrogates": ["resnet20"],
-    "turn": ["resnet20"],
-}
 
 
 def recipe(folder: Path, *edits: tuple[str, str], **changes: Any) -> Path:

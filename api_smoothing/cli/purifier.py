@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from api_smoothing import denoisers
 from api_smoothing.cli.settings import Settings
 from api_smoothing.denoisers import Denoiser
-from api_smoothing.denoisers.choose import choose
+from api_smoothing.denoisers.choose import resolve
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths, majority, middle
 from api_smoothing.denoisers.samplers import sampler
@@ -32,10 +32,7 @@ def choose_denoiser(settings: Settings, loaded: Loaded) -> Denoiser:
     if name is None:
         raise ConfigurationError("purify needs a denoiser; give --denoiser auto, a name or a file")
     height, width = loaded.size
-    first, _, words = name.partition("?")
-    if first == "auto":
-        name = "?".join(filter(None, (choose(side=loaded.size, sigma=settings.sigma), words)))
-    found = denoisers.load(name, device=device)
+    found = denoisers.load(resolve(name, side=loaded.size, sigma=settings.sigma), device=device)
     sides, multiple = found.card.sizes, found.card.multiple
     if (sides and not {height, width} <= set(sides)) or height % multiple or width % multiple:
         wanted = f"sides {', '.join(map(str, sides))}" if sides else f"sides that are multiples of {multiple}"

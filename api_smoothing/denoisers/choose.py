@@ -14,9 +14,7 @@ PREFERENCE = ("unet-cifar10", "unet-cifar10-mse", "unet-natural", "unet-natural-
 def choose(*, side: int | tuple[int, int] | None, sigma: float) -> str:
     """The name of the first bundled denoiser made for images of `side` pixels (None: any) and noise `sigma`.
 
-    `side` is one for square images, or height and width.
-
-    Raises ConfigurationError, naming what there is, when none was.
+    `side` is one for square images, or height and width. Raises ConfigurationError, naming what there is.
     """
     sides = () if side is None else (side,) if isinstance(side, int) else side
     for name in PREFERENCE:
@@ -36,6 +34,15 @@ def choose(*, side: int | tuple[int, int] | None, sigma: float) -> str:
         f"no bundled denoiser covers {where} at sigma {sigma:g} ({known}); "
         f"give another size or sigma, a denoiser's path, or denoiser=None"
     )
+
+
+def resolve(name: str, *, side: int | tuple[int, int] | None, sigma: float) -> str:
+    """`name`, but for "auto" what `choose` takes; a method and its options (`auto?method=…`) stay.
+
+    Raises ConfigurationError.
+    """
+    first, mark, words = name.partition("?")
+    return f"{choose(side=side, sigma=sigma)}{mark}{words}" if first == "auto" else name
 
 
 def _served(card: dict[str, Any]) -> str:

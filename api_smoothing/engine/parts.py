@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from api_smoothing import adapters, denoisers
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
 from api_smoothing.adapters.labels import LabelMap, top_label
-from api_smoothing.denoisers.choose import choose
+from api_smoothing.denoisers.choose import resolve
 from api_smoothing.engine.cache import DiskCache, MemoryCache, VoteCache
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import Budget
@@ -113,11 +113,12 @@ def denoiser(
     if choice is None:
         return None
     side = size if isinstance(size, int | tuple) else card.native_side
-    name, _, words = str(choice).partition("?")
-    if name == "auto":
-        choice = "?".join(filter(None, (choose(side=side, sigma=sigma), words)))
     found = (
-        denoisers.load(choice, device=device, surrogates=partial(_network, device=device))
+        denoisers.load(
+            resolve(f"{choice}", side=side, sigma=sigma),
+            device=device,
+            surrogates=partial(_network, device=device),
+        )
         if isinstance(choice, str | Path)
         else choice
     )

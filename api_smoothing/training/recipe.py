@@ -167,6 +167,8 @@ def _check_denoiser(plan: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{min(lacking)} is missing; give it, or an [architecture] with the network's kind"
         )
+    if plan.get("data", {}).get("side", 1) < 1:
+        raise ConfigurationError(f"data.side must be 1 or more, not {plan['data']['side']}")
     if not plan["phase"]:
         raise ConfigurationError("it has no [[phase]]; give one")
     names: list[str] = []

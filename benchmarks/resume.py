@@ -55,7 +55,7 @@ class Run:
 
 
 def write_recipe(file: Path, steps: int, batch: int) -> None:
-    """The mse phase of unet-cifar10 with a tenth of the network."""
+    """The first phase of unet-cifar10 with a tenth of the network."""
     plan = read_recipe("unet-cifar10", "denoiser")
     phase = plan["phase"][0] | {"steps": steps, "batch": batch, "share": 1.0}
     top = {k: v for k, v in plan.items() if k != "phase"} | {

@@ -335,7 +335,7 @@ def test_training_writes_a_classifier_that_loads(tmp_path: Path) -> None:
 
 
 def test_training_writes_a_denoiser_that_loads(tmp_path: Path) -> None:
-    """train_denoiser runs both phases and writes weights the registry loads, with an account of each phase."""
+    """train_denoiser runs all phases and writes weights the registry loads, with an account of each phase."""
     from api_smoothing import denoisers
 
     write_binary(tmp_path, 32)
@@ -343,7 +343,8 @@ def test_training_writes_a_denoiser_that_loads(tmp_path: Path) -> None:
     recipe = tiny_recipe("unet-cifar10", tmp_path, **TINY)
     file = train_denoiser(recipe, tmp_path, tmp_path / "out", surrogates=tmp_path)
     denoiser = denoisers.load(file, dtype="fp32")
-    assert [p["phase"] for p in denoiser.card.training["phases"]] == ["mse", "stability"]
+    phases = [p["phase"] for p in denoiser.card.training["phases"]]
+    assert phases == ["closeness", "mse", "answers", "stability"]
     assert denoiser.card.training["phases"][0]["images_seen"] == 16
     assert denoiser(torch.rand(2, 3, 32, 32), 0.25).shape == (2, 3, 32, 32)
 
@@ -381,9 +382,9 @@ def test_a_phase_may_come_after_an_earlier_one(tmp_path: Path) -> None:
     plan = tiny_recipe(
         "unet-cifar10", tmp_path, channels=[16, 16], blocks=[1, 1], steps=2, batch=8, lr=0.01
     ).read_text()
-    head, one, _ = plan.split("[[phase]]")
-    two = one.replace('name = "mse"', 'name = "two"')
-    three = one.replace('name = "mse"', 'name = "three"').replace(
+    head, one, *_ = plan.split("[[phase]]")
+    two = one.replace('name = "closeness"', 'name = "two"')
+    three = one.replace('name = "closeness"', 'name = "three"').replace(
         "lr = 0.01", "lr = 0.0"
     )  # it stays at its start
 
@@ -391,14 +392,14 @@ def test_a_phase_may_come_after_an_earlier_one(tmp_path: Path) -> None:
         recipe, out = tmp_path / "branches.toml", tmp_path / str(len(lines))
         recipe.write_text("[[phase]]".join((head, one, two, three.replace("lr =", f"{lines}lr ="))))
         train_denoiser(recipe, tmp_path, out)
-        return [load_file(out / f"unet-cifar10-{name}.safetensors") for name in ("mse", "two", "three")]
+        return [load_file(out / f"unet-cifar10-{name}.safetensors") for name in ("closeness", "two", "three")]
 
     first, second, third = ends("")
     assert all(torch.equal(second[k], third[k]) for k in second)
     assert any(not torch.equal(first[k], second[k]) for k in first)
-    first, second, third = ends('after = "mse"\n')
+    first, second, third = ends('after = "closeness"\n')
     assert all(torch.equal(first[k], third[k]) for k in first)
-    first, second, third = ends('after = "mse"\nblend = 0.5\n')
+    first, second, third = ends('after = "closeness"\nblend = 0.5\n')
     for k, value in third.items():
         torch.testing.assert_close(value, (first[k] + second[k]) / 2, atol=1e-3, rtol=0)  # fp16
     unknown = 'after = "three"\n'

@@ -49,25 +49,25 @@ def surrogate(folder: Path, seed: int) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (("betas", "beta"), ["stability.beta;", "did you mean betas"]),
+        (("betas", "beta"), ["answers.beta;", "did you mean betas"]),
         (("mse_weight", "mse_wieght"), ["mse_wieght", "mse_weight"]),
-        (("groups = 4", "# "), ["stability.groups is missing"]),
-        (("focus", "focsu"), ["mse.sigma.focsu", "focus"]),
-        (("lr = 0.0015", "lr = 'fast'"), ["mse.lr", "a number", "fast"]),
-        (("lr = 0.0015\n", ""), ["mse.lr is missing"]),
+        (("groups = 4", "# "), ["answers.groups is missing"]),
+        (("focus", "focsu"), ["closeness.sigma.focsu", "focus"]),
+        (("lr = 0.0015", "lr = 'fast'"), ["closeness.lr", "a number", "fast"]),
+        (("lr = 0.0015\n", ""), ["closeness.lr is missing"]),
         (('"cosine"', '"cosin"'), ["schedule.shape", "cosine, linear"]),
         (('objective = "stability"', 'objective = "stabilty"'), ["stabilty", "stability"]),
         (('turn = ["resnet20"]', 'turn = ["resnet32"]'), ["resnet32", "not in surrogates"]),
         (('turn = ["resnet20"]', "turn = []"), ["turn is empty"]),
         (("sigma_range = [0.05, 1.0]", "sigma_range = [1.0, 0.05]"), ["sigma_range", "the lower first"]),
-        (("low = 0.05", "low = 0"), ["mse.sigma", "above 0"]),
+        (("low = 0.05", "low = 0"), ["closeness.sigma", "above 0"]),
         (('name = "stability"', 'name = "mse"'), ["two phases are named mse"]),
-        (("batch = 8", "batch = true"), ["mse.batch", "a whole number"]),
-        (("batch = 8", "batch = 0"), ["mse.batch", "1 or more"]),
+        (("batch = 8", "batch = true"), ["closeness.batch", "a whole number"]),
+        (("batch = 8", "batch = 0"), ["closeness.batch", "1 or more"]),
         (("width = 64\n", ""), ["width is missing"]),
-        (("[phase.sigma]", "[phase.sigmas]"), ["mse.sigmas", "sigma"]),
-        (('objective = "stability"', 'objective = "told"'), ["phase stability", "for this network"]),
-        (('name = "stability"', 'name = "stability"\noptimizer = "sgd"'), ["sgd", "muon"]),
+        (("[phase.sigma]", "[phase.sigmas]"), ["closeness.sigmas", "sigma"]),
+        (('objective = "stability"', 'objective = "told"'), ["phase answers", "for this network"]),
+        (('name = "answers"', 'name = "answers"\noptimizer = "sgd"'), ["sgd", "muon"]),
         (("batch = 8", "batch = 64"), ["32 images", "batch of 64"]),
         (('surrogates = ["resnet20"]', 'surrogates = ["resnet20", "nobody"]'), ["no surrogate nobody"]),
         (("channels = [16, 16]", "channels = [16, 16, 16, 16, 16, 16]"), ["side 32", "multiple of 64"]),
@@ -132,7 +132,7 @@ def test_a_phase_is_not_taken_up_from_another_start(tmp_path: Path) -> None:
     surrogate(tmp_path, 0)
     file = recipe(tmp_path)
     train_denoiser(file, tmp_path, tmp_path / "out", surrogates=tmp_path, minutes=1e-9)
-    with pytest.raises(ConfigurationError, match="stability holds a run with other settings"):
+    with pytest.raises(ConfigurationError, match="mse holds a run with other settings"):
         train_denoiser(file, tmp_path, tmp_path / "out", surrogates=tmp_path)
 
 

@@ -23,9 +23,9 @@ CHECKPOINTS = {".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"}
 
 #: sha256 of every bundled weights file.
 PINNED: dict[str, str] = {
-    "unet-cifar10-mse": "8a2ee8732cf124cf548e690b9ae27904fe5406bb29f5302d4edbf1ec277fea3d",
+    "unet-cifar10-mse": "e51b88a5d08ad033416d6b76c3365287bfbec37717f38f943cded73d90445b24",
     "recogniser-cifar10": "351c94bf70eead4b7ea26e7247788d59a8148e53d1389dc9c494d98edb1b3f25",
-    "unet-cifar10": "bf6059552c19912fcfa5e5e15aed16a8db7a312dc40c8a4c7be43d85bf92fcef",
+    "unet-cifar10": "5b6f58658238a75a1dad2569d0d22510cc5ff710b0db9184d3e31270c52a5823",
     "diffusion-cifar10": "7cc0411480b5cc5ba61e0a9741ed04c3a6bb8ec3eee691db4b6ce070c5eebe7b",
     "unet-natural-mse": "90b81d7d03900c9fcacd56647ef98f681c4970e54d731cf60f4d3a524dbeeb6d",
     "unet-natural": "3984010ec47534626e191c5d9bcf2a25b6c9b7ee6fba3ad97d03838b58707b96",

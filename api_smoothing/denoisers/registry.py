@@ -24,7 +24,7 @@ CHECKPOINTS = {".pth", ".pt", ".th", ".tar", ".ckpt", ".bin"}
 #: sha256 of every bundled weights file.
 PINNED: dict[str, str] = {
     "unet-cifar10-mse": "e51b88a5d08ad033416d6b76c3365287bfbec37717f38f943cded73d90445b24",
-    "recogniser-cifar10": "351c94bf70eead4b7ea26e7247788d59a8148e53d1389dc9c494d98edb1b3f25",
+    "recogniser-cifar10": "f09d45fa207955e40e5a7c31f00c9f5cb37591300bd1e316174a6a2c8ba45a79",
     "unet-cifar10": "5b6f58658238a75a1dad2569d0d22510cc5ff710b0db9184d3e31270c52a5823",
     "diffusion-cifar10": "7cc0411480b5cc5ba61e0a9741ed04c3a6bb8ec3eee691db4b6ce070c5eebe7b",
     "unet-natural-mse": "90b81d7d03900c9fcacd56647ef98f681c4970e54d731cf60f4d3a524dbeeb6d",

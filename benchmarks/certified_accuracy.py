@@ -214,12 +214,12 @@ def accuracies(rows: list[dict[str, Any]], rule: str) -> list[float]:
 
 
 def on_card(file: Path, args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Put what the sequential rule certified on the card beside the weights `file`."""
-    figures = {
-        f"certified_{name.replace('-', '_')}_at_{radius:g}": round(value, 4)
-        for name, found in rows.items()
-        for radius, value in zip(args.radii, accuracies(found, "sequential"), strict=True)
-    }
+    """Put what the sequential rule certified, and within which cap, on the card beside the weights `file`."""
+    figures: dict[str, float] = {}
+    for name, found in rows.items():
+        for radius, value in zip(args.radii, accuracies(found, "sequential"), strict=True):
+            where = f"{name.replace('-', '_')}_at_{radius:g}"
+            figures |= {f"certified_{where}": round(value, 4), f"cap_{where}": args.n}
     rewrite(file, {f"{args.sigma:g}": figures})
 
 

@@ -78,13 +78,20 @@ def test_every_bundled_file_is_pinned_and_small() -> None:
 
 
 def test_cards_tell_what_was_measured() -> None:
-    """A bundled card carries PSNR at the four usual σ, the phases of its training, and the pinned sha256."""
+    """A card has PSNR at the four usual σ, what was certified within which cap, its training and the pinned sha256."""
     for name, digest in PINNED.items():
         card = denoisers.load(name).card
         assert (card.id, card.sha256) == (name, digest)
         assert {"0.12", "0.25", "0.5", "1"} <= set(card.quality)
         assert all(entry["psnr"] > 15 for entry in card.quality.values())
         assert card.training["phases"][0]["images_seen"] > 0
+        figures = [
+            entry for entry in card.quality.values() if any(key.startswith("certified_") for key in entry)
+        ]
+        assert figures
+        for entry in figures:
+            certified = {key.removeprefix("certified_") for key in entry if key.startswith("certified_")}
+            assert {key.removeprefix("cap_") for key in entry if key.startswith("cap_")} == certified
 
 
 def test_changed_weights_are_refused(tmp_path: Path) -> None:

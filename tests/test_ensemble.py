@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from api_smoothing import denoisers
+from api_smoothing import SmoothedAPI, denoisers
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.ensemble import Ensemble
 from api_smoothing.denoisers.suite import DenoiserSuite
@@ -32,6 +33,16 @@ def orbit(x: Tensor) -> list[Tensor]:
     """The eight symmetries of the square, by turning and mirroring."""
     turned = [x.rot90(k, (2, 3)) for k in range(4)]
     return [view for t in turned for view in (t, t.flip(3))]
+
+
+def test_auto_keeps_the_method_it_is_named_with() -> None:
+    """A certificate by 'auto?method=…' names the bundled denoiser and the method."""
+    words = "auto?method=ensemble&views=2"
+    with SmoothedAPI(
+        lambda images: [0] * len(images), denoiser=words, sigma=0.25, size=32, seed=1, cache=False
+    ) as api:
+        found = api.certify(np.full((32, 32, 3), 128, np.uint8), n=20)
+    assert str(found.denoiser).startswith("unet-cifar10+ensemble2@")
 
 
 def test_the_views_are_the_symmetries_of_the_square() -> None:

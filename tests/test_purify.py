@@ -127,13 +127,13 @@ def test_an_image_is_brought_to_size_only_on_request(capsys: pytest.CaptureFixtu
     assert Image.open("small.png").size == (32, 32)
 
 
-@pytest.mark.parametrize("name", ["auto", "auto?method=ensemble&views=2"])
-def test_auto_goes_by_both_sides(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "method"), [("auto", ""), ("auto?method=ensemble&views=2", "+ensemble2")])
+def test_auto_goes_by_both_sides(name: str, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What fits the image is taken, with a method as well: CIFAR-10's for 32×32, the photographs' for 32×48."""
     Image.open("tall.png").resize((48, 32)).save("wide.png")
-    assert purify(f"--denoiser {name} --seed 1", capsys)["denoiser"].startswith("unet-cifar10")
+    assert purify(f"--denoiser {name} --seed 1", capsys)["denoiser"].startswith(f"unet-cifar10{method}@")
     assert main(["purify", "wide.png", "--json", "--denoiser", name, "--seed", "1"]) == 0
-    assert json.loads(capsys.readouterr().out)["denoiser"].startswith("unet-natural")
+    assert json.loads(capsys.readouterr().out)["denoiser"].startswith(f"unet-natural{method}@")
 
 
 @pytest.mark.parametrize(

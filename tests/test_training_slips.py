@@ -64,6 +64,7 @@ def surrogate(folder: Path, seed: int) -> None:
         (('name = "stability"', 'name = "mse"'), ["two phases are named mse"]),
         (("batch = 8", "batch = true"), ["closeness.batch", "a whole number"]),
         (("batch = 8", "batch = 0"), ["closeness.batch", "1 or more"]),
+        (('kind = "denoiser"', 'kind = "denoiser"\ndata.side = 0'), ["data.side", "1 or more"]),
         (("width = 64\n", ""), ["width is missing"]),
         (("[phase.sigma]", "[phase.sigmas]"), ["closeness.sigmas", "sigma"]),
         (('objective = "stability"', 'objective = "told"'), ["phase answers", "for this network"]),

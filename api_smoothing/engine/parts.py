@@ -115,7 +115,7 @@ def denoiser(
     side = size if isinstance(size, int | tuple) else card.native_side
     found = (
         denoisers.load(
-            resolve(f"{choice}", side=side, sigma=sigma),
+            resolve(str(choice), side=side, sigma=sigma),
             device=device,
             surrogates=partial(_network, device=device),
         )

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from api_smoothing.adapters.labels import LabelMap
+    from api_smoothing.adapters.labels.label_map import LabelMap
     from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, RunHeader
     from api_smoothing.smoothed import SmoothedAPI
 
@@ -16,7 +16,7 @@ _HOMES = {
     "Budget": "api_smoothing.results",
     "Certificate": "api_smoothing.results",
     "CostEstimate": "api_smoothing.results",
-    "LabelMap": "api_smoothing.adapters.labels",
+    "LabelMap": "api_smoothing.adapters.labels.label_map",
     "Prediction": "api_smoothing.results",
     "RunHeader": "api_smoothing.results",
     "SmoothedAPI": "api_smoothing.smoothed",

@@ -8,17 +8,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from api_smoothing import images
-from api_smoothing.adapters.labels import LabelMap
+from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.certify.base import Certifier
 from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.engine import parts
-from api_smoothing.engine.forecast import forecast
+from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.question import Method, Question, within_budget
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Session
-from api_smoothing.engine.votes import LabelReader, Tally, VoteSource, collect
+from api_smoothing.engine.votes import LabelReader, QueryCount, VoteSource, collect
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction
@@ -124,7 +124,7 @@ class SmoothedAPI:
             certifier = self._certifier(question, noise.slack, source)
             self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
 
-            def on_round(tally: Tally, loaded: images.Loaded = loaded, index: int = index) -> None:
+            def on_round(tally: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
                 self._tell(self._progress(loaded, index, tally))
 
             collect(certifier, source, on_round)
@@ -313,7 +313,7 @@ class SmoothedAPI:
         loaded = images.load(img, size=self.size)
         return list(self._source(loaded, self._noise_stream(loaded)).known(1000).values())
 
-    def _progress(self, loaded: images.Loaded, index: int, tally: Tally) -> VotesCounted:
+    def _progress(self, loaded: images.Loaded, index: int, tally: QueryCount) -> VotesCounted:
         leader, votes = tally.leader()
         return VotesCounted(
             image=loaded.source,

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from api_smoothing.sandbox import Faults, Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 
 WORKER = """
 import json, sys
@@ -111,7 +111,7 @@ def rehearse_cap(args: argparse.Namespace) -> bool:
     faults = Faults(rate=args.faults, kinds=FAULTS, seed=args.seed)
     with (
         Sandbox(
-            args.provider, brain=scripted_brain({"cat": 0.9, "dog": 0.1}), faults=faults, latency=0.02
+            args.provider, classifier=scripted_brain({"cat": 0.9, "dog": 0.1}), faults=faults, latency=0.02
         ) as sandbox,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -132,9 +132,9 @@ def rehearse_cap(args: argparse.Namespace) -> bool:
 def rehearse_complete(args: argparse.Namespace) -> bool:
     work = args.images * args.n
     print(f"complete: {work} queries of work, no faults")
-    brain = scripted_brain({"cat": 0.9, "dog": 0.1})
+    classifier = scripted_brain({"cat": 0.9, "dog": 0.1})
     with (
-        Sandbox(args.provider, brain=brain, latency=0.02) as sandbox,
+        Sandbox(args.provider, classifier=classifier, latency=0.02) as sandbox,
         tempfile.TemporaryDirectory() as folder,
     ):
         lives(args, sandbox, Path(folder), 10 * work, lambda: None)

@@ -35,8 +35,8 @@ from cards import own_card, rewrite
 from api_smoothing import SmoothedAPI, certify, images
 from api_smoothing.adapters import Adapter, AdapterCard, Answer, Label, Verdict
 from api_smoothing.adapters import load as load_adapter
-from api_smoothing.adapters.cifar10net import CLASSES
-from api_smoothing.adapters.local import ModuleAdapter
+from api_smoothing.adapters.local.adapter import ModuleAdapter
+from api_smoothing.adapters.local.cifar10net import CLASSES
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
 from api_smoothing.errors import ApiSmoothError

@@ -27,13 +27,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from api_smoothing import SmoothedAPI, adapters
-from api_smoothing.engine.pipeline import encode
+from api_smoothing.engine.sending.pipeline import encode
 
 SERVER = """
 import json, sys
 from api_smoothing.sandbox import Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
-with Sandbox(sys.argv[1], brain=scripted_brain({"cat": 0.9, "dog": 0.1})) as sandbox:
+from api_smoothing.sandbox.classifier import scripted_brain
+with Sandbox(sys.argv[1], classifier=scripted_brain({"cat": 0.9, "dog": 0.1})) as sandbox:
     print(json.dumps(sandbox.options()), flush=True)
     sys.stdin.read()
 """

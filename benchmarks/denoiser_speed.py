@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from api_smoothing.denoisers import Denoiser, DenoiserCard, load
-from api_smoothing.denoisers.blind import BlindDenoiser
 from api_smoothing.denoisers.dncnn import DnCNN
+from api_smoothing.denoisers.noise_blind import BlindDenoiser
 from api_smoothing.denoisers.unet import UNet, UNetDenoiser
 from api_smoothing.precision import compute_type
 

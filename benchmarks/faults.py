@@ -19,10 +19,10 @@ os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-faults-")
 import numpy as np
 
 from api_smoothing import SmoothedAPI
-from api_smoothing.engine.attempt import Sender
-from api_smoothing.engine.rate import RateLimiter
+from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.storage.rate import RateLimiter
 from api_smoothing.sandbox import Faults, Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 
 FAULTS = (
     "throttle", "throttle-retry-after", "throttle-coded", "500", "502", "503", "504", "reset",
@@ -45,7 +45,7 @@ def rehearse(provider: str, count: int, rate: float, seed: int) -> tuple[int, in
     draw = np.random.default_rng(seed)
     wrong = missed = dropped = certified = failed = queries = 0
     faults = Faults(rate=rate, kinds=FAULTS, seed=seed)
-    with Sandbox(provider, brain=scripted_brain({"cat": 1.0}), faults=faults) as sandbox:
+    with Sandbox(provider, classifier=scripted_brain({"cat": 1.0}), faults=faults) as sandbox:
         with SmoothedAPI(
             provider,
             sigma=SIGMA,
@@ -58,7 +58,9 @@ def rehearse(provider: str, count: int, rate: float, seed: int) -> tuple[int, in
         ) as api:
             for number in range(count):
                 good = number % 2 == 0
-                sandbox.brain = scripted_brain({"cat": SHARES[good], "dog": 1 - SHARES[good]}, seed=number)
+                sandbox.classifier = scripted_brain(
+                    {"cat": SHARES[good], "dog": 1 - SHARES[good]}, seed=number
+                )
                 image = draw.integers(0, 256, (96, 96, 3), np.uint8)
                 found = api.certify(image, radius=RADIUS, n=400)
                 certified += found.label is not None

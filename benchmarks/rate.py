@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from api_smoothing.sandbox import Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 
 WORKER = """
 import json, sys
@@ -50,7 +50,7 @@ def main() -> int:
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
         }
-        with Sandbox(args.provider, brain=scripted_brain({"cat": 1.0}), latency=args.latency) as sandbox:
+        with Sandbox(args.provider, classifier=scripted_brain({"cat": 1.0}), latency=args.latency) as sandbox:
             given = {"provider": args.provider, "options": sandbox.options(), "quota": args.quota, "n": each}
             running = [
                 subprocess.Popen(

@@ -21,7 +21,7 @@ from skimage import data
 from api_smoothing import SmoothedAPI, images
 from api_smoothing.adapters import load as load_adapter
 from api_smoothing.denoisers import load
-from api_smoothing.denoisers.choose import choose
+from api_smoothing.denoisers.selection import choose
 from api_smoothing.noise import to_float
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.cli import main
-from api_smoothing.engine import attempt
+from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.errors import BudgetError, ProviderError
 from api_smoothing.sandbox import PROVIDERS, Faults, Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 
 SDKS = {
     "aws": "boto3",
@@ -64,12 +64,12 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = attempt.Sender.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "sleep", lambda seconds: None)
-    monkeypatch.setattr("api_smoothing.engine.rate.RateLimiter.pause", lambda self, seconds: None)
+    monkeypatch.setattr("api_smoothing.engine.storage.rate.RateLimiter.pause", lambda self, seconds: None)
 
 
 @pytest.fixture
 def sandbox(provider: str) -> Iterator[Sandbox]:
-    with Sandbox(provider, brain=scripted_brain({"cat": 0.97, "dog": 0.03})) as server:
+    with Sandbox(provider, classifier=scripted_brain({"cat": 0.97, "dog": 0.03})) as server:
         yield server
 
 
@@ -111,7 +111,7 @@ def test_faults_never_certify_what_is_not_so(sandbox: Sandbox) -> None:
     with smoothed(sandbox, concurrency=4) as api:
         for number in range(4):
             share = 0.97 if number % 2 else 0.80  # a radius of 0.25 needs a share above 0.8413
-            sandbox.brain = scripted_brain({"cat": share, "dog": 1 - share}, seed=number)
+            sandbox.classifier = scripted_brain({"cat": share, "dog": 1 - share}, seed=number)
             before = sandbox.meter.images
             found = api.certify(picture(number), radius=0.25, n=200)
             assert found.reached is (number % 2 == 1)

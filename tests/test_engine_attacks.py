@@ -27,15 +27,16 @@ from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.cli import main
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.engine import attempt, rate
-from api_smoothing.engine.cache import DiskCache, MemoryCache
-from api_smoothing.engine.canary import Canary, _name
-from api_smoothing.engine.ledger import Ledger
-from api_smoothing.engine.outcome import Limiter
-from api_smoothing.engine.paid import CLAIM_SECONDS
-from api_smoothing.engine.purse import Purse
-from api_smoothing.engine.rate import RateLimiter
-from api_smoothing.engine.votes import StreamShelf
+from api_smoothing.engine.sending import sender as attempt
+from api_smoothing.engine.sending.drift import Canary, _name
+from api_smoothing.engine.sending.outcome import Limiter
+from api_smoothing.engine.storage import rate
+from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
+from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
+from api_smoothing.engine.storage.ledger import Ledger
+from api_smoothing.engine.storage.paid import CLAIM_SECONDS
+from api_smoothing.engine.storage.rate import RateLimiter
+from api_smoothing.engine.votes import StreamAnswers
 from api_smoothing.errors import (
     ApiSmoothError,
     ConfigurationError,
@@ -43,7 +44,7 @@ from api_smoothing.errors import (
     ProviderError,
 )
 from api_smoothing.sandbox import Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
 IMAGE = EncodedImage(data=b"", height=1, width=1)
@@ -78,7 +79,11 @@ def smoothed(service: Service, **options: Any) -> SmoothedAPI:
 
 
 def sender_of(service: Service, *, limiter: Limiter | None = None, **parts: Any) -> attempt.Sender:
-    given = {"account": Purse(Budget()), "shelf": StreamShelf(MemoryCache(), "s", shared=False), **parts}
+    given = {
+        "account": InMemoryBudget(Budget()),
+        "answers": StreamAnswers(MemoryCache(), "s", shared=False),
+        **parts,
+    }
     return attempt.Sender(stream="s", adapter=service, limiter=limiter, **given)
 
 
@@ -126,7 +131,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """What the command line takes for the real service of "http"."""
     pytest.importorskip("requests")
-    with Sandbox("http", brain=scripted_brain({"cat": 1.0})) as running:
+    with Sandbox("http", classifier=scripted_brain({"cat": 1.0})) as running:
         place = f'endpoint = "{running.endpoint}"'
         settings = 'provider = "http"\nmodel = "sandbox-json"\ndenoiser = "none"\nseed = 1\nrate = 10000\n'
         (folder / "api-smooth.toml").write_text(f"{settings}options = {{{place}}}\n")
@@ -270,7 +275,7 @@ def test_a_spent_budget_is_no_error() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from api_smoothing.engine.cache import DiskCache
+from api_smoothing.engine.storage.answers import DiskCache
 DiskCache(Path(sys.argv[1])).claim("s", [1])
 print("claimed", flush=True)
 time.sleep(60)
@@ -314,7 +319,7 @@ def test_a_claim_that_could_not_be_ended_does_not_block_the_next_run(
     """After a disk that was full for a moment the same process can ask again."""
     cache = DiskCache(tmp_path)
     service = Service(lambda first, images: [Verdict.REFUSED if end == "release" else says("dog")])
-    sender = sender_of(service, shelf=StreamShelf(cache, "s", shared=True), sleep=lambda seconds: None)
+    sender = sender_of(service, answers=StreamAnswers(cache, "s", shared=True), sleep=lambda seconds: None)
     claim = cache.claim
 
     def full(*arguments: Any, **options: Any) -> Any:
@@ -337,18 +342,20 @@ def test_a_claim_lasts_as_long_as_the_wait_for_a_turn(
     """However slow the quota, a query that waits for its turn is not asked by another process meanwhile."""
     late = [0.0]
     monkeypatch.setattr(time, "time", lambda: 1e9 + late[0])
-    service, shelf = Service(), StreamShelf(DiskCache(tmp_path), "s", shared=True)
+    service, answers = Service(), StreamAnswers(DiskCache(tmp_path), "s", shared=True)
 
     class SlowQuota:
         def wait(self, images: int, halted: threading.Event) -> None:
             late[0] += CLAIM_SECONDS + 1
-            sender_of(service, shelf=StreamShelf(DiskCache(tmp_path), "s", shared=True)).send([1], [IMAGE])
+            sender_of(service, answers=StreamAnswers(DiskCache(tmp_path), "s", shared=True)).send(
+                [1], [IMAGE]
+            )
 
         def spare(self, images: int) -> None: ...
 
         def pause(self, seconds: float) -> None: ...
 
-    sender_of(service, limiter=SlowQuota(), shelf=shelf).send([1], [IMAGE])
+    sender_of(service, limiter=SlowQuota(), answers=answers).send([1], [IMAGE])
     assert service.seen == 1
 
 
@@ -359,8 +366,8 @@ def test_a_broken_cache_does_not_eat_the_budget() -> None:
         def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
             raise ConfigurationError("an entry this program did not write")
 
-    purse = Purse(Budget(queries=10))
-    sender = sender_of(Service(), account=purse, shelf=StreamShelf(Broken(), "s", shared=True))
+    purse = InMemoryBudget(Budget(queries=10))
+    sender = sender_of(Service(), account=purse, answers=StreamAnswers(Broken(), "s", shared=True))
     with pytest.raises(ConfigurationError):
         sender.send([0, 1], [IMAGE, IMAGE])
     assert purse.affordable() == 10
@@ -531,7 +538,7 @@ def test_a_sandbox_run_never_reaches_the_service(
 ) -> None:
     """--sandbox asks the server on this machine, whatever endpoint and keys the user's file names."""
     pytest.importorskip("requests" if provider == "http" else "boto3")
-    with Sandbox(provider, brain=scripted_brain({"cat": 1.0})) as service:
+    with Sandbox(provider, classifier=scripted_brain({"cat": 1.0})) as service:
         own = {k: v for k, v in service.options().items() if k not in ("endpoint_id", "model")}
         table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in own.items())
         (folder / "api-smooth.toml").write_text(f'denoiser = "none"\nrate = 10000\noptions = {{{table}}}\n')
@@ -692,9 +699,11 @@ def test_a_rehearsal_does_not_spend_the_budget(folder: Path, monkeypatch: pytest
     """What a command spends in the sandbox is not taken from the same command's budget for the service."""
     pytest.importorskip("requests")
     shipped = (
-        resources.files("api_smoothing.adapters").joinpath("endpoints/sandbox-json.toml").read_text("utf-8")
+        resources.files("api_smoothing.adapters.http")
+        .joinpath("endpoints/sandbox-json.toml")
+        .read_text("utf-8")
     )
-    with Sandbox("http", brain=scripted_brain({"cat": 1.0})) as service:
+    with Sandbox("http", classifier=scripted_brain({"cat": 1.0})) as service:
         monkeypatch.setenv("SANDBOX_KEY", service.key)
         own = shipped.replace("http://127.0.0.1:8080", service.endpoint)
         (folder / "own.toml").write_text(own, "utf-8")
@@ -869,7 +878,7 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     with smoothed(Service()) as api:
-        monkeypatch.setattr("api_smoothing.engine.database.Database.write", full)
+        monkeypatch.setattr("api_smoothing.engine.storage.database.Database.write", full)
         assert isinstance(error_of(lambda: api.predict(GREY, n=10)), ApiSmoothError)
 
 
@@ -902,11 +911,11 @@ def test_a_label_that_nobody_reports_did_not_reach_its_target() -> None:
 def present(server: Sandbox, budget: int) -> int:
     """Certify two classes, cat for sure and dog on the margin, into one run file."""
 
-    def brain(images: Sequence[Any]) -> list[dict[str, float]]:
+    def classifier(images: Sequence[Any]) -> list[dict[str, float]]:
         draws = [hashlib.sha256(image.tobytes()).digest() for image in images]
         return [{"cat": 0.97 * (d[0] < 235), "dog": 0.97 * (d[1] < 20)} for d in draws]
 
-    server.brain = brain
+    server.classifier = classifier
     labels = ["--labels", "cifar10", "--labels-present", "cat,dog"]
     run = ["--radius", "0.2", "--budget-queries", str(budget), "--output", "r.jsonl"]
     return main(["certify", "0.png", *labels, *run])
@@ -963,7 +972,7 @@ def test_a_run_under_way_does_not_count_refuted_answers() -> None:
 FORKED = """
 import os, sys
 from pathlib import Path
-from api_smoothing.engine.cache import DiskCache
+from api_smoothing.engine.storage.answers import DiskCache
 cache = DiskCache(Path(sys.argv[1]))
 read, write = os.pipe()
 child = os.fork()
@@ -994,8 +1003,8 @@ def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
             super().write(stream, {min(indices): says("dog")})
             return super().read(stream, indices)
 
-    shelf = StreamShelf(Filling(), "s", shared=True)
-    sender = sender_of(Service(batch=8), shelf=shelf, sleep=lambda seconds: None)
+    answers = StreamAnswers(Filling(), "s", shared=True)
+    sender = sender_of(Service(batch=8), answers=answers, sleep=lambda seconds: None)
     assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api_smoothing.adapters import Verdict, azure_errors
+from api_smoothing.adapters import Verdict
+from api_smoothing.adapters.azure import errors as azure_errors
 from api_smoothing.cli import main
 from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.commands.sandbox import _describe as describe
@@ -28,7 +29,7 @@ from api_smoothing.cli.json_output import one_object
 from api_smoothing.cli.resume import with_larger_budget
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.sandbox import PROVIDERS, Sandbox
-from api_smoothing.sandbox.brain import scripted_brain
+from api_smoothing.sandbox.classifier import scripted_brain
 from api_smoothing.secret import home
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -349,7 +350,7 @@ def test_the_error_line_has_the_providers_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When every query fails, the line that says so also says why, in the provider's words."""
-    from api_smoothing.engine import attempt
+    from api_smoothing.engine.sending import sender as attempt
 
     defaults = attempt.Sender.__init__.__kwdefaults__
     assert defaults is not None
@@ -366,7 +367,7 @@ def test_a_canary_that_gets_no_answer_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the first query is a canary and fails, the line has the reason, as it has for any other query."""
-    from api_smoothing.engine import attempt
+    from api_smoothing.engine.sending import sender as attempt
 
     defaults = attempt.Sender.__init__.__kwdefaults__
     assert defaults is not None
@@ -488,7 +489,7 @@ def test_the_example_of_a_sandbox_can_decide_an_image(provider: str) -> None:
     pytest.importorskip(
         {"aws": "boto3", "google": "grpc", "clarifai": "clarifai_grpc"}.get(provider, "requests")
     )
-    with Sandbox(provider, brain=scripted_brain({"cat": 1.0})) as sandbox:
+    with Sandbox(provider, classifier=scripted_brain({"cat": 1.0})) as sandbox:
         [example] = [line for line in describe(sandbox).splitlines() if line.startswith("api-smooth certify")]
     args = build_parser().parse_args(shlex.split(example)[1:])
     settings = resolve_settings(args, SETTINGS)
@@ -501,7 +502,7 @@ def test_a_sandbox_in_another_terminal_is_not_the_service(
     """A certificate made with the environment that `api-smooth sandbox` prints does not pass for the service's."""
     pytest.importorskip("boto3")
     command = ["certify", "a.png", "--provider", "aws", "--rate", "10000", "--denoiser", "none"]
-    with Sandbox("aws", brain=scripted_brain({"cat": 1.0})) as sandbox:
+    with Sandbox("aws", classifier=scripted_brain({"cat": 1.0})) as sandbox:
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
         assert main([*command, "-n", "20", "--json"]) == 0

@@ -52,10 +52,10 @@ def test_the_wheel_has_every_file_of_the_package(wheel: zipfile.ZipFile) -> None
     }
     inside = {name for name in wheel.namelist() if name.startswith("api_smoothing/")}
     assert inside == here
-    for needed in ["py.typed", "adapters/label_maps/cifar10.toml", "training/recipes/cifar10.toml"]:
+    for needed in ["py.typed", "adapters/labels/maps/cifar10.toml", "training/recipes/cifar10.toml"]:
         assert f"api_smoothing/{needed}" in inside
     weights = [name for name in inside if name.endswith(".safetensors")]
-    assert "api_smoothing/adapters/weights/cifar10.safetensors" in weights
+    assert "api_smoothing/adapters/local/weights/cifar10.safetensors" in weights
     assert any(name.startswith("api_smoothing/denoisers/weights/") for name in weights)
     for name in weights:
         assert name.replace(".safetensors", ".json") in inside, "weights without a card"

@@ -12,7 +12,7 @@ from api_smoothing.adapters.base import (
     Quota,
     Verdict,
 )
-from api_smoothing.adapters.labels import LabelMap
+from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.adapters.registry import load, names
 
 __all__ = [

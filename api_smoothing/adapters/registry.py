@@ -14,12 +14,12 @@ from api_smoothing.errors import ConfigurationError
 
 GROUP = "api_smoothing.adapters"
 BUILT_IN = {
-    "torchvision": "api_smoothing.adapters.torchvision:load",
-    "aws": "api_smoothing.adapters.aws:load",
-    "azure": "api_smoothing.adapters.azure:load",
-    "google": "api_smoothing.adapters.google:load",
-    "clarifai": "api_smoothing.adapters.clarifai:load",
-    "http": "api_smoothing.adapters.http:load",
+    "torchvision": "api_smoothing.adapters.local.torchvision:load",
+    "aws": "api_smoothing.adapters.aws.adapter:load",
+    "azure": "api_smoothing.adapters.azure.adapter:load",
+    "google": "api_smoothing.adapters.google.adapter:load",
+    "clarifai": "api_smoothing.adapters.clarifai.adapter:load",
+    "http": "api_smoothing.adapters.http.adapter:load",
 }
 
 

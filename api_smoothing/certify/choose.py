@@ -8,13 +8,13 @@ from typing import Literal
 from api_smoothing.certify.anytime import AnytimeCertifier, majority_provable
 from api_smoothing.certify.base import Certifier
 from api_smoothing.certify.boundary import CappedBoundary, OpenBoundary
+from api_smoothing.certify.cohen import ClopperPearsonCertifier
+from api_smoothing.certify.error_bounds import capped_crossing, open_crossing
 from api_smoothing.certify.fallback import Fallback, Level, fallback_levels
 from api_smoothing.certify.fixed import FixedCertifier
 from api_smoothing.certify.futility import futility_boundary, hopeless_share
-from api_smoothing.certify.nulls import capped_crossing, open_crossing
 from api_smoothing.certify.plan import Method as PlanMethod
 from api_smoothing.certify.plan import max_radius, min_queries, target_boundary
-from api_smoothing.certify.protocol import ClopperPearsonCertifier
 from api_smoothing.certify.radius import Noise, check, threshold
 from api_smoothing.certify.target import TargetCertifier
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError

@@ -21,8 +21,8 @@ import math
 from collections.abc import Callable, Hashable
 
 from api_smoothing.certify.boundary import OpenBoundary
+from api_smoothing.certify.error_bounds import open_crossing
 from api_smoothing.certify.mixture import tuned_mixture
-from api_smoothing.certify.nulls import open_crossing
 
 #: The share of α that a target boundary leaves to the fallback.
 RESERVE = 0.002

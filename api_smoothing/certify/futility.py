@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from api_smoothing.certify.boundary import Boundary, OpenBoundary
-from api_smoothing.certify.nulls import CHOSEN
+from api_smoothing.certify.error_bounds import CHOSEN
 from api_smoothing.certify.sequential import open_boundary
 
 #: Probability of giving up on an image whose class does reach the target.

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from api_smoothing.certify.boundary import OpenBoundary
+from api_smoothing.certify.error_bounds import null_error, null_weight, open_crossing, short_horizon
 from api_smoothing.certify.mixture import tuned_mixture
-from api_smoothing.certify.nulls import null_error, null_weight, open_crossing, short_horizon
 
 _HORIZON = 4096  # answers computed exactly, more where a unanimous class already needs many
 _LONGEST_HORIZON = 16384

@@ -16,8 +16,8 @@ import numpy as np
 
 from api_smoothing.certify.boundary import CappedBoundary
 from api_smoothing.certify.crossing import Counts, passage
+from api_smoothing.certify.error_bounds import capped_crossing, null_error, null_weight
 from api_smoothing.certify.mixture import tuned_mixture
-from api_smoothing.certify.nulls import capped_crossing, null_error, null_weight
 from api_smoothing.certify.sequential import calibrate
 
 EARLY_SHARE = 0.3

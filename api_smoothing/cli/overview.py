@@ -14,7 +14,7 @@ from typing import Any, Final
 from api_smoothing import adapters
 from api_smoothing.adapters import AdapterCard, Credentials
 from api_smoothing.adapters.registry import BUILT_IN, GROUP
-from api_smoothing.engine.pricing import STALE_DAYS, Price, price
+from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, price
 from api_smoothing.errors import ApiSmoothError
 
 HEADINGS: Final = (

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from api_smoothing import denoisers
 from api_smoothing.cli.settings import Settings
 from api_smoothing.denoisers import Denoiser
-from api_smoothing.denoisers.choose import resolve
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths, majority, middle
 from api_smoothing.denoisers.samplers import sampler
+from api_smoothing.denoisers.selection import resolve
 from api_smoothing.engine import parts
 from api_smoothing.errors import ConfigurationError, MissingExtraError
 from api_smoothing.images import Loaded

@@ -67,7 +67,7 @@ def with_larger_budget(
 
 def _spent(run: str | None) -> tuple[int, float]:
     """The queries and dollars that are charged to a run, by whomever."""
-    from api_smoothing.engine.ledger import Ledger
+    from api_smoothing.engine.storage.ledger import Ledger
     from api_smoothing.results import Budget
     from api_smoothing.secret import home
 

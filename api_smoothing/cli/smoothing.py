@@ -15,7 +15,7 @@ from api_smoothing.errors import ConfigurationError
 if TYPE_CHECKING:
     from api_smoothing import SmoothedAPI
     from api_smoothing.adapters import Adapter
-    from api_smoothing.adapters.labels import LabelMap
+    from api_smoothing.adapters.labels.label_map import LabelMap
 
 #: Every setting of the facade; commands add those of their own question (radius, n, …).
 FACADE: Final = (
@@ -102,7 +102,7 @@ def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = Tru
 
 def usd_each(settings: Settings, *, sandbox: bool) -> float:
     """What a query costs in US dollars."""
-    from api_smoothing.engine.pricing import price
+    from api_smoothing.engine.estimate.pricing import price
 
     with open_adapter(settings, sandbox=sandbox, sends=False) as adapter:
         return price(adapter.card).micro_usd / 1e6
@@ -136,7 +136,7 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
 
 def _label_map(settings: Settings) -> LabelMap:
     """What answers are read by, for a filter of the same labels."""
-    from api_smoothing.adapters.labels import LabelMap
+    from api_smoothing.adapters.labels.label_map import LabelMap
 
     if settings.labels is None:
         raise ConfigurationError("only=map is a filter of the labels in a label map; name it with --labels")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers import dncnn, memnet
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import BlindDenoiser, Normalised
+from api_smoothing.denoisers.noise_blind import BlindDenoiser, Normalised
 from api_smoothing.errors import ConfigurationError, WeightsError
 
 _INSIDE = ("state_dict", "params_ema", "params", "model_state_dict", "model", "net", "denoiser", "weights")

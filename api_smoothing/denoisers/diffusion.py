@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers import schedule as schedules
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import fill, ready
 from api_smoothing.denoisers.diffusion import OneShot, Prediction, check_prediction, estimate
+from api_smoothing.denoisers.noise_blind import fill, ready
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.unet import UNet
 from api_smoothing.errors import ConfigurationError

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import BlindDenoiser, fill
+from api_smoothing.denoisers.noise_blind import BlindDenoiser, fill
 
 _LEAF = re.compile(r"^((?:.*\.)?)(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)$")
 _EPS = 1e-4  # of the normalisations; the authors' value

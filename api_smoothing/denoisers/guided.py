@@ -34,9 +34,9 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
+from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.distances import Distance, distance, divergence
 from api_smoothing.denoisers.reverse import check_steps, noise_levels, row_noise, sampler_card, step
-from api_smoothing.denoisers.rows import row_levels
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import BlindDenoiser, fill
+from api_smoothing.denoisers.noise_blind import BlindDenoiser, fill
 
 _PART = re.compile(r"^((?:.*\.)?)(?:feature_extractor|dense_memory|reconstructor)\.")
 

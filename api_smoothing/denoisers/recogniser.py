@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from api_smoothing.convnet import CLASSES, Cifar10Net
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
-from api_smoothing.denoisers.blind import fill
+from api_smoothing.denoisers.noise_blind import fill
 from api_smoothing.denoisers.unet import SIGMA_DATA, UNet, UNetDenoiser
 from api_smoothing.errors import WeightsError
 

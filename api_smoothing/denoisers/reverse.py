@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
-from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.errors import ConfigurationError
 
 _LABEL = b"api-smooth path 1\0"  # a change of the stream's format changes this number

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.blind import fill, ready
-from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.noise_blind import fill, ready
 
 #: Standard deviation of a pixel of natural images in [0,1] units.
 SIGMA_DATA = 0.25

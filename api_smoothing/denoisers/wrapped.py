@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.denoisers.rows import row_levels
+from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 

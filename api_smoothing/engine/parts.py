@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from api_smoothing import adapters, denoisers
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
-from api_smoothing.adapters.labels import LabelMap, top_label
-from api_smoothing.denoisers.choose import resolve
-from api_smoothing.engine.cache import DiskCache, MemoryCache, VoteCache
+from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+from api_smoothing.denoisers.selection import resolve
+from api_smoothing.engine.storage.answers import DiskCache, MemoryCache, VoteCache
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import Budget
 from api_smoothing.secret import home
@@ -90,7 +90,7 @@ def adapter(provider: object, *, model: str | Path | None, device: str, **option
         return provider
     from torch import nn
 
-    from api_smoothing.adapters.local import CallableAdapter, ModuleAdapter
+    from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter
 
     if model is not None:
         raise ConfigurationError("model= goes with a provider's name; here the provider is the model")
@@ -137,7 +137,7 @@ def denoiser(
 
 def _network(name: str, *, device: str) -> nn.Module:
     """The local classifier of that name, for a denoiser that is guided by one."""
-    from api_smoothing.adapters import torchvision
+    from api_smoothing.adapters.local import torchvision
 
     return torchvision.load(model=name, device=device).module
 

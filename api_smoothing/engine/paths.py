@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from api_smoothing.certify.base import FAILED
 from api_smoothing.denoisers.paths import majority
-from api_smoothing.engine.votes import Tally, Vote, VoteSource
+from api_smoothing.engine.votes import QueryCount, Vote, VoteSource
 
 
 class PathVotes:
@@ -19,7 +19,7 @@ class PathVotes:
 
     def __init__(self, source: VoteSource, paths: int) -> None:
         self._source, self._paths = source, paths
-        self.tally = Tally()
+        self.tally = QueryCount()
 
     def known(self, count: int) -> dict[int, Vote]:
         """Those of the first `count` votes whose queries are all in the cache; asks nothing."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.adapters.labels import LabelMap, counted, is_scoreless
+from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scoreless
 from api_smoothing.certify.base import FAILED, Bound, Stopped
 from api_smoothing.certify.presence import Absent
 from api_smoothing.certify.tally import MAX_FAILED
 from api_smoothing.engine.report import certificate
-from api_smoothing.engine.votes import Tally
+from api_smoothing.engine.votes import QueryCount
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Loaded
 from api_smoothing.results import Certificate
@@ -82,7 +82,7 @@ class LabelReport:
 
 def presences(
     bounds: Sequence[Bound],
-    tally: Tally,
+    tally: QueryCount,
     loaded: Loaded,
     *,
     facts: Mapping[str, Any],
@@ -100,7 +100,7 @@ def presences(
             continue
         sure = bound.label is not None
         bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
-        spent = tally if not found else Tally(cached=bound.n, version=tally.version)
+        spent = tally if not found else QueryCount(cached=bound.n, version=tally.version)
         made = certificate(
             bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd
         )
@@ -111,11 +111,11 @@ def presences(
     return found
 
 
-def _broken(tally: Tally) -> bool:
+def _broken(tally: QueryCount) -> bool:
     return tally.counted.get(FAILED, 0) > MAX_FAILED * tally.n
 
 
-def _blank(tally: Tally, target: float | None) -> Bound:
+def _blank(tally: QueryCount, target: float | None) -> Bound:
     """An abstention on the votes of `tally`."""
     failed = tally.counted.get(FAILED, 0)
     stopped: Stopped | None = "futile"
@@ -142,7 +142,7 @@ def _blank(tally: Tally, target: float | None) -> Bound:
 
 
 def _unreported(
-    bounds: Sequence[Bound], tally: Tally, named: Collection[str], target: float | None
+    bounds: Sequence[Bound], tally: QueryCount, named: Collection[str], target: float | None
 ) -> list[Bound]:
     """Abstentions for the labels that were named and that no answer reported."""
     seen = {key for bound in bounds for key in bound.counts}

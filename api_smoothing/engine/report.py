@@ -10,7 +10,7 @@ from typing import Any
 from api_smoothing import images
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
-from api_smoothing.engine.votes import Tally
+from api_smoothing.engine.votes import QueryCount
 from api_smoothing.results import Certificate, Prediction
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
@@ -18,7 +18,7 @@ NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 
 def certificate(
     bound: Bound,
-    tally: Tally,
+    tally: QueryCount,
     loaded: images.Loaded,
     *,
     facts: Mapping[str, Any],
@@ -72,7 +72,7 @@ def certificate(
 
 def prediction(
     votes: Sequence[Hashable | None],
-    tally: Tally,
+    tally: QueryCount,
     loaded: images.Loaded,
     *,
     facts: Mapping[str, Any],

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters.base import Adapter
 from api_smoothing.denoisers.samplers import paths_of
-from api_smoothing.engine.account import Account
-from api_smoothing.engine.attempt import Sender
-from api_smoothing.engine.cache import DiskCache, VoteCache
-from api_smoothing.engine.canary import Canary, Watch
-from api_smoothing.engine.identity import stream_name
-from api_smoothing.engine.ledger import Ledger
-from api_smoothing.engine.outcome import Gate, Usage
+from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.pipeline import Pipeline, enlargement
-from api_smoothing.engine.pricing import price
-from api_smoothing.engine.purse import Purse
-from api_smoothing.engine.rate import RateLimiter
-from api_smoothing.engine.votes import LabelReader, StreamShelf, VoteSource
+from api_smoothing.engine.sending.drift import Canary, Watch
+from api_smoothing.engine.sending.outcome import FirstRequestGate, Usage
+from api_smoothing.engine.sending.pipeline import Pipeline, enlargement
+from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.storage.answers import DiskCache, VoteCache
+from api_smoothing.engine.storage.budget import BudgetAccount
+from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
+from api_smoothing.engine.storage.ledger import Ledger
+from api_smoothing.engine.storage.rate import RateLimiter
+from api_smoothing.engine.storage.stream_key import stream_name
+from api_smoothing.engine.votes import LabelReader, StreamAnswers, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
 from api_smoothing.secret import home
@@ -34,7 +34,7 @@ CANARIES = 2  # queries an image costs beyond its votes, where drift shows only 
 
 
 class Session:
-    """Makes the vote source of each image. Services are paid through the ledger, local models from a purse."""
+    """Makes the vote source of each image. Services are paid through the ledger, local models from memory."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class Session:
         self.price = price(self.card)
         self._adapter, self._denoiser, self._cache = adapter, denoiser, cache
         self._device, self._workers = device, workers
-        self._gate = Gate()
+        self._gate = FirstRequestGate()
         self._remote = self.card.accepts == "png"
         self._shared = self._remote and isinstance(cache, DiskCache)
-        self.account: Account
+        self.account: BudgetAccount
         if self._remote or budget.run is not None:
             self.account = Ledger(
                 home() / "ledger.db",
@@ -63,7 +63,7 @@ class Session:
                 micro_usd=self.price.micro_usd,
             )
         else:
-            self.account = Purse(budget, micro_usd=self.price.micro_usd)
+            self.account = InMemoryBudget(budget, micro_usd=self.price.micro_usd)
         self._limiter = (
             RateLimiter(
                 home() / "rate.db", key=self.card.quota_key or self.card.name, quotas=self.card.quotas
@@ -96,7 +96,7 @@ class Session:
             stream=stream,
             adapter=self._adapter,
             account=self.account,
-            shelf=StreamShelf(self._cache, stream, shared=self._shared),
+            answers=StreamAnswers(self._cache, stream, shared=self._shared),
             limiter=self._limiter,
             usage=usage,
             gate=self._gate,
@@ -145,7 +145,7 @@ class Session:
             stream=name,
             adapter=self._adapter,
             account=self.account,
-            shelf=StreamShelf(self._cache, name, shared=False),
+            answers=StreamAnswers(self._cache, name, shared=False),
             limiter=self._limiter,
             usage=usage,
             gate=self._gate,

@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
 from api_smoothing.certify.base import FAILED
-from api_smoothing.engine.account import Account
-from api_smoothing.engine.cache import VoteCache
-from api_smoothing.engine.canary import Watch
-from api_smoothing.engine.outcome import Open, Outcome, Usage
-from api_smoothing.engine.paid import Claim
+from api_smoothing.engine.sending.drift import Watch
+from api_smoothing.engine.sending.outcome import Open, Outcome, Usage
+from api_smoothing.engine.storage.answers import VoteCache
+from api_smoothing.engine.storage.budget import BudgetAccount
+from api_smoothing.engine.storage.paid import Claim
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
@@ -40,7 +40,7 @@ class Counts(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class QueryCount:
     """What was spent on one image so far; `sent` counts every attempt."""
 
     sent: int = 0
@@ -66,7 +66,7 @@ class Tally:
         return str(name), classes[name]
 
 
-class StreamShelf:
+class StreamAnswers:
     """One stream's part of the cache. `shared` with processes that may be faster, or asking just now."""
 
     def __init__(self, cache: VoteCache, stream: str, *, shared: bool) -> None:
@@ -97,7 +97,7 @@ class VoteSource:
         pipeline: Asks,
         usage: Usage,
         cache: VoteCache,
-        account: Account,
+        account: BudgetAccount,
         read: LabelReader,
         watch: Watch | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class VoteSource:
         self._cache = cache
         self._account = account
         self._read, self._watcher = read, watch
-        self.tally = Tally()
+        self.tally = QueryCount()
 
     def known(self, count: int) -> dict[int, Vote]:
         """The votes already in the cache among the first `count` queries, by query, in order; asks nothing."""
@@ -218,14 +218,14 @@ class Source(Protocol):
     """Votes of one image, in order, and what they cost."""
 
     @property
-    def tally(self) -> Tally: ...
+    def tally(self) -> QueryCount: ...
 
     def take(self, indices: range) -> Generator[Sequence[Vote]]: ...
 
     def finish(self) -> None: ...
 
 
-def collect(certifier: Counts, source: Source, on_round: Callable[[Tally], None]) -> None:
+def collect(certifier: Counts, source: Source, on_round: Callable[[QueryCount], None]) -> None:
     """Feed `certifier` from `source` until it needs nothing more or the budget is spent."""
     index = 0
     while (count := certifier.need()) > 0:

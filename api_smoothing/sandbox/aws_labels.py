@@ -13,11 +13,11 @@ _CATEGORIES: Final = {
     "Transport and Logistics": "Transportation",
 }
 _ALIASES: Final = {"Car": "Automobile", "Cat": "Feline", "Airplane": "Plane", "Boat": "Vessel"}
-#: Labels that come with a box around the object; the brain locates nothing, so that it is the same for all.
+#: Labels that come with a box around the object; the classifier locates nothing, so that it is the same for all.
 _BOXED: Final = ("Airplane", "Bird", "Boat", "Car", "Cat", "Dog", "Horse", "Truck")
 _BOX: Final = {"Width": 0.75, "Height": 0.75, "Left": 0.125, "Top": 0.125}
 
-#: The brain knows nothing that would need moderation, so that some of its classes stand for categories, given
+#: The classifier knows nothing that would need moderation, so that some of its classes stand for categories, given
 #: from the lowest level up: the confidences vary with the image as the service's do.
 _MODERATION: Final = {
     "frog": ("Visually Disturbing",),

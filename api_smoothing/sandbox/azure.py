@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from api_smoothing.sandbox.http import HttpFront, Question, Refused, Scores, json_reply
 from api_smoothing.sandbox.listener import Call, Reply
-from api_smoothing.sandbox.picture import open_picture
+from api_smoothing.sandbox.request_image import open_picture
 from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
 
 if TYPE_CHECKING:

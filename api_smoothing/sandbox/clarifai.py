@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from api_smoothing.adapters.cloud import sdk
-from api_smoothing.sandbox.brain import CLASSES
+from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.sandbox.classifier import CLASSES
 from api_smoothing.sandbox.rpc import RpcFront, Scores
 from api_smoothing.sandbox.rpc_reply import Reply, failure, retry_in
 from api_smoothing.sandbox.vocabulary import CURRENT, VocabularyLabel, labels_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api_smoothing.adapters.cloud import sdk
+from api_smoothing.adapters._transport.service import sdk
 from api_smoothing.sandbox.rpc import RpcFront, Scores
 from api_smoothing.sandbox.rpc_reply import Reply, failure, retry_in
 from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
@@ -18,7 +18,7 @@ DEFAULT_RESULTS: Final = 10
 LABEL_DETECTION: Final = 4
 SAFE_SEARCH_DETECTION: Final = 6
 
-#: The brain knows nothing of what SafeSearch looks for. Each category stands for one of its classes instead, so
+#: The classifier knows nothing of what SafeSearch looks for. Each category stands for one of its classes instead, so
 #: that the likelihoods vary with the image as the service's do; under any other version they are a step lower.
 SAFE_SEARCH: Final = {"adult": "frog", "spoof": "cat", "medical": "deer", "violence": "dog", "racy": "horse"}
 #: The scores at which a likelihood goes up a step, from VERY_UNLIKELY (1) to VERY_LIKELY (5).

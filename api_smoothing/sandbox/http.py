@@ -158,7 +158,7 @@ class HttpFront:
             reply, billed = self._reply(call, operation, question, fault)
         except Refused as refused:
             reply = refused.reply
-        except Exception:  # a brain that fails: the client gets an answer, and its owner sees why
+        except Exception:  # a classifier that fails: the client gets an answer, and its owner sees why
             traceback.print_exc()
             reply, billed = self.refused(call, "500"), images
         self._sandbox.meter.record(
@@ -201,7 +201,7 @@ class HttpFront:
     def _scores(
         self, call: Call, operation: str, question: Question, spoilt: int | None
     ) -> list[Scores | None]:
-        """The brain's scores for each image; None for one that cannot be read, and for number `spoilt`."""
+        """The classifier's scores for each image; None for one that cannot be read, and for number `spoilt`."""
         pixels: list[NDArray[np.uint8] | None] = []
         for number, data in enumerate(question.images):
             try:
@@ -211,7 +211,7 @@ class HttpFront:
                     raise
                 pixels.append(None)
         seen = [image for image in pixels if image is not None]
-        scores = iter(self._sandbox.brain(seen) if seen else ())
+        scores = iter(self._sandbox.classifier(seen) if seen else ())
         return [None if image is None else next(scores) for image in pixels]
 
     def _look(self, call: Call, operation: str, data: bytes) -> NDArray[np.uint8]:

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from api_smoothing.adapters.cloud import sdk
+from api_smoothing.adapters._transport.service import sdk
 from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.sandbox.meter import Request
-from api_smoothing.sandbox.picture import open_picture
+from api_smoothing.sandbox.request_image import open_picture
 from api_smoothing.sandbox.rpc_reply import ERRORS, PORTAL, REFUSALS, RESET, SILENT, Reply
 from api_smoothing.sandbox.server import next_version
 from api_smoothing.sandbox.window import SlidingWindow
@@ -186,10 +186,10 @@ class RpcFront:
         return replace(reply, body=self._half(reply.body), billed=billed) if fault == "truncated" else reply
 
     def _scores(self, pictures: Sequence[bytes], *, spoilt: int | None) -> list[Scores | None]:
-        """The brain's scores for each image; None for one that cannot be read, and for number `spoilt`."""
+        """The classifier's scores for each image; None for one that cannot be read, and for number `spoilt`."""
         pixels = [None if number == spoilt else self._see(data) for number, data in enumerate(pictures)]
         readable = [image for image in pixels if image is not None]
-        scores = iter(self._sandbox.brain(readable) if readable else ())
+        scores = iter(self._sandbox.classifier(readable) if readable else ())
         return [None if image is None else next(scores) for image in pixels]
 
     def _see(self, data: bytes) -> NDArray[np.uint8] | None:

@@ -14,7 +14,7 @@ from api_smoothing.sandbox.meter import Meter
 from api_smoothing.sandbox.vocabulary import CURRENT
 
 if TYPE_CHECKING:
-    from api_smoothing.sandbox.brain import Brain
+    from api_smoothing.sandbox.classifier import Classifier
 
 
 class Front(Protocol):
@@ -48,15 +48,15 @@ _SECRET: Final = "no-secret-is-checked-here"  # noqa: S105 - the access key id a
 
 
 class Sandbox:
-    """One provider's service with a brain of ours, served by threads of this process while the `with` lasts.
+    """One provider's service with a classifier of ours, served by threads of this process while the `with` lasts.
 
-    `provider` is one of `PROVIDERS`. `brain` turns images into class scores (None: the bundled classifier).
+    `provider` is one of `PROVIDERS`. `classifier` turns images into class scores (None: the bundled classifier).
     `latency` is in seconds a request, `rate` in images a second, beyond which the provider's own throttle
     answers (None: no limit). `version` is the model version answers carry, `key` the one credential let in
     (None: a random token), `port` the one to listen on (0: any free one), `micro_usd` the price of an image in
     millionths of a dollar (None: the list price).
 
-    `brain`, `faults`, `latency`, `rate`, `version`, `meter` and `drip` (seconds between the bytes of a "drip")
+    `classifier`, `faults`, `latency`, `rate`, `version`, `meter` and `drip` (seconds between the bytes of a "drip")
     may be replaced while it runs. Raises ConfigurationError for settings out of range.
     """
 
@@ -64,7 +64,7 @@ class Sandbox:
         self,
         provider: str,
         *,
-        brain: Brain | None = None,
+        classifier: Classifier | None = None,
         faults: Faults | None = None,
         latency: float = 0.0,
         rate: float | None = None,
@@ -87,7 +87,7 @@ class Sandbox:
         self.version = CURRENT[provider] if version is None else version
         self.key = secrets.token_hex(16) if key is None else key
         self.meter = Meter(micro_usd=MICRO_USD[provider] if micro_usd is None else micro_usd)
-        self._brain = brain
+        self._classifier = classifier
         self._front: Front | None = None
         self._port = 0
 
@@ -95,23 +95,23 @@ class Sandbox:
         return f"Sandbox({self.provider!r}, {'port=' + str(self._port) if self._front else 'stopped'})"
 
     @property
-    def brain(self) -> Brain:
+    def classifier(self) -> Classifier:
         """What looks at the images; the bundled classifier is loaded when first asked for."""
-        if self._brain is None:
-            from api_smoothing.sandbox.brain import bundled_brain
+        if self._classifier is None:
+            from api_smoothing.sandbox.classifier import bundled_classifier
 
-            self._brain = bundled_brain()
-        return self._brain
+            self._classifier = bundled_classifier()
+        return self._classifier
 
-    @brain.setter
-    def brain(self, brain: Brain) -> None:
-        self._brain = brain
+    @classifier.setter
+    def classifier(self, classifier: Classifier) -> None:
+        self._classifier = classifier
 
     def start(self) -> Self:
         """Serve until `stop`. Raises ConfigurationError if the port is taken, MissingExtraError without the SDK."""
         if self._front is not None:
             raise RuntimeError("this sandbox is running already")
-        _ = self.brain  # loaded here: the first request should take no longer than the others
+        _ = self.classifier  # loaded here: the first request should take no longer than the others
         module, _, name = FRONTS[self.provider].partition(":")
         front: Front = getattr(importlib.import_module(module), name)(self)
         self._port = front.start()

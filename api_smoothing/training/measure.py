@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
-from api_smoothing.denoisers.blind import BlindDenoiser
 from api_smoothing.denoisers.dncnn import DnCNN
+from api_smoothing.denoisers.noise_blind import BlindDenoiser
 from api_smoothing.errors import WeightsError
 from api_smoothing.precision import compute_type
 from api_smoothing.training.held_out import HeldOut, held_out

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from api_smoothing.adapters.cifar10net import load_cifar10net
+from api_smoothing.adapters.local.cifar10net import load_cifar10net
 from api_smoothing.denoisers import diffusion_net, recogniser
 from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.dncnn import DnCNN

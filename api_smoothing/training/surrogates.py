@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from api_smoothing.adapters.cifar10net import load_cifar10net
+from api_smoothing.adapters.local.cifar10net import load_cifar10net
 from api_smoothing.errors import WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet

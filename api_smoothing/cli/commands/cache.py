@@ -56,7 +56,7 @@ def _contents(folder: Path) -> tuple[int, int, int]:
     """Answers, streams and bytes."""
     if not (folder / "cache.db").is_file():
         return 0, 0, 0
-    from api_smoothing.engine.cache import DiskCache
+    from api_smoothing.engine.storage.answers import DiskCache
 
     with closing(DiskCache(folder)) as cache:
         counts = [answers for _, _, answers in cache.streams()]
@@ -66,7 +66,7 @@ def _contents(folder: Path) -> tuple[int, int, int]:
 def _clear(folder: Path) -> None:
     if not (folder / "cache.db").is_file():
         return
-    from api_smoothing.engine.cache import DiskCache
+    from api_smoothing.engine.storage.answers import DiskCache
 
     with closing(DiskCache(folder)) as cache:
         cache.clear()

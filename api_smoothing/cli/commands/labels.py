@@ -18,7 +18,7 @@ from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from api_smoothing.adapters.base import AdapterCard, Answer
-    from api_smoothing.adapters.labels import LabelMap, Words
+    from api_smoothing.adapters.labels.label_map import LabelMap, Words
 
 SUMMARY = "look at label maps, and at how they read an answer"
 FILTERING = ("aws", "clarifai")  # these look for a given set of labels alone, when told to
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from api_smoothing.adapters.label_map_file import built_in
-    from api_smoothing.adapters.labels import LabelMap
+    from api_smoothing.adapters.labels.file import built_in
+    from api_smoothing.adapters.labels.label_map import LabelMap
 
     for name in built_in():
         found = LabelMap.load(name)
@@ -63,7 +63,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from api_smoothing.adapters.labels import VOCABULARIES, LabelMap
+    from api_smoothing.adapters.labels.label_map import VOCABULARIES, LabelMap
 
     found = LabelMap.load(args.map)
     provider = args.provider
@@ -100,10 +100,10 @@ def _show(args: argparse.Namespace) -> int:
 
 def _explain(args: argparse.Namespace) -> int:
     from api_smoothing import images
-    from api_smoothing.adapters.label_explanation import explain
-    from api_smoothing.adapters.labels import LabelMap, top_label
-    from api_smoothing.engine.clean import ask_clean
-    from api_smoothing.engine.pricing import price
+    from api_smoothing.adapters.labels.explanation import explain
+    from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+    from api_smoothing.engine.estimate.pricing import price
+    from api_smoothing.engine.single import ask_clean
 
     settings = settings_of(args, SETTINGS)
     found = None if settings.labels is None else LabelMap.load(settings.labels)

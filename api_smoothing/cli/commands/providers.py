@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from api_smoothing.adapters import Adapter, AdapterCard, Answer
-    from api_smoothing.engine.pricing import Price
+    from api_smoothing.engine.estimate.pricing import Price
 
 SUMMARY = "list the providers, or check one with one image"
 SETTINGS = ("model", "rate", "options", "device")
@@ -80,7 +80,7 @@ def _list(*, as_json: bool) -> int:
 def _check(args: argparse.Namespace) -> int:
     from time import perf_counter
 
-    from api_smoothing.engine.pricing import dollars, price
+    from api_smoothing.engine.estimate.pricing import dollars, price
 
     args.provider = args.name
     with open_adapter(settings_of(args, ("provider", "labels", *SETTINGS)), sandbox=args.sandbox) as adapter:
@@ -119,7 +119,7 @@ def _photograph(card: AdapterCard) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    from api_smoothing.engine.canary import picture
+    from api_smoothing.engine.sending.drift import picture
 
     side = min(card.native_side or _SIDE, card.max_side or _SIDE)
     if card.max_image_bytes is not None:
@@ -133,7 +133,7 @@ def _agreed(card: AdapterCard, cost: Price, *, yes: bool) -> bool:
     """Say what the image costs, and ask. Raises ConfigurationError where nobody can be asked."""
     from datetime import date
 
-    from api_smoothing.engine.pricing import dollars
+    from api_smoothing.engine.estimate.pricing import dollars
 
     offer = f"one image to {card.provider} costs {dollars(cost.micro_usd / 1e6)}"
     if cost.usd_per_hour is not None:
@@ -153,7 +153,7 @@ def _wait_for_a_turn(card: AdapterCard) -> None:
     """Keep to the account's quota, which runs of other processes may be using."""
     from contextlib import closing
 
-    from api_smoothing.engine.rate import RateLimiter
+    from api_smoothing.engine.storage.rate import RateLimiter
     from api_smoothing.secret import home
 
     if card.quotas:
@@ -191,7 +191,7 @@ def _query(card: AdapterCard, pixels: NDArray[np.uint8]) -> Any:
         import torch
 
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div_(255)
-    from api_smoothing.engine.pipeline import encode, enlargement
+    from api_smoothing.engine.sending.pipeline import encode, enlargement
 
     height, width = pixels.shape[:2]
     return [encode(pixels, enlargement(height, width, card))]

@@ -1,0 +1,130 @@
+"""Sending images to a JSON endpoint with `requests`: one request a call, bounded in time and in size."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+
+from api_smoothing.adapters._transport.calls import on_this_machine
+from api_smoothing.adapters._transport.proxies import check_proxy
+from api_smoothing.adapters._transport.service import BrokenContract, sdk
+from api_smoothing.adapters.base import EncodedImage
+from api_smoothing.adapters.http.schema import Description
+from api_smoothing.adapters.http.template import fill, fill_text
+from api_smoothing.errors import ConfigurationError
+
+_THREADS: Final = 64
+_LONGEST_BODY: Final = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, its body read to the end. Names of `headers` in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Client:
+    """One pool of connections for up to 64 threads. `secrets` are the values of the description's `${NAME}`.
+
+    `timeout` bounds the wait for the connection and each wait for a byte, twice of it the whole call: an answer
+    that drips in byte by byte would otherwise never end.
+    """
+
+    def __init__(
+        self, description: Description, *, url: str, secrets: Mapping[str, str], timeout: float
+    ) -> None:
+        self._description, self._url, self._secrets, self._timeout = description, url, secrets, timeout
+        self._headers = {"Accept": "application/json", "User-Agent": "api-smooth"}
+        for name, template in description.headers.items():
+            value = fill_text(template, description.variables, secrets)
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(
+                    f"header {name} of {description.name} holds signs that no header can carry"
+                )
+            self._headers[name] = value
+        self._query = {k: fill_text(v, description.variables, secrets) for k, v in description.query.items()}
+        self._session = _session(local=on_this_machine(url))
+        if not on_this_machine(url):
+            check_proxy(url)
+
+    def send(self, images: Sequence[EncodedImage]) -> Reply:
+        """Send one request. Raises what `requests` and `urllib3` raise, TimeoutError, or BrokenContract."""
+        deadline = time.monotonic() + 2 * self._timeout
+        response = self._session.request(
+            self._description.request.method,
+            self._url,
+            params=self._query,
+            timeout=self._timeout,
+            allow_redirects=False,  # the key would go along
+            stream=True,
+            **self._content(images),
+        )
+        with closing(response):
+            return Reply(
+                status=response.status_code, headers=response.headers, body=_body(response.raw, deadline)
+            )
+
+    def _content(self, images: Sequence[EncodedImage]) -> dict[str, Any]:
+        """Headers and body, as arguments of `requests`."""
+        shape, variables = self._description.request, self._description.variables
+        if shape.image == "multipart":
+            form = {name: fill_text(text, variables, self._secrets) for name, text in shape.form.items()}
+            files = [
+                (shape.field, (f"{i}.png", image.data, image.media_type)) for i, image in enumerate(images)
+            ]
+            return {"headers": self._headers, "data": form, "files": files}
+        if shape.image == "bytes":
+            return {
+                "headers": {"Content-Type": images[0].media_type, **self._headers},
+                "data": images[0].data,
+            }
+        texts = [_text(image, prefix=shape.image == "data-url") for image in images]
+        items = texts
+        if shape.item is not None:
+            items = [fill(shape.item, {**variables, "image": text}, self._secrets) for text in texts]
+        body = fill(shape.body, {**variables, "image": texts[0], "images": items}, self._secrets)
+        return {"headers": {"Content-Type": "application/json", **self._headers}, "data": json.dumps(body)}
+
+
+def _session(*, local: bool) -> Any:
+    requests, adapters = sdk("requests", extra="http"), sdk("requests.adapters", extra="http")
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
+    session.auth = _as_it_is
+    session.cookies.set_policy(
+        DefaultCookiePolicy(allowed_domains=[])
+    )  # no answer may depend on earlier ones
+    session.trust_env = not local  # a proxy cannot reach this machine's loopback
+    return session
+
+
+def _as_it_is(request: Any) -> Any:
+    """Keeps `requests` from replacing the Authorization header by what ~/.netrc has for the host."""
+    return request
+
+
+def _text(image: EncodedImage, *, prefix: bool) -> str:
+    text = base64.b64encode(image.data).decode("ascii")
+    return f"data:{image.media_type};base64,{text}" if prefix else text
+
+
+def _body(raw: Any, deadline: float) -> bytes:
+    """All of a body, in the pieces in which it arrives."""
+    body = bytearray()
+    while piece := raw.read1(65536, decode_content=True):
+        body += piece
+        if len(body) > _LONGEST_BODY:
+            raise BrokenContract(f"the answer is longer than {_LONGEST_BODY // 2**20} MiB")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end in time")
+    return bytes(body)

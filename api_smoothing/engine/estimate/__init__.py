@@ -1,0 +1,1 @@
+"""What a run would cost, from prices, vote shares and the exact distribution of stopping times."""

@@ -1,0 +1,127 @@
+"""What certifying will cost, told before anything is sent: queries, dollars, seconds, and the radius within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from api_smoothing.adapters.base import AdapterCard, Quota
+from api_smoothing.certify import plan
+from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, dollars
+from api_smoothing.engine.estimate.queries import Votes, to_come
+from api_smoothing.engine.question import Question
+from api_smoothing.results import CostEstimate
+
+_WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
+
+
+def forecast(
+    known: Sequence[Votes],
+    *,
+    question: Question,
+    affordable: int | None,
+    card: AdapterCard,
+    price: Price,
+    extra_per_image: int = 0,
+    queries_per_vote: int = 1,
+    today: date | None = None,
+) -> CostEstimate:
+    """The estimate for one image per entry of `known`, which holds the votes it has already.
+
+    `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
+    queries that an image costs beside its votes, `queries_per_vote` that of one vote. Prices are judged old as of
+    `today`. Equal arguments give equal estimates.
+
+    Raises UnreachableRadiusError for a radius no answers can certify.
+    """
+    question.certifier()  # refuses what no answers could certify
+    queries = to_come(known, question, affordable=affordable, extra=extra_per_image, each=queries_per_vote)
+    amounts = (queries.low, queries.expected, queries.high)
+    usd = [price.usd(amount) for amount in amounts]
+    rate = card.queries_per_second
+    seconds = [0.0 if rate is None else amount / rate for amount in amounts]
+    each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
+    lines = list(queries.lines)
+    if queries_per_vote > 1:
+        lines.insert(
+            0,
+            f"the denoiser votes over {queries_per_vote} paths: every answer costs {queries_per_vote} queries",
+        )
+    if each is not None and question.n is None:
+        lines.append(f"the budget leaves {each:,} queries an image, for which the largest radius is given")
+    if extra_per_image:
+        lines.append(f"{extra_per_image} canary queries an image, to notice a change of the model")
+    lines += _about_money(price, queries.high, seconds[1], today or date.today())
+    lines.append(_about_time(card))
+    return CostEstimate(
+        images=len(known),
+        queries_low=queries.low,
+        queries_expected=queries.expected,
+        queries_high=queries.high,
+        usd_low=usd[0],
+        usd_expected=usd[1],
+        usd_high=usd[2],
+        seconds_low=seconds[0],
+        seconds_expected=seconds[1],
+        seconds_high=seconds[2],
+        max_radius=_reach(question, None if each is None else each // queries_per_vote),
+        assumptions=lines,
+    )
+
+
+def _about_money(price: Price, queries: int, seconds: float, today: date) -> Iterator[str]:
+    if price.tiers:
+        yield f"{price.describe()}, for every attempt; the estimate lets none fail"
+    if price.usd_per_hour is not None:
+        used = (
+            f", {dollars(round(float(price.usd_per_hour) * seconds / 3600, 2))} for the time expected"
+            if seconds
+            else ""
+        )
+        yield f"{dollars(price.usd_per_hour)} an hour while the model runs, not in the dollars above{used}"
+    if price.as_of is not None:
+        old = f", more than {STALE_DAYS} days ago: look there before you spend" if price.stale(today) else ""
+        yield f"price seen on {price.as_of} at {price.source}{old}"
+    if price.unconfirmed:
+        yield f"unconfirmed: {price.unconfirmed}"
+    if price.free_per_month and price.tiers:
+        free = f"{price.free_per_month:,} a month"
+        if queries <= price.free_per_month:
+            yield f"within the free {free} this would cost $0; the estimate ignores it"
+        else:
+            saved = dollars(round(price.usd(price.free_per_month), 2))
+            yield f"{free} are free, worth {saved}; the estimate ignores it"
+    if price.note:
+        yield price.note
+
+
+def _about_time(card: AdapterCard) -> str:
+    rate = card.queries_per_second
+    if rate is None:
+        where = "this machine" if card.accepts == "tensor" else "the provider"
+        return f"no rate limit applies; the time depends on {where}"
+    batches = any(quota.unit == "request" for quota in card.quotas) and card.batch > 1
+    quotas = ", ".join(describe_quota(quota) for quota in card.quotas)
+    return f"at most {rate:,.6g} queries a second ({quotas}{f', {card.batch} images a request' if batches else ''})"
+
+
+def describe_quota(quota: Quota) -> str:
+    """A quota in words: "1,800 images a minute"."""
+    window = _WINDOWS.get(quota.seconds)
+    unit = quota.unit if quota.count == 1 else f"{quota.unit}s"
+    return f"{quota.count:,} {unit} {f'a {window}' if window else f'in {quota.seconds:g} s'}"
+
+
+def _reach(question: Question, affordable_each: int | None) -> float | None:
+    """The radius that all the answers an image can get certify if they agree; None where nothing limits them.
+
+    With a target it may be a hair (0.02 at most) smaller in truth.
+    """
+    n = affordable_each if question.n is None else question.n
+    if n is None:
+        return None
+    method = question.method
+    if question.radius is not None and method in ("auto", "sequential"):
+        method = "sequential" if question.n is None else "fixed"
+    settings = {"alpha": question.alpha, "sigma": question.sigma, "noise": question.noise}
+    return plan.max_radius(n=n, method=method, **settings) if n else 0.0  # type: ignore[arg-type]

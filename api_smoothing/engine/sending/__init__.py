@@ -1,0 +1,1 @@
+"""From query indices to outcomes: noise, denoiser, request, retries, drift."""

@@ -1,0 +1,279 @@
+"""One request to a provider: paid before it leaves, tried again while that can help, given up in an orderly way."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
+
+from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
+from api_smoothing.engine.sending.outcome import AnswerStore, FirstRequestGate, Limiter, Open, Outcome, Usage
+from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
+from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ATTEMPTS: Final = 5  # at each query, one after the other
+REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
+LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
+
+Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
+
+
+@dataclass(slots=True)
+class _Job:
+    """The queries of one `send`, how often each was refused, and how long the provider asked to wait."""
+
+    images: Images
+    indices: list[int]
+    version: str | None = None
+    refused: Counter[int] = field(default_factory=Counter)
+    wait: float | None = None
+
+    def part(self, indices: Sequence[int]) -> Images:
+        if len(indices) == len(self.indices):
+            return self.images
+        place = {index: row for row, index in enumerate(self.indices)}
+        rows = [place[i] for i in indices]
+        images = self.images
+        return [images[row] for row in rows] if isinstance(images, Sequence) else images[rows]
+
+
+class Sender:
+    """Sends the queries of one stream. Thread-safe; one call of `send` is one provider batch.
+
+    `version` is asked before a request leaves, and stamped on its answers. `leave` tells how many queries the budget
+    must still have room for afterwards.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream: str,
+        adapter: Adapter,
+        account: BudgetAccount,
+        answers: AnswerStore,
+        limiter: Limiter | None,
+        version: Callable[[], str] | None = None,
+        leave: Callable[[], int] | None = None,
+        usage: Usage | None = None,
+        gate: FirstRequestGate | None = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._stream, self._adapter = stream, adapter
+        self._account, self._answers, self._limiter = account, answers, limiter
+        self._version, self._leave = version, leave
+        self._gate = gate or FirstRequestGate()
+        self._stopped: ApiSmoothError | None = None
+        self.usage = Usage() if usage is None else usage
+        self._sleep = self.usage.halted.wait if sleep is None else sleep
+
+    def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
+        """The outcome of every query. Answers are on the answers before this returns or raises.
+
+        Raises ProviderError when the provider failed for good or broke its contract.
+        """
+        self._check()
+        outcomes: dict[int, Outcome] = {}
+        job = _Job(images, list(indices), version=None if self._version is None else self._version())
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=lambda state: _pause(job, state),
+            sleep=self._wait,
+            retry=retry_if_result(bool),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else [],
+        )
+        try:
+            left: list[int] = retrying(self._round, job, outcomes)
+        except sqlite3.Error as error:
+            self._stop(error)
+            raise self._stopped or error from None
+        return {**outcomes, **dict.fromkeys(left)}
+
+    def halt(self) -> None:
+        """End all waits; what is under way comes in, and nothing more leaves."""
+        self.usage.halted.set()
+
+    def _wait(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def _round(self, job: _Job, outcomes: dict[int, Outcome]) -> list[int]:
+        """One attempt at every query of the job without an outcome; returns those to try again."""
+        job.wait = None
+        queue = [[i for i in job.indices if i not in outcomes]]
+        again: list[int] = []
+        while queue:
+            part = queue.pop()
+            verdict = self._request(job, part, outcomes, again)
+            if verdict is None:
+                continue
+            asked = [i for i in part if i not in outcomes]
+            if verdict.kind == "refused" and len(asked) > 1:
+                half = len(asked) // 2
+                queue += [asked[half:], asked[:half]]  # one bad image must not fail its neighbours
+            else:
+                self._note(verdict, job)
+                again += self._still_open(asked, verdict, job, outcomes)
+        return again
+
+    def _still_open(
+        self, asked: Sequence[int], verdict: Verdict, job: _Job, outcomes: dict[int, Outcome]
+    ) -> list[int]:
+        """Those of `asked` that are worth another attempt after `verdict`; the others have failed."""
+        if verdict.kind != "refused":
+            return list(asked)
+        job.refused.update(asked)
+        final = [i for i in asked if job.refused[i] >= REFUSALS]
+        outcomes.update(dict.fromkeys(final))
+        return [i for i in asked if job.refused[i] < REFUSALS]
+
+    def _request(
+        self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
+    ) -> Verdict | None:
+        """One request. Fills in what is decided; returns the verdict on the request as a whole, if it failed."""
+        claim = self._answers.claim(part)
+        outcomes.update(claim.known)
+        outcomes.update(dict.fromkeys(claim.busy, Open.BUSY))
+        try:
+            leave = 0 if self._leave is None else self._leave()
+            reservation = self._account.reserve(self._stream, claim.granted, leave=leave)
+            outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
+            return self._paid(reservation, job, outcomes, again) if reservation.granted else None
+        finally:
+            self._answers.release([i for i in claim.granted if not isinstance(outcomes.get(i), Answer)])
+
+    def _paid(
+        self, reservation: Reservation, job: _Job, outcomes: dict[int, Outcome], again: list[int]
+    ) -> Verdict | None:
+        """The request for what was reserved. What was sent stays spent, unless a verdict says that it never left."""
+        granted = list(reservation.granted)
+        began, sent = time.monotonic(), False
+        try:
+            with self._gate.passing() as first:
+                self._ready(len(granted))
+                began, sent = time.monotonic(), True
+                reply = self._label(job.part(granted))
+                if first and self._limiter is not None:  # it had connections to make, and SDKs to load
+                    self._limiter.spare(len(granted))
+            if isinstance(reply, Verdict):
+                sent = reply.sent
+                return reply
+            self._read(granted, reply, outcomes, again, job)
+            return None
+        except Exception as error:
+            self._stop(error)
+            raise
+        finally:
+            if sent:
+                self.usage.count(len(granted), time.monotonic() - began)
+            self._account.settle(reservation, sent=sent)
+
+    def _label(self, images: Images) -> Sequence[Answer | Verdict] | Verdict:
+        """What the adapter returns, or its verdict on the error it raised; a fatal one stops this sender."""
+        try:
+            return self._adapter.label(images)
+        except ApiSmoothError as error:
+            self._stopped = error
+            raise
+        except Exception as error:
+            verdict = self._adapter.verdict(error)
+            self.usage.last_error = verdict.message or type(error).__name__  # its text may quote a key
+            if verdict.kind == "fatal":
+                self._stopped = ProviderError(self._say(verdict, error))
+                raise self._stopped from None
+            return verdict
+
+    def _ready(self, images: int) -> None:
+        """Wait until a request may leave, with everything done that would delay it after its turn has come."""
+        self._check()
+        connect = getattr(self._adapter, "connect", None)
+        if connect is not None:
+            connect()
+        if self._limiter is not None:
+            self._limiter.wait(images, self.usage.halted)
+            self._check()
+
+    def _check(self) -> None:
+        """Raise when the run has ended meanwhile."""
+        if self._stopped is None and self.usage.halted.is_set():
+            self._stopped = ProviderError("the run was ended")
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _stop(self, error: Exception) -> None:
+        """Let nothing more leave after `error`."""
+        if isinstance(error, ApiSmoothError):
+            self._stopped = error
+        elif isinstance(error, sqlite3.Error):
+            self._stopped = ConfigurationError(
+                f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+            )
+        else:
+            self._stopped = ProviderError(f"an answer could not be handled: {type(error).__name__}")
+
+    def _read(
+        self,
+        asked: Sequence[int],
+        answers: Sequence[Answer | Verdict],
+        outcomes: dict[int, Outcome],
+        again: list[int],
+        job: _Job,
+    ) -> None:
+        """Sort a response into answers, which are kept at once, and the verdicts on single images."""
+        if len(answers) != len(asked):
+            raise ProviderError(
+                f"provider {self._adapter.card.name} gave {len(answers)} answers to {len(asked)} queries"
+            )
+        if not all(isinstance(answer, Answer | Verdict) for answer in answers):
+            raise ProviderError(
+                f"provider {self._adapter.card.name} gave something else in place of an answer"
+            )
+        given = {
+            i: _stamped(a, job.version) for i, a in zip(asked, answers, strict=True) if isinstance(a, Answer)
+        }
+        outcomes.update(self._answers.keep(given))
+        for index, verdict in zip(asked, answers, strict=True):
+            if isinstance(verdict, Verdict):
+                self.usage.last_error = verdict.message
+                if verdict.kind == "fatal":
+                    raise ProviderError(self._say(verdict, None))
+                self._note(verdict, job)
+                again += self._still_open([index], verdict, job, outcomes)
+
+    def _note(self, verdict: Verdict, job: _Job) -> None:
+        """Remember how long to wait; after a throttle everyone on the quota waits."""
+        if verdict.kind != "throttled":
+            return
+        wait = verdict.retry_after
+        if wait is not None and wait > LONGEST_WAIT:
+            raise ProviderError(
+                f"provider {self._adapter.card.name} asks to wait {wait:.0f} s: {verdict.message or 'try later'}"
+            )
+        job.wait = max(job.wait or 0.0, 1.0 if wait is None else wait)
+        if self._limiter is not None:
+            self._limiter.pause(job.wait)
+
+    def _say(self, verdict: Verdict, error: Exception | None) -> str:
+        # Not the error's own text, which may quote a key: adapters clean what they put into the message.
+        text = verdict.message or (type(error).__name__ if error else "it gave no reason")
+        return f"provider {self._adapter.card.name} failed: {text}"
+
+
+def _stamped(answer: Answer, version: str | None) -> Answer:
+    if version is None:
+        return answer
+    told = version if answer.model_version is None else f"{answer.model_version} {version}"
+    return replace(answer, model_version=told)
+
+
+def _pause(job: _Job, state: RetryCallState) -> float:
+    """Exponential with full jitter; never less than the provider asked for."""
+    backoff = random.uniform(0.0, min(20.0, 0.5 * 2.0**state.attempt_number))
+    return backoff if job.wait is None else job.wait + 0.5 * backoff

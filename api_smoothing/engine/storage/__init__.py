@@ -1,0 +1,1 @@
+"""What outlives a query: answers, budgets, the rate limiter, marks."""

@@ -1,0 +1,251 @@
+"""The vote cache: every answer ever received, keyed by what was asked, so that nothing is asked twice.
+
+Answers are kept per *stream* (one image under one setting of noise, denoiser and provider) and query index: those of
+models in this process in chunks of consecutive indices, those that were paid one by one (see `engine.paid`). The
+first answer to an index stays: a later one never replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from diskcache import Cache, Disk, Timeout
+from diskcache.core import MODE_BINARY, MODE_RAW
+
+from api_smoothing.adapters.base import Answer, Label
+from api_smoothing.engine.storage.paid import Claim, PaidAnswers, tampered
+from api_smoothing.errors import ConfigurationError
+
+CHUNK = 256
+
+
+class VoteCache(Protocol):
+    """Answers by stream and query index."""
+
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        """The answers known among `indices` (ascending)."""
+        ...
+
+    def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        """Keep `answers`; returns those that stand, which are older ones where an index was already known."""
+        ...
+
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        """Look for answers to `indices` (ascending), and keep others from asking the rest meanwhile."""
+        ...
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        """End claims that came to no answer; `write` ends those that did."""
+        ...
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        """Whether someone else is asking any of `indices` (ascending) just now."""
+        ...
+
+    def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
+        """Keep what a stream was asked with; the first description stays."""
+        ...
+
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        """What `describe` kept."""
+        ...
+
+    def close(self) -> None:
+        """Release files; what is on disk stays."""
+        ...
+
+
+class MemoryCache:
+    """Answers kept as long as the object lives; for providers whose identity cannot be fingerprinted."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, dict[int, Answer]] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        known = self._streams.get(stream, {})
+        return {i: known[i] for i in indices if i in known}
+
+    def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        known = self._streams.setdefault(stream, {})
+        return {i: known.setdefault(i, answer) for i, answer in answers.items()}
+
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        known = self.read(stream, indices)
+        return Claim(granted=tuple(i for i in indices if i not in known), known=known)
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        """Nobody else asks."""
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return False
+
+    def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
+        self._facts.setdefault(stream, dict(facts))
+
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        return self._facts.get(stream)
+
+    def close(self) -> None:
+        self._streams.clear()
+
+
+class JSONOnlyDisk(Disk):  # type: ignore[misc]
+    """Values are compressed JSON and keys are text. A row of any other kind is refused, never unpickled.
+
+    diskcache's own JSONDisk still unpickles a row that says it is pickled (CVE-2025-69872).
+    """
+
+    def put(self, key: Any) -> tuple[str, bool]:
+        if not isinstance(key, str):
+            raise TypeError("keys of the vote cache are text")
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or not isinstance(key, str):
+            raise tampered()
+        return key
+
+    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
+        text = json.dumps(value, separators=(",", ":"), default=float)
+        data = zlib.compress(text.encode("ascii"), 1)
+        return len(data), MODE_RAW, None, data
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        if filename is not None or mode not in (MODE_RAW, MODE_BINARY) or not isinstance(value, bytes):
+            raise tampered()
+        try:
+            return json.loads(zlib.decompress(value))
+        except (zlib.error, ValueError):
+            raise tampered() from None
+
+
+class DiskCache:
+    """Answers kept in a folder that processes share. `paid` ones are kept one by one, others in chunks."""
+
+    def __init__(self, directory: Path, *, paid: bool = True) -> None:
+        self._paid = paid
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._cache = Cache(
+                str(directory),
+                disk=JSONOnlyDisk,
+                eviction_policy="none",
+                cull_limit=0,
+                sqlite_synchronous=2,  # kept in the file, for everyone: whatever is there waits for the disk
+                timeout=60,
+            )
+        except (OSError, Timeout, sqlite3.Error) as error:
+            raise ConfigurationError(
+                f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
+            ) from None
+        self._answers = PaidAnswers(directory / "paid.db")
+
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        if self._paid:
+            return self._answers.read(stream, indices)
+        found: dict[int, Answer] = {}
+        wanted = indices if isinstance(indices, range) else set(indices)
+        for chunk in sorted({i // CHUNK for i in _landmarks(indices)}):
+            found.update((i, a) for i, a in self._chunk(stream, chunk).items() if i in wanted)
+        return found
+
+    def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
+        if self._paid:
+            return self._answers.write(stream, answers)
+        standing: dict[int, Answer] = {}
+        by_chunk: dict[int, dict[int, Answer]] = {}
+        for index, answer in answers.items():
+            by_chunk.setdefault(index // CHUNK, {})[index] = answer
+        with self._cache.transact(retry=True):
+            for chunk, part in by_chunk.items():
+                merged = part | self._chunk(stream, chunk)
+                self._cache.set(f"{stream}:{chunk}", _encode(merged))
+                standing.update((i, merged[i]) for i in part)
+        return standing
+
+    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
+        return self._answers.claim(stream, indices)
+
+    def release(self, stream: str, indices: Sequence[int]) -> None:
+        self._answers.release(stream, indices)
+
+    def busy(self, stream: str, indices: Sequence[int]) -> bool:
+        return self._answers.busy(stream, indices)
+
+    def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
+        self._cache.add(f"stream:{stream}", dict(facts), retry=True)
+
+    def facts(self, stream: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
+        return found
+
+    def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
+        """Each stream's name, facts and number of answers."""
+        counts = Counter(self._answers.counts())
+        described = []
+        for key in list(self._cache.iterkeys()):
+            stream, _, part = key.rpartition(":")
+            if key.startswith("stream:"):
+                if "/" in key:  # a mark on a stream, not a stream
+                    continue
+                described.append(part)
+            else:
+                counts[stream] += len(self._cache.get(key, {"i": ()})["i"])
+        for stream in described:
+            yield stream, self._cache.get(f"stream:{stream}", {}), counts[stream]
+
+    def clear(self) -> int:
+        """Forget every answer; returns how many entries were removed."""
+        return int(self._cache.clear(retry=True)) + self._answers.clear()
+
+    def size_bytes(self) -> int:
+        """What the cache takes on disk."""
+        return int(self._cache.volume()) + self._answers.size_bytes()
+
+    def close(self) -> None:
+        self._cache.close()
+        self._answers.close()
+
+    def _chunk(self, stream: str, chunk: int) -> dict[int, Answer]:
+        entry = self._cache.get(f"{stream}:{chunk}", retry=True)
+        return {} if entry is None else _decode(entry)
+
+
+def _landmarks(indices: Sequence[int]) -> Sequence[int]:
+    """Indices of which each chunk touched by `indices` has one."""
+    if isinstance(indices, range):
+        return [*indices[::CHUNK], *indices[-1:]]
+    return indices
+
+
+def _encode(answers: Mapping[int, Answer]) -> dict[str, Any]:
+    """One chunk as JSON. Labels repeat a lot, so each distinct (name, id, parents) is written once."""
+    table: dict[tuple[str, str | None, tuple[str, ...]], int] = {}
+    versions: dict[str | None, int] = {}
+    rows = []
+    for answer in answers.values():
+        flat: list[float | int | None] = []
+        for label in answer.labels:
+            flat += [table.setdefault((label.name, label.id, label.parents), len(table)), label.score]
+        rows.append([versions.setdefault(answer.model_version, len(versions)), *flat])
+    return {"i": list(answers), "l": [list(t) for t in table], "v": list(versions), "a": rows}
+
+
+def _decode(entry: Mapping[str, Any]) -> dict[int, Answer]:
+    names = [(name, ident, tuple(parents)) for name, ident, parents in entry["l"]]
+    versions = entry["v"]
+    answers = {}
+    for index, row in zip(entry["i"], entry["a"], strict=True):
+        labels = tuple(
+            Label(name=names[j][0], score=score, id=names[j][1], parents=names[j][2])
+            for j, score in zip(row[1::2], row[2::2], strict=True)
+        )
+        answers[index] = Answer(labels=labels, model_version=versions[row[0]])
+    return answers

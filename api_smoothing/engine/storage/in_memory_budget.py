@@ -1,0 +1,64 @@
+"""The budget of one object, kept in memory: for models that run here and cost nothing."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from api_smoothing.engine.storage.budget import Reservation
+from api_smoothing.results import Budget
+
+MICRO: Final = 1_000_000
+
+
+class Limits:
+    """A Budget in whole queries and micro-dollars. Dollars are rounded down, prices are given rounded up."""
+
+    def __init__(self, budget: Budget, *, micro_usd: int) -> None:
+        self.micro_usd = micro_usd
+        self._queries = budget.queries
+        self._money = None if budget.usd is None else math.floor(budget.usd * MICRO + 1e-6)
+
+    def left(self, queries: int, micro_usd: int) -> int | None:
+        """How many more queries fit when these are spent; None without a limit."""
+        limits = [] if self._queries is None else [self._queries - queries]
+        if self._money is not None and self.micro_usd:
+            limits.append((self._money - micro_usd) // self.micro_usd)
+        return max(0, min(limits)) if limits else None
+
+    def cost_usd(self, queries: int) -> float:
+        """What `queries` cost."""
+        return queries * self.micro_usd / MICRO
+
+
+class InMemoryBudget:
+    """An BudgetAccount that nobody shares and that ends with the process."""
+
+    def __init__(self, budget: Budget, *, micro_usd: int = 0) -> None:
+        self._limits = Limits(budget, micro_usd=micro_usd)
+        self._spent = 0
+        self._lock = threading.Lock()
+
+    def affordable(self) -> int | None:
+        with self._lock:
+            return self._limits.left(self._spent, self._spent * self._limits.micro_usd)
+
+    def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
+        with self._lock:
+            left = self._limits.left(self._spent, self._spent * self._limits.micro_usd)
+            taken = len(indices) if left is None else min(len(indices), max(0, left - leave))
+            self._spent += taken
+        return Reservation(granted=tuple(indices[:taken]), unpaid=tuple(indices[taken:]))
+
+    def settle(self, reservation: Reservation, *, sent: bool) -> None:
+        if not sent:
+            with self._lock:
+                self._spent -= len(reservation.granted)
+
+    def cost_usd(self, queries: int) -> float:
+        return self._limits.cost_usd(queries)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,95 @@
+"""The ledger: every query that may cost is written down before it is sent, for all processes together.
+
+One transaction checks the budget and takes the queries out of it. A process that dies leaves its reservations
+standing as spent: nobody knows whether the provider has billed them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from api_smoothing.engine.storage.budget import Reservation
+from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.in_memory_budget import Limits
+from api_smoothing.results import Budget
+
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, queries INTEGER NOT NULL, micro_usd INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entries (
+    entry INTEGER PRIMARY KEY, run TEXT NOT NULL, provider TEXT NOT NULL, stream TEXT NOT NULL,
+    queries INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL, at REAL NOT NULL
+)
+"""
+
+
+class Ledger:
+    """An BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
+
+    The state of an entry is "open", "sent" or "unsent". One that was sent is noted as such with the next write: it
+    is spent as it is.
+    """
+
+    def __init__(self, path: Path, budget: Budget, *, run: str, provider: str, micro_usd: int) -> None:
+        self._limits = Limits(budget, micro_usd=micro_usd)
+        self._run, self._provider = run, provider
+        self._database = Database(path, _SCHEMA, version=_VERSION)
+        self._database.write(lambda db: db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (run,)))
+
+    def affordable(self) -> int | None:
+        return self._limits.left(*self.spent())
+
+    def spent(self) -> tuple[int, int]:
+        """Queries and micro-dollars the run has spent, reservations included."""
+        [(queries, micro_usd)] = self._database.read(_SPENT, (self._run,))
+        return int(queries), int(micro_usd)
+
+    def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
+        now = time.time()
+
+        def take(db: sqlite3.Connection) -> tuple[int, int]:
+            left = self._limits.left(*db.execute(_SPENT, (self._run,)).fetchone())
+            count = len(indices) if left is None else min(len(indices), max(0, left - leave))
+            if not count:
+                return 0, 0
+            cost = count * self._limits.micro_usd
+            db.execute(_SPEND, (count, cost, self._run))
+            entry = db.execute(_ENTER, (self._run, self._provider, stream, count, cost, now)).lastrowid
+            return count, entry or 0
+
+        count, entry = self._database.write(take) if indices else (0, 0)
+        return Reservation(granted=tuple(indices[:count]), unpaid=tuple(indices[count:]), entry=entry)
+
+    def settle(self, reservation: Reservation, *, sent: bool) -> None:
+        count, entry = len(reservation.granted), reservation.entry
+        if not count:
+            return
+        if sent:
+            self._database.note(lambda db: db.execute(_SETTLE, ("sent", entry)))
+            return
+
+        def give_back(db: sqlite3.Connection) -> None:
+            db.execute(_SETTLE, ("unsent", entry))
+            db.execute(_SPEND, (-count, -count * self._limits.micro_usd, self._run))
+
+        self._database.write(give_back)
+
+    def cost_usd(self, queries: int) -> float:
+        return self._limits.cost_usd(queries)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+_SPENT: Final = "SELECT queries, micro_usd FROM runs WHERE run = ?"
+_SPEND: Final = "UPDATE runs SET queries = queries + ?, micro_usd = micro_usd + ? WHERE run = ?"
+_SETTLE: Final = "UPDATE entries SET state = ? WHERE entry = ?"
+_ENTER: Final = """
+INSERT INTO entries (run, provider, stream, queries, micro_usd, state, at) VALUES (?, ?, ?, ?, ?, 'open', ?)
+"""

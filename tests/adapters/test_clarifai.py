@@ -1,0 +1,763 @@
+"""Clarifai's adapter through the real SDK, against servers made of the SDK's own messages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_smoothing.adapters._transport.service import BrokenContract
+from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.clarifai import adapter as clarifai
+from api_smoothing.adapters.clarifai import errors as clarifai_errors
+from api_smoothing.errors import ConfigurationError, CredentialsError, DriftError, MissingExtraError
+
+grpc = pytest.importorskip("grpc")
+pytest.importorskip("clarifai_grpc")
+service_pb2 = pytest.importorskip("clarifai_grpc.grpc.api.service_pb2")
+service_pb2_grpc = pytest.importorskip("clarifai_grpc.grpc.api.service_pb2_grpc")
+codes = pytest.importorskip("clarifai_grpc.grpc.api.status.status_code_pb2").StatusCode
+error_details = pytest.importorskip("google.rpc.error_details_pb2")
+status_pb2 = pytest.importorskip("google.rpc.status_pb2")
+json_format = pytest.importorskip("google.protobuf.json_format")
+
+Response = service_pb2.MultiOutputResponse
+KEY = "planted-token-0123456789abcdef"
+VERSION = "aa7f35c01e0642fda5cf400f543e7c40"
+
+
+def image(data: bytes = b"pixels") -> EncodedImage:
+    return EncodedImage(data=data, height=8, width=8)
+
+
+def output(*concepts: tuple[str, float], version: str = VERSION) -> Any:
+    """An image's answer, with ids made of the names."""
+    one = Response().outputs.add(status={"code": 10000}, model={"model_version": {"id": version}}, data={})
+    for name, value in concepts:
+        one.data.concepts.add(id=f"ai_{name}" if name else "", name=name, value=value)
+    return one
+
+
+def failed(code: int, description: str = "", details: str = "") -> Any:
+    """An image's failure."""
+    return Response().outputs.add(status={"code": code, "description": description, "details": details})
+
+
+def response(*outputs: Any, code: int = 10000, description: str = "", details: str = "") -> Any:
+    """A response, successful unless it has another `code`."""
+    return Response(
+        status={"code": code, "description": description, "details": details}, outputs=list(outputs)
+    )
+
+
+@dataclass
+class Call:
+    """What the server saw of one request."""
+
+    request: Any
+    metadata: dict[str, str]
+    seconds_left: float | None
+
+
+@dataclass
+class Service:
+    """Clarifai's method on loopback. `reply` makes the answer: a message, or bytes that may be none."""
+
+    port: int = 0
+    reply: Callable[[Any, Any], Any] = lambda request, context: response(
+        *[output(("cat", 0.75))] * len(request.inputs)
+    )
+    calls: list[Call] = field(default_factory=list)
+    server: Any = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def serve(self, raw: bytes, context: Any) -> bytes:
+        request = service_pb2.PostModelOutputsRequest.FromString(raw)
+        metadata = dict(context.invocation_metadata())
+        self.calls.append(Call(request=request, metadata=metadata, seconds_left=context.time_remaining()))
+        answer = self.reply(request, context)
+        return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+    def start(self, credentials: Any = None) -> None:
+        method = grpc.unary_unary_rpc_method_handler(self.serve)
+        handler = grpc.method_handlers_generic_handler("clarifai.api.V2", {"PostModelOutputs": method})
+        self.server = grpc.server(
+            ThreadPoolExecutor(20), handlers=(handler,), options=[("grpc.so_reuseport", 0)]
+        )
+        if credentials is None:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
+        self.server.start()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    service.start()
+    yield service
+    service.server.stop(None).wait()
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the user's token or settings."""
+    for name in [name for name in os.environ if name.startswith("CLARIFAI_")]:
+        monkeypatch.delenv(name)
+
+
+def adapter(service: Service, **options: Any) -> clarifai.Clarifai:
+    return clarifai.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 10.0, **options})
+
+
+def failure(adapter: Adapter, images: int = 1) -> tuple[Exception, Verdict]:
+    """The exception of a call that fails, and the verdict on it."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is matters less than the verdict
+        adapter.label([image()] * images)
+    assert isinstance(caught.value, Exception)
+    return caught.value, adapter.verdict(caught.value)
+
+
+def aborts(status: str, text: str = "it says so", details: bytes | None = None) -> Callable[[Any, Any], Any]:
+    def reply(request: Any, context: Any) -> Any:
+        if details is not None:
+            context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        context.abort(grpc.StatusCode[status], text)
+
+    return reply
+
+
+def always(answer: Any) -> Callable[[Any, Any], Any]:
+    return lambda request, context: answer
+
+
+def test_it_is_an_adapter(service: Service) -> None:
+    """The loader returns what the engine calls an adapter."""
+    assert isinstance(adapter(service), Adapter)
+
+
+def test_card_states_limits_and_quotas() -> None:
+    """128 images a request, 15 requests a second; a rate of images is a second quota."""
+    card = clarifai.load().card
+    assert (card.batch, card.max_labels, card.labels) == (128, 50, None)
+    assert (card.price, card.drift) == ("clarifai/general", "version")
+    assert card.quotas == (Quota(unit="request", count=15),)
+    assert card.queries_per_second == 15 * 128
+    slow = clarifai.load(rate=30).card
+    assert slow.quotas == (Quota(unit="image", count=30), Quota(unit="request", count=15))
+
+
+def test_fingerprint_covers_what_can_change_an_answer() -> None:
+    """Model, owner, version, concepts and endpoint are in the fingerprint, a port only when it has no name."""
+    loads: list[dict[str, Any]] = [
+        {},
+        {"model": "other"},
+        {"user_id": "me"},
+        {"app_id": "mine"},
+        {"version": VERSION},
+        {"max_labels": 10},
+        {"only": ["cat", "dog"]},
+        {"only": ["cat,dog"]},
+        {"endpoint": "https://clarifai.example.com"},
+    ]
+    assert len({clarifai.load(**options).card.fingerprint for options in loads}) == len(loads)
+    named = [clarifai.load(endpoint=f"127.0.0.1:{port}", endpoint_id="sandbox").card for port in (1, 2)]
+    assert named[0] == named[1]
+    one, other = (clarifai.load(only=only).card.fingerprint for only in (["a", "b"], ["b", "a"]))
+    assert one == other
+
+
+def test_the_environment_sets_owner_and_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual variables name the endpoint, and the owner of a model that is named; arguments come first."""
+    plain = clarifai.load().card.fingerprint
+    monkeypatch.setenv("CLARIFAI_USER_ID", "me")
+    monkeypatch.setenv("CLARIFAI_APP_ID", "mine")
+    assert clarifai.load().card.fingerprint == plain
+    assert "/me/mine/own/" in clarifai.load(model="own").card.fingerprint
+    assert "/you/mine/own/" in clarifai.load(model="own", user_id="you").card.fingerprint
+    monkeypatch.setenv("CLARIFAI_GRPC_BASE", "clarifai.example.com")
+    assert clarifai.load().card.fingerprint.endswith("@clarifai.example.com:443")
+    assert clarifai.load(endpoint="localhost:1").card.fingerprint.endswith("@localhost:1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_labels": 0},
+        {"max_labels": 201},
+        {"only": "cat"},
+        {"only": [""]},
+        {"only": [f"x{i}" for i in range(201)]},
+        {"rate": -1},
+        {"timeout": 0},
+        {"endpoint": "http://clarifai.example.com"},
+        {"endpoint": "https://user:planted@clarifai.example.com"},
+    ],
+)
+def test_settings_out_of_range_are_one_line(options: dict[str, Any]) -> None:
+    """A wrong setting is an error of one line that does not quote a password."""
+    with pytest.raises(ConfigurationError) as caught:
+        clarifai.load(**options)
+    assert "\n" not in str(caught.value)
+    assert "planted" not in str(caught.value)
+
+
+def test_answers_keep_the_order_of_the_images(service: Service) -> None:
+    """128 images are one request, and each answer is its own image's."""
+    service.reply = lambda request, context: response(
+        *[output((one.data.image.base64.decode(), 0.5)) for one in request.inputs]
+    )
+    names = [f"n{i}" for i in range(128)]
+    answers = adapter(service).label([image(name.encode()) for name in names])
+    assert [answer.labels[0].name for answer in answers if isinstance(answer, Answer)] == names
+    assert len(service.calls) == 1
+
+
+def test_request_says_what_was_asked_for(service: Service) -> None:
+    """Raw bytes, model, owner, version, number of concepts, token and deadline arrive as they were set."""
+    ask = adapter(service, model="own", user_id="me", app_id="mine", version=VERSION, max_labels=7)
+    ask.label([image(b"\x89PNG"), image(b"b")])
+    (call,) = service.calls
+    request = call.request
+    assert [one.data.image.base64 for one in request.inputs] == [b"\x89PNG", b"b"]
+    assert (request.user_app_id.user_id, request.user_app_id.app_id) == ("me", "mine")
+    assert (request.model_id, request.version_id) == ("own", VERSION)
+    assert request.model.output_info.output_config.max_concepts == 7
+    assert call.metadata["authorization"] == f"Key {KEY}"
+    assert call.seconds_left is not None
+    assert 0 < call.seconds_left < 11  # on the wire it is rounded up
+
+
+def test_a_closed_set_is_asked_of_the_server(service: Service) -> None:
+    """`only` selects concepts by id where it is one, else by name; any other concept breaks the contract."""
+    service.reply = lambda request, context: response(output(("dog", 0.9), ("cat", 0.1)))
+    ask = adapter(service, only=["dog", "ai_cat"], max_labels=1)
+    (answer,) = ask.label([image()])
+    assert isinstance(answer, Answer)
+    assert [label.name for label in answer.labels] == ["dog", "cat"]
+    config = service.calls[0].request.model.output_info.output_config
+    assert [(one.id, one.name) for one in config.select_concepts] == [("", "dog"), ("ai_cat", "")]
+    assert config.max_concepts == 2
+    assert (ask.card.labels, ask.card.max_labels) == (None, 2)
+    assert adapter(service, only=["dog", "cat"]).card.labels == ("dog", "cat")
+    assert isinstance(failure(adapter(service, only=["dog"]))[0], BrokenContract)
+
+
+def test_labels_have_ids_and_come_best_first(service: Service) -> None:
+    """A label has Clarifai's id; equal scores are ordered by id; no more than asked for; floats as written."""
+    concepts = [("b", 0.5), ("a", 0.5), ("c", 0.9), ("d", 0.1)]
+    service.reply = lambda request, context: response(output(*concepts))
+    (answer,) = adapter(service, max_labels=3).label([image()])
+    labels = tuple(Label(name=n, id=f"ai_{n}", score=s) for n, s in [("c", 0.9), ("a", 0.5), ("b", 0.5)])
+    assert answer == Answer(labels=labels, model_version=VERSION)
+
+
+def test_nothing_found_is_an_answer_without_labels(service: Service) -> None:
+    """Data without concepts, from a named version, says "nothing"; it is no failure."""
+    service.reply = lambda request, context: response(output())
+    assert adapter(service).label([image()]) == [Answer(labels=(), model_version=VERSION)]
+
+
+def without(field_name: str) -> Any:
+    one = output(("cat", 0.5))
+    one.ClearField(field_name)
+    return one
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        response(),
+        response(output(("cat", 0.5))),
+        response(*[output(("cat", 0.5))] * 3),
+        response(code=10010),
+        response(output(("cat", 0.5)), code=10010),
+        response(*[without("data")] * 2),
+        response(*[without("model")] * 2),
+        response(*[without("status")] * 2),
+        response(*[output(("cat", 0.5), version="")] * 2),
+        response(*[output(("", 0.5))] * 2),
+        response(*[output(("cat", 1.5))] * 2),
+        response(*[output(("cat", float("nan")))] * 2),
+        Response(outputs=[output(("cat", 0.5))] * 2),
+        b"<!DOCTYPE html><html>Sign in</html>",
+        response(*[output(("cat", 0.5))] * 2).SerializeToString()[:-3],
+    ],
+    ids=[
+        *("empty", "none", "one-few", "one-many", "mixed-none", "mixed-few", "no-data", "no-model"),
+        *("no-own-status", "no-version", "nameless", "over", "nan", "no-status", "html", "truncated"),
+    ],
+)
+def test_a_response_out_of_contract_is_never_an_answer(service: Service, junk: Any) -> None:
+    """Success with anything but one sound answer an image raises, and may be tried again."""
+    service.reply = lambda request, context: junk
+    _, verdict = failure(adapter(service), images=2)
+    assert (verdict.kind, verdict.sent) == ("transient", True)
+    assert verdict.message
+    assert len(service.calls) == 1
+
+
+def test_a_response_without_a_status_says_so(service: Service) -> None:
+    """What is no response of Clarifai's is called a broken contract, not an error of Clarifai's."""
+    service.reply = always(b"")
+    error, verdict = failure(adapter(service))
+    assert isinstance(error, BrokenContract)
+    assert "no status" in verdict.message
+
+
+def test_another_version_than_the_pinned_one_is_drift(service: Service) -> None:
+    """An answer of a version that was not asked for stops everything; without a pin it is just reported."""
+    service.reply = lambda request, context: response(output(("cat", 0.5), version="new"))
+    (answer,) = adapter(service).label([image()])
+    assert isinstance(answer, Answer)
+    assert answer.model_version == "new"
+    with pytest.raises(DriftError, match=VERSION):
+        adapter(service, version=VERSION).label([image()])
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("CANCELLED", "transient"),
+        ("UNKNOWN", "transient"),
+        ("INVALID_ARGUMENT", "refused"),
+        ("DEADLINE_EXCEEDED", "transient"),
+        ("NOT_FOUND", "fatal"),
+        ("ALREADY_EXISTS", "transient"),
+        ("PERMISSION_DENIED", "fatal"),
+        ("RESOURCE_EXHAUSTED", "throttled"),
+        ("FAILED_PRECONDITION", "fatal"),
+        ("ABORTED", "transient"),
+        ("OUT_OF_RANGE", "refused"),
+        ("UNIMPLEMENTED", "fatal"),
+        ("INTERNAL", "transient"),
+        ("UNAVAILABLE", "transient"),
+        ("DATA_LOSS", "transient"),
+        ("UNAUTHENTICATED", "fatal"),
+    ],
+)
+def test_every_status_is_one_request_and_has_a_verdict(service: Service, status: str, kind: str) -> None:
+    """Nothing is repeated, whatever the status; the vendor's own channel would send UNAVAILABLE five times."""
+    service.reply = aborts(status)
+    _, verdict = failure(adapter(service))
+    assert (verdict.kind, verdict.sent) == (kind, True)
+    assert "it says so" in verdict.message
+    assert len(service.calls) == 1
+
+
+def test_the_vendors_channel_would_repeat(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above can fail: the same call over a channel that may retry is seen more than once."""
+    channels = pytest.importorskip("clarifai_grpc.channel.clarifai_channel")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    service.reply = aborts("UNAVAILABLE")
+    channel = channels.ClarifaiChannel.get_insecure_grpc_channel(base="127.0.0.1", port=service.port)
+    with channel, pytest.raises(grpc.RpcError):
+        service_pb2_grpc.V2Stub(channel).PostModelOutputs(service_pb2.PostModelOutputsRequest(), timeout=10)
+    assert len(service.calls) > 1
+
+
+def test_retry_info_is_the_wait(service: Service) -> None:
+    """A gRPC throttle says how long to wait in its details; malformed details say nothing."""
+    status = status_pb2.Status(code=8, message="slow")
+    status.details.add().Pack(error_details.RetryInfo(retry_delay={"seconds": 2, "nanos": 500_000_000}))
+    for details, wait in ((status.SerializeToString(), 2.5), (b"\xff\xff\xff", None), (None, None)):
+        service.reply = aborts("RESOURCE_EXHAUSTED", "slow", details)
+        _, verdict = failure(adapter(service))
+        assert (verdict.kind, verdict.retry_after) == ("throttled", wait)
+    service.reply = aborts("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)")
+    assert failure(adapter(service))[1].kind == "refused"
+
+
+CODES = {
+    "fatal": [
+        *(
+            "CONN_ACCOUNT_ISSUES",
+            "CONN_TOKEN_INVALID",
+            "CONN_CREDENTIALS_INVALID",
+            "CONN_EXCEED_HOURLY_LIMIT",
+        ),
+        *("CONN_EXCEED_MONTHLY_LIMIT", "CONN_EXCEEDS_LIMITS", "CONN_INSUFFICIENT_SCOPES", "CONN_KEY_INVALID"),
+        *("CONN_KEY_NOT_FOUND", "CONN_AUTH_METHOD_DISABLED", "CONN_DOES_NOT_EXIST", "CONN_NO_GDPR_CONSENT"),
+        *(
+            "MODEL_DOES_NOT_EXIST",
+            "MODEL_PERMISSION_DENIED",
+            "MODEL_INVALID_ARGUMENT",
+            "MODEL_INVALID_REQUEST",
+        ),
+        *("MODEL_UNTRAINED", "MODEL_DEPLOYMENT_FAILED", "MODEL_NOT_DEPLOYED", "NOT_IMPLEMENTED", "MOVED"),
+        *("CONN_METHOD_NOT_ALLOWED", "RPC_UNKNOWN_METHOD", "USER_CONSENT_FACE"),
+        *("LICENSE_DOES_NOT_EXIST", "LICENSE_NEED_UPDATE", "LICENSE_EXPIRED", "LICENSE_REVOKED"),
+        *("LICENSE_DELETED", "LICENSE_VOLUME_EXCEEDED"),
+        *("BILLING_INVALID_INFO", "BILLING_MISSING_TOKENS", "BILLING_UNCATEGORIZED"),
+    ],
+    "refused": [
+        *("INPUT_DOWNLOAD_FAILED", "INPUT_DUPLICATE", "INPUT_UNSUPPORTED_FORMAT", "INPUT_DOES_NOT_EXIST"),
+        *("INPUT_PERMISSION_DENIED", "INPUT_INVALID_ARGUMENT", "INPUT_OVER_LIMIT", "INPUT_INVALID_URL"),
+        *(
+            "ALL_INPUT_INVALID_BYTES",
+            "MP_IMAGE_DECODE_ERROR",
+            "MP_IMAGE_PROCESSING_ERROR",
+            "MP_INVALID_ARGUMENT",
+        ),
+        *("MP_DOWNLOAD_MAX_SIZE_EXCEEDED_ERROR", "FILETYPE_UNSUPPORTED", "RPC_MAX_MESSAGE_SIZE_EXCEEDED"),
+        *("CONN_BAD_REQUEST_FORMAT", "CONN_INVALID_REQUEST", "CONN_INVALID_RANGE", "INPUT_INVALID_REQUEST"),
+        *("PREDICT_INVALID_REQUEST", "CONCEPTS_INVALID_REQUEST", "BAD_REQUEST"),
+    ],
+    "throttled": ["CONN_THROTTLED"],
+    "transient": [
+        *(
+            "FAILURE",
+            "TRY_AGAIN",
+            "MODEL_DEPLOYING",
+            "MODEL_QUEUED_FOR_DEPLOYMENT",
+            "MODEL_BUSY_PLEASE_RETRY",
+        ),
+        *("MODEL_LOADING", "MODEL_PREDICTION_FAILED", "RPC_REQUEST_QUEUE_FULL", "RPC_SERVER_UNAVAILABLE"),
+        *("RPC_REQUEST_TIMEOUT", "RPC_CANCELED", "INTERNAL_SERVER_ISSUE", "INTERNAL_UNEXPECTED_TIMEOUT"),
+        *("INTERNAL_RESOURCE_EXHAUSTED", "INTERNAL_UNCATEGORIZED", "MODEL_UNCATEGORIZED", "SERVER_ERROR"),
+        *("REQUEST_DISABLED_FOR_MAINTENANCE", "RUNNER_NEEDS_RETRY", "DATABASE_DEADLOCK_DETECTED"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_status_codes_mean_what_their_names_say(service: Service, kind: str) -> None:
+    """Each code of the SDK's enum, of the request and of one image in it, has the verdict of its name."""
+    ask = adapter(service)
+    for name in CODES[kind]:
+        code = codes.Value(name)
+        service.reply = always(response(code=code, description="it says so"))
+        _, whole = failure(ask)
+        service.reply = always(response(failed(code, "it says so"), output(("cat", 0.5)), code=10010))
+        part, answer = ask.label([image(), image()])
+        assert isinstance(part, Verdict)
+        assert isinstance(answer, Answer)
+        assert (name, whole.kind, part.kind) == (name, kind, kind)
+        assert "it says so" in whole.message
+        assert str(code) in whole.message
+    assert len(service.calls) == 2 * len(CODES[kind])
+
+
+def test_every_code_that_is_not_transient_exists() -> None:
+    """The tables hold no code that the SDK's enum does not know, and none twice."""
+    tables = [
+        clarifai_errors.KEY_CODES,
+        clarifai_errors.QUOTA_CODES,
+        clarifai_errors.MODEL_CODES,
+        clarifai_errors.REFUSED_CODES,
+    ]
+    listed = [code for table in tables for code in table]
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= set(codes.values())
+    assert sorted(listed) == sorted(codes.Value(n) for kind in ("fatal", "refused") for n in CODES[kind])
+
+
+def test_a_code_of_tomorrow_is_transient(service: Service) -> None:
+    """A code that the SDK does not know yet has a verdict, too."""
+    service.reply = lambda request, context: response(code=98765)
+    assert failure(adapter(service))[1].kind == "transient"
+
+
+def test_a_failed_batch_is_split_and_a_single_failure_tried_again(service: Service) -> None:
+    """FAILURE of several images is refused, which has the batch split; of one image it may pass."""
+    service.reply = lambda request, context: response(code=10020, description="Failure")
+    ask = adapter(service)
+    assert failure(ask, images=2)[1].kind == "refused"
+    assert failure(ask, images=1)[1].kind == "transient"
+    service.reply = lambda request, context: response(*[failed(10020)] * 2, code=10020)
+    assert failure(ask, images=2)[1].kind == "refused"
+    service.reply = lambda request, context: response(output(("cat", 0.5)), failed(47104), code=10020)
+    assert failure(ask, images=2)[1].kind == "refused"
+
+
+def test_a_failed_request_that_explains_each_image_is_believed(service: Service) -> None:
+    """Where every image has its own code, that counts; but not against a wrong token."""
+    service.reply = lambda request, context: response(failed(47104), failed(21355), code=10020)
+    ask = adapter(service)
+    kinds = [one.kind for one in ask.label([image(), image()]) if isinstance(one, Verdict)]
+    assert kinds == ["refused", "transient"]
+    service.reply = lambda request, context: response(failed(30002), failed(30002), code=11001)
+    assert failure(ask, images=2)[1].kind == "fatal"
+
+
+def test_one_bad_image_fails_alone(service: Service) -> None:
+    """In a mixed response the good answers stay, in their places."""
+    good, bad = output(("cat", 0.5)), failed(30002, "Download failed", "cannot decode")
+    service.reply = lambda request, context: response(good, bad, good, code=10010, description="Mixed")
+    first, middle, last = adapter(service).label([image()] * 3)
+    assert first == last
+    assert isinstance(first, Answer)
+    assert isinstance(middle, Verdict)
+    assert middle.kind == "refused"
+    assert "cannot decode" in middle.message
+
+
+def test_an_answer_that_never_comes_ends_at_the_deadline(service: Service) -> None:
+    """Every request has a deadline, after which it may have been paid for."""
+    over = threading.Event()
+    service.reply = lambda request, context: over.wait(30) and response(output())
+    try:
+        _, verdict = failure(adapter(service, timeout=0.5))
+    finally:
+        over.set()
+    assert (verdict.kind, verdict.sent) == ("transient", True)
+    assert len(service.calls) == 1
+
+
+def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: Service) -> None:
+    """A server that goes away in the middle of a call saw one request, which may have been paid for."""
+
+    def stop(request: Any, context: Any) -> Any:
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        service.server.stop(None)
+        ended.wait(10)
+        return response(output())
+
+    service.reply = stop
+    _, verdict = failure(adapter(service))
+    assert (verdict.kind, verdict.sent) == ("transient", True)
+    assert len(service.calls) == 1
+
+
+def test_what_could_not_connect_was_not_sent() -> None:
+    """Nobody listens: the request cannot have cost anything, and the same adapter may try again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ask = clarifai.load(endpoint=f"127.0.0.1:{free.getsockname()[1]}", key=KEY, timeout=5.0)
+        for _ in range(2):
+            _, verdict = failure(ask)
+            assert (verdict.kind, verdict.sent) == ("transient", False)
+    assert "cannot connect" in verdict.message
+
+
+def test_connecting_beforehand_sends_nothing(service: Service) -> None:
+    """`connect` does all that needs no request, may fail where a call would be tried again, and names no token."""
+    ask = adapter(service)
+    ask.connect()
+    ask.connect()
+    assert not service.calls
+    ask.label([image()])
+    assert len(service.calls) == 1
+    clarifai.load(endpoint="127.0.0.1:1", key=KEY).connect()
+    with pytest.raises(CredentialsError, match="CLARIFAI_PAT"):
+        clarifai.load(endpoint="127.0.0.1:1").connect()
+
+
+def test_large_batches_pass(service: Service) -> None:
+    """A request above gRPC's default limit of 4 MB leaves, and an answer above it is read."""
+    service.server.stop(None).wait()
+    method = grpc.unary_unary_rpc_method_handler(service.serve)
+    handler = grpc.method_handlers_generic_handler("clarifai.api.V2", {"PostModelOutputs": method})
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    service.server = grpc.server(ThreadPoolExecutor(2), handlers=(handler,), options=options)
+    service.port = service.server.add_insecure_port("127.0.0.1:0")
+    service.server.start()
+    service.reply = lambda request, context: response(output(("x" * 5_000_000, 0.5)))
+    (answer,) = adapter(service).label([image(bytes(5_000_000))])
+    assert isinstance(answer, Answer)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """What calls of a function of the SDK made from now on."""
+    made: list[Any] = []
+    make = getattr(module, name)
+
+    def count(*args: Any, **options: Any) -> Any:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(module, name, count)
+    return made
+
+
+def test_sixteen_threads_share_one_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls from many threads all get their own answer, over one client."""
+    made = counted(monkeypatch, grpc, "insecure_channel")
+    service.reply = lambda request, context: response(
+        output((request.inputs[0].data.image.base64.decode(), 0.5))
+    )
+    ask = adapter(service)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda i: ask.label([image(b"n%d" % i)])[0], range(64)))
+    assert [a.labels[0].name for a in answers if isinstance(a, Answer)] == [f"n{i}" for i in range(64)]
+    assert (len(made), len(service.calls)) == (1, 64)
+
+
+def test_a_forked_process_makes_its_own_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel is used only in the process that made it."""
+    made = counted(monkeypatch, grpc, "insecure_channel")
+    ask = adapter(service)
+    ask.label([image()])
+    ask.label([image()])
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    ask.label([image()])
+    assert len(made) == 2
+
+
+def test_loopback_ignores_proxies(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy variables do not divert calls to this machine."""
+    for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert isinstance(adapter(service).label([image()])[0], Answer)
+
+
+def test_no_secret_leaves_with_an_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that quotes the token gets it into no message, representation, card or log."""
+    ask = adapter(service)
+    seen = [repr(ask), repr(ask.card), str(ask.card.fingerprint)]
+    text = f"authorization: Key {KEY}"
+    replies: list[Callable[[Any, Any], Any]] = [
+        aborts("PERMISSION_DENIED", text),
+        aborts("INTERNAL", text),
+        lambda request, context: response(code=11001, description=text),
+        lambda request, context: response(code=10020, details=text),
+    ]
+    with caplog.at_level(logging.DEBUG):
+        for reply in replies:
+            service.reply = reply
+            error, verdict = failure(ask)
+            seen += [str(error), repr(error), repr(verdict)]
+        service.reply = lambda request, context: response(failed(30002, text, text), code=10010)
+        seen += [repr(ask.label([image()]))]
+    assert "authorization" in seen[-1]
+    seen += [record.getMessage() for record in caplog.records]
+    assert not [line for line in seen if "planted" in line]
+
+
+def test_a_json_channel_elsewhere_changes_nothing(service: Service) -> None:
+    """The SDK's stubs depend on the channel it made last in the process; the adapter does not."""
+    channels = pytest.importorskip("clarifai_grpc.channel.clarifai_channel")
+    pytest.importorskip("requests")
+    channels.ClarifaiChannel.get_json_channel()
+    assert isinstance(adapter(service).label([image()])[0], Answer)
+
+
+def test_a_missing_sdk_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the SDK the adapter can be made, and the call says what to install."""
+    monkeypatch.setitem(sys.modules, "clarifai_grpc.grpc.api.resources_pb2", None)
+    with pytest.raises(MissingExtraError, match=r"api-smooth\[clarifai\]"):
+        clarifai.load(key=KEY).label([image()])
+
+
+def test_importing_and_loading_imports_no_sdk() -> None:
+    """The module, a card and a look at credentials need no SDK, no torch and no network."""
+    code = (
+        "import sys; from api_smoothing.adapters import clarifai; clarifai.load(); clarifai.credentials();"
+        "print([m for m in ('grpc', 'torch', 'clarifai_grpc', 'google.protobuf') if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_credentials_are_found_by_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token is there or its variable is named."""
+    assert not clarifai.credentials().found
+    assert "CLARIFAI_PAT" in clarifai.credentials().source
+    monkeypatch.setenv("CLARIFAI_PAT", KEY)
+    assert clarifai.credentials().found
+    assert "planted" not in repr(clarifai.credentials())
+
+
+def test_missing_or_unusable_tokens_name_the_variable(service: Service) -> None:
+    """Without a token, or with one that cannot be a header, nothing is sent and the error says what to do."""
+    for key in (None, " ", "planted\ntoken", "plänted"):
+        with pytest.raises(CredentialsError) as caught:
+            adapter(service, key=key).label([image()])
+        assert "CLARIFAI_PAT" in str(caught.value)
+        assert "api-smooth providers check clarifai" in str(caught.value)
+        assert "nted" not in str(caught.value)
+    assert not service.calls
+
+
+def test_the_token_of_the_environment_is_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLARIFAI_PAT stands in for a token that is not given."""
+    monkeypatch.setenv("CLARIFAI_PAT", f" {KEY}\n")
+    adapter(service, key=None).label([image()])
+    assert service.calls[0].metadata["authorization"] == f"Key {KEY}"
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """A self-signed certificate for localhost, and its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.public_bytes(pem), private
+
+
+def test_https_endpoints_are_spoken_to_over_tls_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over TLS, with certificates of one's own, the token arrives, and a failing call is one request too."""
+    public, private = certificate()
+    secure = Service(reply=aborts("UNAVAILABLE"))
+    secure.start(grpc.ssl_server_credentials([(private, public)]))
+    monkeypatch.setenv("CLARIFAI_ROOT_CERTIFICATES_PATH", str(tmp_path / "roots.pem"))
+    ask = clarifai.load(endpoint=f"https://localhost:{secure.port}", key=KEY, timeout=10.0)
+    with pytest.raises(ConfigurationError, match="CLARIFAI_ROOT_CERTIFICATES_PATH"):
+        ask.label([image()])
+    (tmp_path / "roots.pem").write_bytes(public)
+    try:
+        _, verdict = failure(ask)
+    finally:
+        secure.server.stop(None).wait()
+    assert (verdict.kind, verdict.sent) == ("transient", True)
+    assert [call.metadata["authorization"] for call in secure.calls] == [f"Key {KEY}"]
+
+
+def recorded(shared: Path, name: str) -> Any:
+    path = shared / "fixtures" / "recorded" / name
+    if not path.is_file():
+        pytest.skip("no recorded responses")
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_a_recorded_answer_is_read(service: Service, shared: Path) -> None:
+    """A response of the real service gives its concepts, their ids, and the version."""
+    body = recorded(shared, "clarifai_metro_north_v_aa7f35c0.json")
+    service.reply = lambda request, context: json_format.ParseDict(body, Response())
+    (answer,) = adapter(service, version=VERSION).label([image()])
+    assert isinstance(answer, Answer)
+    assert answer.model_version == VERSION
+    assert [label.name for label in answer.labels] == ["train", "railway", "subway system"]
+    assert answer.labels[0].id == "ai_HLmqFqBf"
+    assert answer.labels[0].score == pytest.approx(0.9996053576469421, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["body", "docs_2024"])
+def test_a_recorded_throttle_is_a_throttle(service: Service, shared: Path, kind: str) -> None:
+    """The real service's complaint about the rate is no answer; its window of a second is the wait."""
+    body = recorded(shared, "clarifai_throttle.json")[kind]
+    service.reply = lambda request, context: json_format.ParseDict(body, Response())
+    _, verdict = failure(adapter(service), images=3)
+    assert (verdict.kind, verdict.retry_after) == ("throttled", 1.0)

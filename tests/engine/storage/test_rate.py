@@ -1,0 +1,171 @@
+"""The rate limiter: no window of time ever holds more than the quota, and little of it is left unused."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.storage.rate import RateLimiter
+
+
+class Clock:
+    """Time that passes only in sleep, each one up to `late` seconds too long."""
+
+    def __init__(self, late: float = 0.0, seed: int = 0) -> None:
+        self.now, self._late, self._draw = 1000.0, late, random.Random(seed)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds + self._draw.uniform(0.0, self._late)
+
+
+def busiest(events: Sequence[tuple[float, int]], seconds: float) -> int:
+    return max(sum(k for at, k in events if start <= at < start + seconds) for start, _ in events)
+
+
+def limiter_in(path: Path, clock: Clock, *quotas: Quota) -> RateLimiter:
+    return RateLimiter(path / "rate.db", key="k", quotas=quotas, clock=clock, sleep=clock.sleep)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.004, 0.05])
+@pytest.mark.parametrize("quota", [Quota(unit="image", count=30), Quota(unit="image", count=20, seconds=6.0)])
+def test_no_window_holds_more_than_the_quota(tmp_path: Path, quota: Quota, late: float) -> None:
+    """Whatever the batches and however late the threads wake, any window has at most `count` images."""
+    clock, draw = Clock(late, seed=3), random.Random(1)
+    limiter, events = limiter_in(tmp_path, clock, quota), []
+    for _ in range(150):
+        images = draw.choice([1, 1, 2, 16])
+        limiter.wait(images)
+        events.append((clock.now, images))
+        clock.now += draw.choice([0.0, 0.0, 0.001, 0.3])
+    assert busiest(events, quota.seconds) <= quota.count
+
+
+def test_nearly_all_of_the_quota_is_used(tmp_path: Path) -> None:
+    """Under steady work at least 97 % of the quota is used."""
+    clock = Clock()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    began = clock.now
+    for _ in range(600):
+        limiter.wait(1)
+    assert 600 / (clock.now - began) >= 0.97 * 30
+
+
+def test_images_and_requests_have_quotas_of_their_own(tmp_path: Path) -> None:
+    """Batches are held back by the image quota, single images by the request quota."""
+    quotas = (Quota(unit="image", count=40), Quota(unit="request", count=10))
+    for images, expected in ((10, 40 / 10), (1, 10)):
+        clock = Clock()
+        limiter = limiter_in(tmp_path / str(images), clock, *quotas)
+        began, rounds = clock.now, 100
+        for _ in range(rounds):
+            limiter.wait(images)
+        assert 0.9 * expected <= rounds / (clock.now - began) <= 1.1 * expected
+
+
+@pytest.mark.parametrize("count", [700, 1800, 1_000_000])
+def test_large_quotas_are_kept_in_small_files(tmp_path: Path, count: int) -> None:
+    """A quota of any size is never exceeded, is nearly used up, and takes a few kilobytes."""
+    clock, events = Clock(), []
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=count, seconds=60.0))
+    for _ in range(300):
+        limiter.wait(16)
+        events.append((clock.now, 16))
+    assert busiest(events, 60.0) <= count
+    assert 4800 / (clock.now - 1000.0) >= 0.9 * min(count, 4800) / 60.0
+    assert (tmp_path / "rate.db").stat().st_size < 100_000
+
+
+def test_a_pause_holds_everyone(tmp_path: Path) -> None:
+    """After a throttle nobody who shares the quota leaves before the time the provider asked for."""
+    clock = Clock()
+    one = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    two = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    one.wait(1)
+    one.pause(7.0)
+    two.wait(1)
+    assert clock.now >= 1007.0
+
+
+def test_a_halted_wait_ends_at_once(tmp_path: Path) -> None:
+    """Whoever is told to stop does not wait for a turn that comes in minutes."""
+    limiter = RateLimiter(tmp_path / "rate.db", key="k", quotas=[Quota(unit="image", count=1, seconds=600.0)])
+    halted = threading.Event()
+    limiter.wait(1, halted)
+    threading.Timer(0.1, halted.set).start()
+    began = time.monotonic()
+    limiter.wait(1, halted)
+    assert time.monotonic() - began < 5.0
+
+
+def test_quotas_of_other_keys_are_not_touched(tmp_path: Path) -> None:
+    """Another provider's quota is its own."""
+    clock = Clock()
+    for key in ("a", "b"):
+        limiter = RateLimiter(
+            tmp_path / "rate.db",
+            key=key,
+            quotas=[Quota(unit="image", count=1, seconds=60)],
+            clock=clock,
+            sleep=clock.sleep,
+        )
+        limiter.wait(1)
+    assert clock.now < 1001
+
+
+def test_a_clock_that_starts_anew_does_not_stop_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the machine was started again, with a clock from zero, the grants of before are forgotten."""
+    clock = Clock()
+    clock.now += 100_000.0
+    limiter_in(tmp_path, clock, Quota(unit="image", count=5)).wait(5)
+    clock.now -= 100_000.0
+    monkeypatch.setattr("api_smoothing.engine.storage.rate._boot", lambda: "the next start")
+    limiter_in(tmp_path, clock, Quota(unit="image", count=5)).wait(1)
+    assert clock.now < 1010.0
+
+
+PROCESS = """
+import sys, threading, time
+from pathlib import Path
+from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.storage.rate import RateLimiter
+local = threading.local()
+def clock():
+    local.last = time.time()
+    return local.last
+limiter = RateLimiter(Path(sys.argv[1]) / "rate.db", key="k", quotas=[Quota(unit="image", count=25, seconds=0.5)],
+                      clock=clock)
+def work():
+    for _ in range(8):
+        limiter.wait(1)
+        print(repr(local.last), flush=True)
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"""
+
+
+def test_processes_share_a_quota(tmp_path: Path) -> None:
+    """Three processes of four threads together never pass more than the quota in any window."""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    events = [(float(line), 1) for process in running for line in process.communicate()[0].splitlines()]
+    assert len(events) == 96
+    assert busiest(events, 0.5) <= 25

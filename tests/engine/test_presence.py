@@ -1,0 +1,123 @@
+"""Presence certificates through the facade: which labels an answer reports, and what is proved about each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from api_smoothing import LabelMap, SmoothedAPI
+from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.labels.label_map import Words
+from api_smoothing.cli.commands.certify import read_thresholds
+from api_smoothing.errors import ConfigurationError
+
+GREY = np.full((8, 8, 3), 128, np.uint8)
+
+
+class Tagger:
+    """Reports each of its labels on a fixed share of the images, with a fixed score, independently."""
+
+    def __init__(self, tags: Mapping[str, tuple[float, float]], *, most: int | None = 4) -> None:
+        self.card = AdapterCard(name="tagger", fingerprint=repr(tags), max_labels=most, batch=8)
+        self.asked = 0
+        self._tags = tags
+
+    def label(self, images: Sequence[EncodedImage], /) -> list[Answer]:
+        self.asked += len(images)
+        return [Answer(labels=tuple(self._labels(image.data))) for image in images]
+
+    def _labels(self, data: bytes) -> list[Label]:
+        found = []
+        for name, (share, score) in self._tags.items():
+            draw = int.from_bytes(hashlib.sha256(name.encode() + data).digest()[:8], "big") / 2**64
+            if draw < share:
+                found.append(Label(name=name, score=score))
+        return found
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict.FATAL
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path))
+
+
+def smoothed(tagger: Tagger, **options: object) -> SmoothedAPI:
+    return SmoothedAPI(tagger, denoiser=None, seed=3, cache=False, **options)  # type: ignore[arg-type]
+
+
+TAGS = {"dog": (1.0, 0.9), "grass": (0.97, 0.8), "ball": (0.5, 0.9), "sofa": (0.02, 0.9)}
+
+
+def test_every_label_is_certified_from_the_same_answers() -> None:
+    """Two labels that are nearly always reported are certified, one reported half of the time is not."""
+    tagger = Tagger(TAGS)
+    found = smoothed(tagger).certify_labels(GREY, radius=0.1)
+    by_label = {c.label: c for c in found if c.label is not None}
+    assert set(by_label) == {"dog", "grass"}
+    assert all(c.reached and c.radius == 0.1 and c.target_radius == 0.1 for c in by_label.values())
+    assert sum(c.queries for c in found) == tagger.asked
+    assert found[0].queries == tagger.asked
+
+
+def test_a_label_below_its_threshold_is_not_reported() -> None:
+    """Thresholds decide what counts as reported; labels without one are not looked at."""
+    found = smoothed(Tagger(TAGS)).certify_labels(GREY, radius=0.1, thresholds={"dog": 0.95, "grass": 0.5})
+    assert [c.label for c in found if c.label] == ["grass"]
+    assert {name for c in found for name in c.counts} <= {"dog", "grass"}
+
+
+def test_absence_is_certified_for_labels_named_in_advance() -> None:
+    """A label that is hardly ever reported is certified as not reported."""
+    found = smoothed(Tagger(TAGS)).certify_labels(GREY, radius=0.1, absent=["sofa", "ball"])
+    labels = {c.label for c in found}
+    assert "not: sofa" in labels
+    assert "not: ball" not in labels
+    with pytest.raises(ConfigurationError, match="sofa"):
+        smoothed(Tagger(TAGS)).certify_labels(GREY, radius=0.1, thresholds={"dog": 0.5}, absent=["sofa"])
+
+
+def test_a_label_map_makes_its_classes_the_labels() -> None:
+    """With a map an answer reports every class one of its labels means."""
+    words = {"pet": Words(labels=("dog", "cat")), "plant": Words(labels=("grass",))}
+    pets = LabelMap(name="pets", classes=words, other="something else")
+    found = smoothed(Tagger(TAGS), labels=pets).certify_labels(GREY, n=200)
+    assert {c.label for c in found if c.label} == {"pet", "plant"}
+
+
+def test_radii_grow_with_the_share_of_answers() -> None:
+    """With n alone each label has the best radius its votes prove, more votes a larger one."""
+    found = smoothed(Tagger(TAGS)).certify_labels(GREY, n=400)
+    radii = {c.label: c.radius for c in found if c.label}
+    assert radii["dog"] > radii["grass"] > 0
+    assert all(c.n == 400 for c in found)
+
+
+def test_an_open_vocabulary_without_a_bound_needs_names() -> None:
+    """Where nobody bounds the labels of an answer, the level cannot be divided: the labels must be named."""
+    tagger = Tagger(TAGS, most=None)
+    with pytest.raises(ConfigurationError, match="thresholds"):
+        smoothed(tagger).certify_labels(GREY, radius=0.1)
+    assert smoothed(tagger).certify_labels(GREY, radius=0.1, thresholds={"dog": 0.5})[0].label == "dog"
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.1, {"dog": 2.0}, {}])
+def test_thresholds_are_scores(bad: float | dict[str, float]) -> None:
+    """A threshold outside [0, 1], or none at all, is refused before anything is asked."""
+    tagger = Tagger(TAGS)
+    with pytest.raises(ConfigurationError):
+        smoothed(tagger).certify_labels(GREY, radius=0.1, thresholds=bad)
+    assert tagger.asked == 0
+
+
+def test_the_flag_names_labels_and_scores() -> None:
+    """--labels-present takes "all", or names with the score each needs."""
+    assert read_thresholds("all") == 0.5
+    assert read_thresholds("cat, dog:0.7") == {"cat": 0.5, "dog": 0.7}
+    with pytest.raises(ConfigurationError, match="dog:x"):
+        read_thresholds("cat,dog:x")

@@ -1,0 +1,279 @@
+"""The engine between certifier and provider: each query asked once, in order, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from api_smoothing import images
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.local.adapter import CallableAdapter
+from api_smoothing.certify.base import FAILED
+from api_smoothing.engine.sending import sender as attempts
+from api_smoothing.engine.sending.pipeline import Pipeline, batch_size, enlargement
+from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.storage.answers import MemoryCache
+from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
+from api_smoothing.engine.votes import StreamAnswers, VoteSource, collect
+from api_smoothing.errors import ConfigurationError, DriftError, ProviderError
+from api_smoothing.noise import NoiseStream
+from api_smoothing.results import Budget
+
+IMAGE = images.load(np.full((8, 8, 3), 128, np.uint8))
+
+
+class Scripted:
+    """A service that answers PNGs with the mean brightness, fails where told, and keeps what it was sent."""
+
+    def __init__(
+        self, *, batch: int = 4, errors: Sequence[Exception | None] = (), versions: Sequence[str] = ()
+    ) -> None:
+        self.card = AdapterCard(name="scripted", fingerprint="scripted-1", batch=batch)
+        self.requests: list[list[bytes]] = []
+        self._errors, self._versions = list(errors), list(versions)
+
+    def label(self, sent: Any, /) -> list[Answer]:
+        self.requests.append([image.data for image in sent])
+        error = self._errors.pop(0) if self._errors else None
+        if error is not None:
+            raise error
+        version = self._versions.pop(0) if self._versions else None
+        return [Answer(labels=(Label(name=name_of(image)),), model_version=version) for image in sent]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        kinds = {TimeoutError: Verdict.TRANSIENT, ValueError: Verdict.REFUSED}
+        return kinds.get(type(error), Verdict.FATAL)
+
+
+def name_of(image: EncodedImage) -> str:
+    return f"{int(images.load(image.data).grid.mean())}"
+
+
+def source_of(
+    adapter: Any, *, budget: Budget | None = None, cache: MemoryCache | None = None, workers: int = 1
+) -> VoteSource:
+    noise = NoiseStream(
+        sigma=0.25, seed=b"0" * 16, image_digest=IMAGE.digest, shape=IMAGE.grid.shape, sub=IMAGE.sub
+    )
+    cache = MemoryCache() if cache is None else cache
+    account = InMemoryBudget(budget or Budget(), micro_usd=1000)
+    sender = Sender(
+        stream="s",
+        adapter=adapter,
+        account=account,
+        answers=StreamAnswers(cache, "s", shared=False),
+        limiter=None,
+        sleep=lambda seconds: None,
+    )
+    pipeline = Pipeline(
+        grid=IMAGE.grid, noise=noise, denoiser=None, card=adapter.card, sender=sender, workers=workers
+    )
+    return VoteSource(
+        stream="s",
+        pipeline=pipeline,
+        usage=sender.usage,
+        cache=cache,
+        account=account,
+        read=lambda answer: answer.labels[0].name if answer.labels else None,
+    )
+
+
+def votes_of(source: VoteSource, indices: range) -> list[Hashable | None]:
+    return [vote for portion in source.take(indices) for vote in portion]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("workers", [1, 5])
+def test_votes_do_not_depend_on_batches_or_threads(batch: int, workers: int) -> None:
+    """The same queries get the same votes in the same order whatever the batch size and the concurrency."""
+    want = votes_of(source_of(Scripted(batch=16)), range(70))
+    assert votes_of(source_of(Scripted(batch=batch), workers=workers), range(70)) == want
+    assert len(set(want)) > 3
+
+
+def test_votes_do_not_depend_on_the_order_of_asking() -> None:
+    """A query's vote is its own, whether it is asked first, last, or alone."""
+    source = source_of(Scripted())
+    late = votes_of(source, range(20, 40))
+    early = votes_of(source, range(20))
+    assert early + late == votes_of(source_of(Scripted()), range(40))
+
+
+def test_an_answer_is_never_asked_for_twice() -> None:
+    """With a shared cache a second run sends only what the first did not."""
+    cache, first, second = MemoryCache(), Scripted(), Scripted()
+    votes = votes_of(source_of(first, cache=cache), range(10))
+    again = source_of(second, cache=cache)
+    assert votes_of(again, range(16))[:10] == votes
+    assert (again.tally.cached, again.tally.sent) == (10, 6)
+    assert sum(map(len, second.requests)) == 6
+
+
+@pytest.mark.parametrize(
+    ("budget", "allowed"), [(Budget(queries=5), 5), (Budget(usd=0.0075), 7), (Budget(queries=0), 0)]
+)
+def test_budget_is_never_exceeded(budget: Budget, allowed: int) -> None:
+    """Not one query more than the budget is sent; those that were paid are counted."""
+    adapter = Scripted()
+    source = source_of(adapter, budget=budget)
+    assert len(votes_of(source, range(40))) == allowed == sum(map(len, adapter.requests))
+    assert source.tally.out_of_budget
+
+
+def test_cached_answers_cost_no_budget() -> None:
+    """What is in the cache is counted even when nothing can be asked."""
+    cache = MemoryCache()
+    votes_of(source_of(Scripted(), cache=cache), range(8))
+    source = source_of(Scripted(), cache=cache, budget=Budget(queries=2))
+    assert len(votes_of(source, range(20))) == 10
+
+
+def test_transient_errors_are_tried_again() -> None:
+    """A transient error costs further attempts at the same query, not its vote."""
+    adapter = Scripted(errors=[TimeoutError(), TimeoutError(), None])
+    votes = votes_of(source_of(adapter), range(4))
+    assert FAILED not in votes
+    assert adapter.requests[0] == adapter.requests[1] == adapter.requests[2]
+
+
+def test_final_failures_count_as_failed_and_are_not_cached() -> None:
+    """A query refused twice votes for no class, is counted, and may be asked again by a later run."""
+    cache = MemoryCache()
+    errors = [ValueError("bad"), ValueError("bad")]
+    votes = votes_of(source_of(Scripted(errors=errors, batch=1), cache=cache), range(8))
+    assert votes[0] is FAILED
+    assert FAILED not in votes[1:]
+    assert FAILED not in votes_of(source_of(Scripted(), cache=cache), range(8))
+
+
+def test_one_refused_image_does_not_fail_its_batch() -> None:
+    """A refused batch is asked again in halves, until only the image that is refused has failed."""
+
+    class Picky(Scripted):
+        def label(self, sent: Any, /) -> list[Answer]:
+            answers = super().label(sent)
+            if any(image.data == self.requests[0][2] for image in sent):
+                raise ValueError("bad image")
+            return answers
+
+    adapter = Picky(batch=4)
+    votes = votes_of(source_of(adapter), range(4))
+    assert [vote is FAILED for vote in votes] == [False, False, True, False]
+    assert [len(request) for request in adapter.requests] == [4, 2, 2, 1, 1, 1]
+
+
+def test_attempts_are_bounded() -> None:
+    """An error that stays transient ends as a failed query after the fixed number of attempts."""
+    adapter = Scripted(errors=[TimeoutError()] * 100)
+    assert votes_of(source_of(adapter), range(4)) == [FAILED] * 4
+    assert len(adapter.requests) == attempts.ATTEMPTS
+
+
+def test_fatal_errors_stop_in_one_line_and_keep_what_is_paid() -> None:
+    """A fatal error names the provider in one line; answers before it are in the cache."""
+    cache = MemoryCache()
+    source = source_of(Scripted(errors=[None, None, KeyError("no\nkey")]), cache=cache)
+    with pytest.raises(ProviderError, match="scripted failed: KeyError") as caught:
+        votes_of(source, range(40))
+    assert "\n" not in str(caught.value)
+    assert set(cache.read("s", range(40))) == set(range(8))
+
+
+def test_wrong_number_of_answers_is_refused() -> None:
+    """An answer list of the wrong length can never be matched to queries, so it is an error."""
+    adapter = CallableAdapter(lambda x: ["cat"] * (len(x) - 1))
+    with pytest.raises(ProviderError, match="one a row"):
+        votes_of(source_of(adapter), range(4))
+
+
+def test_model_change_voids_the_run() -> None:
+    """Two model versions among the votes of one certificate stop it."""
+    with pytest.raises(DriftError, match=r"from 3\.0 to 3\.1 after 8 votes"):
+        votes_of(source_of(Scripted(versions=["3.0", "3.0", "3.1"])), range(40))
+
+
+class Rounds:
+    """A certifier that asks for given numbers of votes and keeps them."""
+
+    def __init__(self, *needs: int) -> None:
+        self._needs, self.got, self.portions = list(needs), list[Hashable | None](), list[int]()
+
+    def need(self) -> int:
+        return self._needs[0] if self._needs else 0
+
+    def add(self, answers: Sequence[Hashable | None], /) -> None:
+        self.got += answers
+        self.portions.append(len(answers))
+        self._needs[0] -= len(answers)
+        if self._needs[0] == 0:
+            self._needs.pop(0)
+
+    def result(self) -> Any: ...
+
+
+def test_collect_asks_exactly_what_is_needed() -> None:
+    """Rounds of every size give the certifier the votes of consecutive queries and ask for no more."""
+    adapter, certifier = Scripted(), Rounds(1, 300, 3)
+    collect(certifier, source_of(adapter), lambda tally: None)
+    assert certifier.got == votes_of(source_of(Scripted()), range(304))
+    assert sum(map(len, adapter.requests)) == 304
+
+
+def test_callable_sees_exactly_the_counted_queries_in_order() -> None:
+    """A callable provider is asked for each counted query once, in index order, on the 8-bit grid in [0,1]."""
+    seen: list[torch.Tensor] = []
+
+    def function(x: torch.Tensor) -> list[int]:
+        seen.append(x.clone())
+        return [0] * len(x)
+
+    votes_of(source_of(CallableAdapter(function)), range(37))
+    images_seen = torch.cat(seen)
+    noise = source_of(CallableAdapter(function))._pipeline._noise.sample(range(37))
+    want = (torch.from_numpy(IMAGE.grid + noise).clamp(0, 255).permute(0, 3, 1, 2)).float() / 255
+    assert images_seen.dtype == torch.float32
+    assert torch.equal(images_seen, want)
+
+
+def test_labels_of_callables() -> None:
+    """A callable may answer with strings, ints, None or scores; anything else is refused by name."""
+    adapter = CallableAdapter(lambda x: ["cat", 3, None][: len(x)])
+    assert [a.labels[0].name if a.labels else None for a in adapter.label(torch.zeros(3, 3, 8, 8))] == [
+        "cat",
+        "3",
+        None,
+    ]
+    scores = CallableAdapter(lambda x: torch.tensor([[0.1, 0.9], [0.5, 0.5]]), class_names=("a", "b"))
+    assert [a.labels[0].name for a in scores.label(torch.zeros(2, 3, 8, 8))] == ["b", "a"]
+    with pytest.raises(ProviderError, match="non-empty str"):
+        CallableAdapter(lambda x: [1.5]).label(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 17, 29, 30, 31, 47, 1000])
+def test_whole_batches_fill_the_quota(count: int) -> None:
+    """A full batch fits the window of its quota, and whole batches leave less than an eighth of it unused."""
+    card = AdapterCard(name="a", fingerprint="", batch=16, quotas=(Quota(unit="image", count=count),))
+    batch = batch_size(32, 32, card)
+    assert min(8, count) <= batch <= min(16, count)
+    assert count // batch * batch > 7 / 8 * count
+
+
+def test_batches_fit_the_bytes_of_a_request() -> None:
+    """As many images travel together as the request has room for, and at least one."""
+    card = AdapterCard(name="a", fingerprint="", batch=16, max_request_bytes=10 * 32 * 97 + 2000)
+    assert batch_size(32, 32, card) == 10
+    assert batch_size(512, 512, card) == 1
+
+
+def test_images_beyond_the_limits_are_refused_before_sending() -> None:
+    """Small images are enlarged by the least whole factor; what is too large is refused in one line with advice."""
+    card = AdapterCard(name="a", fingerprint="", min_side=80, max_side=1000, max_image_bytes=1_000_000)
+    assert [enlargement(side, side + 9, card) for side in (32, 79, 80, 300)] == [3, 2, 1, 1]
+    for height, width in ((300, 1001), (900, 900)):
+        with pytest.raises(ConfigurationError, match="size=224") as caught:
+            enlargement(height, width, card)
+        assert "\n" not in str(caught.value)

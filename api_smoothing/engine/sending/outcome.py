@@ -25,9 +25,9 @@ Outcome: TypeAlias = Answer | Open | None
 
 
 class Limiter(Protocol):
-    """Where requests wait for their turn, or until they are `halted`; see `engine.rate`."""
+    """Where requests wait for their turn, or until `stop` is set; see `storage.rate`."""
 
-    def wait(self, images: int, halted: threading.Event) -> None: ...
+    def wait(self, images: int, stop: threading.Event) -> None: ...
 
     def spare(self, images: int) -> None: ...
 
@@ -58,7 +58,6 @@ class Usage:
     seconds: float = 1.0
     last_error: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    halted: threading.Event = field(default_factory=threading.Event)
 
     def count(self, images: int, seconds: float) -> None:
         """Add a request."""

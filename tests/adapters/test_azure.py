@@ -27,6 +27,7 @@ from api_smoothing import adapters
 from api_smoothing.adapters import Answer, EncodedImage, Label
 from api_smoothing.adapters._transport.service import BrokenContract
 from api_smoothing.adapters.azure import adapter as azure
+from api_smoothing.adapters.azure import errors as azure_errors
 from api_smoothing.errors import ConfigurationError, CredentialsError, MissingExtraError
 from api_smoothing.png import encode_png
 
@@ -702,3 +703,16 @@ def test_loading_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_host_that_is_not_known_costs_nothing() -> None:
+    """A name in VISION_ENDPOINT that does not resolve, or no network, is not charged, and is told."""
+    requests = pytest.importorskip("requests")
+    urllib3 = pytest.importorskip("urllib3")
+    unknown = urllib3.exceptions.NameResolutionError(
+        "nobody.example", object(), socket.gaierror(-2, "unknown")
+    )
+    error = requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", unknown))
+    verdict = azure_errors.verdict_of(error)
+    assert not verdict.sent
+    assert "no connection" in verdict.message

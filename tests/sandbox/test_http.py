@@ -4,136 +4,48 @@ import base64
 import http.client
 import io
 import json
-import os
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from doors import (
+    ANALYZE,
+    ARN,
+    AWS,
+    AZURE,
+    CAR,
+    CAT,
+    DOORS,
+    PNG,
+    Door,
+    Said,
+    assert_fits,
+    batch,
+    chat,
+    labels,
+    picture,
+    rekognition,
+    send,
+    vision,
+)
 from PIL import Image
 
-from api_smoothing.cli import main
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.png import encode_png
 from api_smoothing.sandbox import KINDS, Faults, Sandbox
-from api_smoothing.sandbox.classifier import scripted_brain
 
 if TYPE_CHECKING:
     from api_smoothing.sandbox.fixture import StartSandbox
 
 pytest_plugins = ["api_smoothing.sandbox.fixture"]
-
-CAT = scripted_brain({"cat": 1.0})
-CAR = scripted_brain({"automobile": 1.0})
-ARN = "arn:aws:rekognition:us-east-1:123456789012:project/pets/version/pets.2024/1700000000000"
-
-
-def picture(side: int = 96, *, seed: int = 0) -> bytes:
-    """A PNG of noise."""
-    return encode_png(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
-
-
-PNG = picture()
-
-
-@dataclass(frozen=True)
-class Said:
-    """An answer on the wire."""
-
-    status: int
-    headers: Mapping[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-
-@dataclass(frozen=True)
-class Door:
-    """One operation of one provider: how it is asked, and where its answer has the labels."""
-
-    provider: str
-    path: str
-    headers: Mapping[str, str]
-    wrap: Callable[[bytes], bytes]
-    key: str  # the header that holds the credential
-    form: str  # what surrounds it
-    labels: tuple[str | int, ...]
-
-    def ask(
-        self, server: Sandbox, image: bytes = PNG, *, key: str | None = None, timeout: float = 10.0
-    ) -> Said:
-        given = {} if key == "" else {self.key: self.form.format(server.key if key is None else key)}
-        return send(server, self.path, self.wrap(image), {**self.headers, **given}, timeout=timeout)
-
-
-def send(
-    server: Sandbox, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout: float = 10.0
-) -> Said:
-    connection = http.client.HTTPConnection(server.endpoint.removeprefix("http://"), timeout=timeout)
-    try:
-        connection.request("POST", path, body, dict(headers))
-        response = connection.getresponse()
-        return Said(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-    finally:
-        connection.close()
-
-
-def rekognition(operation: str, field: str, **settings: Any) -> Door:
-    def wrap(image: bytes) -> bytes:
-        return json.dumps({"Image": {"Bytes": base64.b64encode(image).decode()}, **settings}).encode()
-
-    target = {"X-Amz-Target": f"RekognitionService.{operation}", "Content-Type": "application/x-amz-json-1.1"}
-    signed = "AWS4-HMAC-SHA256 Credential={}/20261121/us-east-1/rekognition/aws4_request, \
-SignedHeaders=host;x-amz-date, Signature=00"
-    return Door("aws", "/", target, wrap, "Authorization", signed, (field,))
-
-
-def vision(path: str, labels: tuple[str, ...]) -> Door:
-    octets = {"Content-Type": "application/octet-stream"}
-    return Door("azure", path, octets, bytes, "Ocp-Apim-Subscription-Key", "{}", labels)
-
-
-def endpoint(path: str, wrap: Callable[[bytes], bytes], labels: tuple[str | int, ...], kind: str) -> Door:
-    return Door("http", path, {"Content-Type": kind}, wrap, "Authorization", "Bearer {}", labels)
-
-
-def chat(image: bytes, text: str = "what is this?") -> bytes:
-    url = f"data:image/png;base64,{base64.b64encode(image).decode()}"
-    content = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
-    return json.dumps({"model": "eyes", "messages": [{"role": "user", "content": content}]}).encode()
-
-
-def batch(*images: bytes) -> bytes:
-    return json.dumps({"images": [base64.b64encode(image).decode() for image in images]}).encode()
-
-
-ANALYZE = "/computervision/imageanalysis:analyze?api-version=2023-10-01&features=tags"
-DOORS = {
-    "aws labels": rekognition("DetectLabels", "Labels"),
-    "aws custom": rekognition("DetectCustomLabels", "CustomLabels", ProjectVersionArn=ARN),
-    "aws moderation": rekognition("DetectModerationLabels", "ModerationLabels", MinConfidence=0),
-    "azure 4.0": vision(ANALYZE, ("tagsResult", "values")),
-    "azure 3.2 tag": vision("/vision/v3.2/tag?language=en&model-version=latest", ("tags",)),
-    "azure 3.2 analyze": vision("/vision/v3.2/analyze?visualFeatures=Tags", ("tags",)),
-    "http image": endpoint("/v1/label", bytes, ("labels",), "image/png"),
-    "http batch": endpoint("/v1/label", batch, ("answers", 0, "labels"), "application/json"),
-    "http chat": endpoint("/v1/chat/completions", chat, ("choices",), "application/json"),
-}
-AWS, AZURE = DOORS["aws labels"], DOORS["azure 4.0"]
 
 
 @pytest.fixture(params=DOORS)
@@ -154,31 +66,6 @@ def recorded(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no recorded answers beside the checkout")
     return folder
-
-
-def labels(door: Door, said: Said) -> list[Any]:
-    found = said.body
-    for step in door.labels:
-        found = found[step]
-    return list(found)
-
-
-def assert_fits(real: Any, ours: Any, where: str = "body") -> None:
-    """Everything the recorded answer has, ours has too, of the same type, at the same place."""
-    if isinstance(real, dict):
-        assert isinstance(ours, dict), where
-        for key, value in real.items():
-            assert key in ours, f"{where}.{key}"
-            assert_fits(value, ours[key], f"{where}.{key}")
-    elif isinstance(real, list):
-        assert isinstance(ours, list), where
-        for value in real[:3]:
-            assert ours, where
-            assert_fits(value, ours[0], f"{where}[]")
-    elif isinstance(real, int | float):
-        assert isinstance(ours, int | float), where
-    else:
-        assert type(ours) is type(real), where
 
 
 # Answers.
@@ -877,92 +764,3 @@ def test_the_environment_has_address_and_key(sandbox: StartSandbox) -> None:
         assert [environment[name] for name in names] == [server.endpoint, server.key]
         assert "127.0.0.1" in environment["NO_PROXY"]
     assert sandbox("http", classifier=CAT).environment()["SANDBOX_KEY"]
-
-
-# The command.
-
-
-def _as_from_a_terminal() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "api_smoothing", "sandbox", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        preexec_fn=_as_from_a_terminal,
-    )
-
-
-def test_the_command_serves_until_ctrl_c() -> None:
-    """It prints where it listens and what to export, answers with the bundled classifier, and exits 0 with the bill."""
-    process = command("aws", "--json", "--verbose", "--fault", "503=0.6", "--fault", "throttle=0.4")
-    assert process.stdout is not None
-    try:
-        facts = json.loads(process.stdout.readline())
-        assert facts["environment"]["AWS_ENDPOINT_URL_REKOGNITION"] == facts["endpoint"]
-        image = json.dumps({"Image": {"Bytes": base64.b64encode(PNG).decode()}}).encode()
-        connection = http.client.HTTPConnection(facts["endpoint"].removeprefix("http://"), timeout=30)
-        key = AWS.form.format(facts["environment"]["AWS_ACCESS_KEY_ID"])
-        statuses = []
-        for _ in range(20):
-            connection.request("POST", "/", image, {**AWS.headers, "Authorization": key})
-            response = connection.getresponse()
-            response.read()
-            statuses.append(response.status)
-        assert set(statuses) == {503, 429}
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
-    billed = statuses.count(503)
-    assert json.loads(out) == {"requests": 20, "images": 20, "billed": billed, "micro_usd": 1000 * billed}
-    assert len(errors.splitlines()) == 20
-    assert "DetectLabels: 1 image, " in errors
-    assert facts["environment"]["AWS_ACCESS_KEY_ID"] not in errors
-
-
-def test_the_command_tells_people_what_to_type() -> None:
-    """Without --json it prints the exports and a command that works as it stands; SIGTERM ends it like Ctrl-C."""
-    process = command("http")
-    assert process.stdout is not None
-    try:
-        lines = [process.stdout.readline().rstrip() for _ in range(7)]
-        process.terminate()
-        out, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
-    assert errors == ""
-    assert [line.partition("=")[0] for line in lines if line.startswith("export")] == [
-        "export SANDBOX_KEY", "export NO_PROXY",
-    ]  # fmt: skip
-    assert any(line.startswith("api-smooth certify cat.png --provider http") for line in lines)
-    assert "0 requests" in out
-
-
-def test_the_commands_errors_are_one_line(sandbox: StartSandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port in use, unknown providers and faults, and rates out of range: one line that says what, exit 2."""
-    port = sandbox("azure", classifier=CAT).endpoint.rpartition(":")[2]
-    for arguments, word in [
-        (["azure", "--port", port], port),
-        (["acme"], "acme"),
-        (["aws", "--fault", "503"], "KIND=RATE"),
-        (["aws", "--fault", "503=2"], "rate"),
-        (["aws", "--fault", "earthquake=0.1"], "earthquake"),
-        (["aws", "--fault", "500=0.7", "--fault", "503=0.7"], "1.4"),
-        (["aws", "--latency", "-1"], "latency"),
-    ]:
-        assert main(["sandbox", *arguments]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.count("\n") == 1
-        assert word in captured.err
-    assert main(["sandbox", "--fault", "list"]) == 0
-    assert capsys.readouterr().out.count("\n") == len(KINDS)

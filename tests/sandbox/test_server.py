@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,19 +11,10 @@ import numpy as np
 import pytest
 
 from api_smoothing import Budget, SmoothedAPI
-from api_smoothing.cli import main
-from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.errors import BudgetError, ProviderError
-from api_smoothing.sandbox import PROVIDERS, Faults, Sandbox
+from api_smoothing.sandbox import Faults, Sandbox
 from api_smoothing.sandbox.classifier import scripted_brain
 
-SDKS = {
-    "aws": "boto3",
-    "azure": "azure.ai.vision.imageanalysis",
-    "google": "google.cloud.vision",
-    "clarifai": "clarifai_grpc",
-    "http": "requests",
-}
 FAULTS = (
     "throttle",
     "throttle-coded",
@@ -40,30 +27,11 @@ FAULTS = (
     "truncated",
     "html",
 )
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@pytest.fixture(params=PROVIDERS)
-def provider(request: pytest.FixtureRequest) -> str:
-    if not installed(SDKS[request.param]):
-        pytest.skip(f"the SDK of {request.param} is not installed")
-    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
-def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
+def _quiet(no_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    defaults = attempt.Sender.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "sleep", lambda seconds: None)
     monkeypatch.setattr("api_smoothing.engine.storage.rate.RateLimiter.pause", lambda self, seconds: None)
 
 
@@ -185,50 +153,6 @@ def test_presence_and_decision_share_their_answers(sandbox: Sandbox) -> None:
         present = api.certify_labels(picture(), thresholds={"cat": 0.5, "dog": 0.5}, n=150)
     assert present[0].label == decided.label == "cat"
     assert sum(c.queries for c in present) == 0
-
-
-def test_the_command_line_in_a_sandbox(
-    provider: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """--sandbox certifies without an account; a budget that is spent is exit 3 with the command that goes on."""
-    from PIL import Image
-
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(np.full((32, 32, 3), (90, 150, 235), np.uint8)).save("x.png")
-    command = [
-        "certify",
-        "x.png",
-        "--provider",
-        provider,
-        "--sandbox",
-        "--seed",
-        "1",
-        "--denoiser",
-        "none",  # what is asked here must not hang on how well the bundled weights see a blue square
-        "--sigma",
-        "0.05",
-        "--rate",
-        "10000",
-        "--json",
-    ]
-    assert main([*command, "-n", "30"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["n"], found["provider"].endswith("@sandbox")) == (30, True)
-    assert main([*command, "-n", "90", "--budget-queries", "50"]) == 3
-    assert "--budget-queries 100" in capsys.readouterr().err
-    assert main([*command, "-n", "90", "--dry-run"]) == 0
-    assert json.loads(capsys.readouterr().out)["images"] == 1
-
-
-def test_a_budget_holds_over_killed_processes() -> None:
-    """Processes that share a run, fail, are killed and start again stay within its budget and lose no answer."""
-    if not installed("boto3"):
-        pytest.skip("the SDK of aws is not installed")
-    small = ["--processes", "2", "--threads", "4", "--images", "2", "--n", "40", "--kills", "1"]
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "budget.py"), *small], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

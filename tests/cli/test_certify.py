@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -14,31 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import PLUGIN, TOY, objects, one_line, resume
+from command_line import TOY, objects, one_line, resume, start
 
 from api_smoothing.adapters import Verdict
 from api_smoothing.cli import main
 from api_smoothing.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("project")
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a process of its own, as a user would have it."""
-    path = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])
-    return subprocess.Popen(
-        [sys.executable, "-m", "api_smoothing", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        preexec_fn=_as_from_a_terminal,
-    )
-
-
-def _as_from_a_terminal() -> None:
-    """A job started in the background ignores SIGINT, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for_answers(count: int) -> None:

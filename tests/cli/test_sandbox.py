@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import objects
+from command_line import objects, start
 from doors import AWS, CAT, PNG
 from PIL import Image
 
@@ -148,24 +145,9 @@ def test_the_command_line_in_a_sandbox(
     assert json.loads(capsys.readouterr().out)["images"] == 1
 
 
-def _as_from_a_terminal() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "api_smoothing", "sandbox", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        preexec_fn=_as_from_a_terminal,
-    )
-
-
 def test_the_command_serves_until_ctrl_c() -> None:
     """It prints where it listens and what to export, answers with the bundled classifier, and exits 0 with the bill."""
-    process = command("aws", "--json", "--verbose", "--fault", "503=0.6", "--fault", "throttle=0.4")
+    process = start("sandbox", "aws", "--json", "--verbose", "--fault", "503=0.6", "--fault", "throttle=0.4")
     assert process.stdout is not None
     try:
         facts = json.loads(process.stdout.readline())
@@ -195,7 +177,7 @@ def test_the_command_serves_until_ctrl_c() -> None:
 
 def test_the_command_tells_people_what_to_type() -> None:
     """Without --json it prints the exports and a command that works as it stands; SIGTERM ends it like Ctrl-C."""
-    process = command("http")
+    process = start("sandbox", "http")
     assert process.stdout is not None
     try:
         lines = [process.stdout.readline().rstrip() for _ in range(7)]

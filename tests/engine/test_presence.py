@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,11 +41,6 @@ class Tagger:
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path))
 
 
 def smoothed(tagger: Tagger, **options: object) -> SmoothedAPI:

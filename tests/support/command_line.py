@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +33,26 @@ def one_line(error: str, *words: str) -> None:
     assert "internal error" not in error
     for word in words:
         assert word in error
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, as a user would have it."""
+    path = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])
+    return subprocess.Popen(
+        [sys.executable, "-m", "api_smoothing", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=_as_from_a_terminal,
+    )
+
+
+def _as_from_a_terminal() -> None:
+    """A job started in the background ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True

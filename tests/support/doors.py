@@ -147,3 +147,11 @@ def assert_fits(real: Any, ours: Any, where: str = "body") -> None:
         assert isinstance(ours, int | float), where
     else:
         assert type(ours) is type(real), where
+
+
+THROTTLED = {"throttle", "throttle-retry-after", "throttle-coded"}
+UNBILLED = {*THROTTLED, "expired-key", "quota", "bad-image"}
+
+
+def code_of(provider: str, body: Mapping[str, Any]) -> str:
+    return str(body["__type"] if provider == "aws" else body["error"]["code"])

@@ -40,3 +40,11 @@ def tiny_recipe(name: str, folder: Path, **changes: Any) -> Path:
     file = folder / f"{name}.toml"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
+
+
+def write_cifar(folder: Path, first: int) -> None:
+    """CIFAR-10's binary test batch: 500 images of value `first` with label 0, then 20 of value 200 with label 1."""
+    rows = np.full((520, 3073), first, np.uint8)
+    rows[500:] = 200
+    rows[:, 0] = np.arange(520) >= 500
+    rows.tofile(folder / "test_batch.bin")

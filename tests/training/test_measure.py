@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from api_smoothing import denoisers
+from api_smoothing.denoisers.unet import UNet
 from api_smoothing.training.held_out import IMAGENETTE, HeldOut
 from api_smoothing.training.likeness import psnr, ssim
-from api_smoothing.training.measure import beside_dncnn, clean_accuracy, measure
+from api_smoothing.training.measure import beside_dncnn, clean_accuracy, images_per_second, measure
 
 BOTH = {"psnr": psnr, "ssim": ssim}
 
@@ -125,3 +126,9 @@ def test_speed_is_told_as_a_ratio_to_dncnn() -> None:
     assert float(slow["times_dncnn"]) < 0.7
     assert float(fast["times_dncnn"]) > 1.5
     assert {"images_per_second", "side", "batch", "threads", "dtype"} <= set(slow)
+
+
+def test_speed_is_measured_at_a_side_that_fits() -> None:
+    """A network of six levels takes no 32×32 images; its card is written all the same."""
+    found = images_per_second(UNet((4,) * 6, (1,) * 6, width=4).eval(), batch=1, repeats=1)
+    assert found["side"] == 64

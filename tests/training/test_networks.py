@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from training_files import photographs, tiny_recipe
 
 from api_smoothing import denoisers
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -71,3 +72,14 @@ def test_unknown_architectures_are_refused(table: dict[str, Any]) -> None:
     """A recipe with an unknown kind, or without a size, is a ConfigurationError."""
     with pytest.raises(ConfigurationError):
         create(architecture({"architecture": table}))
+
+
+def test_a_side_that_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
+    """A crop whose side is no multiple of what the network halves is told before the first step."""
+    photographs(tmp_path, 64)
+    text = tiny_recipe("unet-natural", tmp_path, channels=[16, 16], blocks=[1, 1], batch=1).read_text()
+    head = text.split("[[phase]]")[0].replace("side = 128", "side = 30").replace("archives", "# ")
+    (tmp_path / "slip.toml").write_text("[[phase]]".join((head, text.split("[[phase]]")[1])))
+    with pytest.raises(ConfigurationError, match="side 30 do not fit the network; give a multiple of 4"):
+        train_denoiser(tmp_path / "slip.toml", tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

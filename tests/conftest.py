@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
+
+from api_smoothing.sandbox import PROVIDERS
+
+_SDKS = {
+    "aws": "boto3",
+    "azure": "azure.ai.vision.imageanalysis",
+    "google": "google.cloud.vision",
+    "clarifai": "clarifai_grpc",
+    "http": "requests",
+}
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +31,28 @@ def shared() -> Path:
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's secret seed, cache or configuration."""
     monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again at once."""
+    from api_smoothing.engine.sending.sender import Sender
+
+    defaults = Sender.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "sleep", lambda seconds: None)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """Every provider that has a sandbox; skips one whose SDK is not installed."""
+    if not _installed(_SDKS[request.param]):
+        pytest.skip(f"the SDK of {request.param} is not installed")
+    return str(request.param)

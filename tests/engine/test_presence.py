@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from counting_service import TRANSIENT, CountingService, api_of
 
 from api_smoothing import LabelMap, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
@@ -40,11 +41,6 @@ class Tagger:
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path))
 
 
 def smoothed(tagger: Tagger, **options: object) -> SmoothedAPI:
@@ -121,3 +117,23 @@ def test_the_flag_names_labels_and_scores() -> None:
     assert read_thresholds("cat, dog:0.7") == {"cat": 0.5, "dog": 0.7}
     with pytest.raises(ConfigurationError, match="dog:x"):
         read_thresholds("cat,dog:x")
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("thresholds", [0.5, {"dog": 0.5}], ids=["all", "named"])
+def test_presence_on_a_service_that_is_down_has_failed(thresholds: Any) -> None:
+    """Where all answers failed, somebody says so, and says what it cost."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise TRANSIENT
+
+    with api_of(CountingService(reply, max_labels=4), cache=False) as api:
+        found = api.certify_labels(GREY, thresholds=thresholds, radius=0.1)
+    assert [(one.stopped, one.queries > 0) for one in found[:1]] == [("failed", True)]
+
+
+def test_a_label_that_nobody_reports_did_not_reach_its_target() -> None:
+    """A named label without a vote says, like the others, whether the radius was reached."""
+    with api_of(CountingService(max_labels=4), cache=False) as api:
+        found = api.certify_labels(GREY, thresholds={"dog": 0.5, "cat": 0.5}, radius=0.1)
+    assert [(one.reached, list(one.counts)) for one in found] == [(True, ["dog"]), (False, ["cat"])]

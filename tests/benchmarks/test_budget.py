@@ -11,6 +11,7 @@ import pytest
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "budget.py"
 
 
+@pytest.mark.slow
 def test_a_budget_holds_over_killed_processes() -> None:
     """Processes that share a run, fail, are killed and start again stay within its budget and lose no answer."""
     pytest.importorskip("boto3")

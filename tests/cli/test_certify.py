@@ -170,6 +170,7 @@ def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
     assert again["radius"] == undisturbed["radius"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_exit_130_and_resumable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Interrupted: exit 130, one line that says what is kept and how to resume, and resuming uses it."""
     process = start("certify", *TOY, "--model", "share=0.9,delay=0.01", "--json", "-n", "600", "images/a.png")

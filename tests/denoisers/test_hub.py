@@ -42,6 +42,7 @@ def tiny_model(folder: Path, **changes: Any) -> tuple[Any, Any]:
     return unet, scheduler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

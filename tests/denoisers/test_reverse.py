@@ -160,6 +160,7 @@ class TestVariancePreservingReverseSuite(Exact):
         return Reverse(denoiser=noise_predictor(), steps=4, eta=0.5)
 
 
+@pytest.mark.slow
 class TestBundledReverseSuite(Exact):
     """The reverse process with the bundled network."""
 

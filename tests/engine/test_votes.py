@@ -418,6 +418,7 @@ def test_a_large_budget_does_not_delay_the_first_query(few_looks: None) -> None:
         assert api.certify(GREY, radius=0.1).reached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("queries", "question"), [(10**9, {"n": 60}), (900_000, {"radius": 0.1})], ids=["fixed", "target"]
 )

@@ -79,6 +79,7 @@ def test_a_fixed_number_of_queries_costs_what_was_estimated(service: Sandbox) ->
     assert round(estimate.usd_expected * 1e6) == service.meter.micro_usd
 
 
+@pytest.mark.slow
 def test_faults_never_certify_what_is_not_so(service: Sandbox) -> None:
     """With 30 % of the requests failing, no certificate is false, none is lost, no request is made twice."""
     service.faults = Faults(rate=0.3, kinds=FAULTS, seed=4)

@@ -71,6 +71,7 @@ def test_the_loss_of_saying_nothing_is_the_size_of_the_target(
     assert float(loss(0, torch.Generator().manual_seed(0))[0].detach()) == pytest.approx(untrained, rel=0.05)
 
 
+@pytest.mark.slow
 def test_training_by_the_recipe_writes_a_denoiser(tmp_path: Path) -> None:
     """A short run of the bundled recipe, made small, learns something and ships weights that `load` takes."""
     from api_smoothing.training import train_denoiser

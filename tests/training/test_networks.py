@@ -33,6 +33,7 @@ def write_batches(folder: Path) -> None:
         draw.integers(0, 10, (count, 3073), dtype=np.uint8).tofile(folder / f"{name}.bin")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "parameters"),
     [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from api_smoothing.adapters.base import Adapter
 from api_smoothing.denoisers.samplers import paths_of
@@ -23,7 +22,7 @@ from api_smoothing.engine.storage.rate import RateLimiter
 from api_smoothing.engine.storage.stream_key import stream_name
 from api_smoothing.engine.votes import LabelReader, StreamAnswers, VoteSource
 from api_smoothing.noise import NoiseStream
-from api_smoothing.results import Budget
+from api_smoothing.results import Budget, Provenance
 from api_smoothing.secret import home
 
 if TYPE_CHECKING:
@@ -83,13 +82,13 @@ class Session:
         return paths_of(self._denoiser)
 
     def source(
-        self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
+        self, loaded: Loaded, noise: NoiseStream, *, seed: str, provenance: Provenance, read: LabelReader
     ) -> VoteSource | PathVotes:
         """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
         stream = self._undrifted(stream)
-        self._cache.describe(stream, {**facts, "image": loaded.source})
+        self._cache.describe(stream, {**provenance.to_dict(), "image": loaded.source})
         usage = Usage()
         watch = self._watch(stream, usage) if self.card.drift == "canary" else None
         sender = Sender(

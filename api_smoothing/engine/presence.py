@@ -88,7 +88,7 @@ class LabelReport:
 
 def presences(
     bounds: Sequence[Bound],
-    tally: QueryCount,
+    count: QueryCount,
     loaded: Loaded,
     *,
     report: LabelReport,
@@ -98,7 +98,7 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in [*bounds, *_unreported(bounds, tally, report.named, target)]:
+    for bound in [*bounds, *_unreported(bounds, count, report.named, target)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
         told = bound.label is not None or name in report.named or isinstance(key, Absent)
@@ -106,7 +106,7 @@ def presences(
             continue
         sure = bound.label is not None
         bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
-        spent = tally if not found else QueryCount(cached=bound.n, version=tally.version)
+        spent = count if not found else QueryCount(cached=bound.n, version=count.version)
         made = certificate(
             bound,
             spent,
@@ -118,12 +118,12 @@ def presences(
             threshold=report.threshold(str(key.label if isinstance(key, Absent) else key)),
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
-    if not found and (tally.out_of_budget or _broken(tally)):  # somebody must say so, and what it cost
-        blank = _blank(tally, target)
+    if not found and (count.out_of_budget or _broken(count)):  # somebody must say so, and what it cost
+        blank = _blank(count, target)
         found = [
             certificate(
                 blank,
-                tally,
+                count,
                 loaded,
                 provenance=provenance,
                 target=target,
@@ -135,25 +135,25 @@ def presences(
     return found
 
 
-def _broken(tally: QueryCount) -> bool:
-    return tally.counted.get(FAILED, 0) > MAX_FAILED * tally.n
+def _broken(count: QueryCount) -> bool:
+    return count.counted.get(FAILED, 0) > MAX_FAILED * count.n
 
 
-def _blank(tally: QueryCount, target: float | None) -> Bound:
-    """An abstention on the votes of `tally`."""
-    failed = tally.counted.get(FAILED, 0)
+def _blank(count: QueryCount, target: float | None) -> Bound:
+    """An abstention on the votes of `count`."""
+    failed = count.counted.get(FAILED, 0)
     stopped: Stopped | None = "futile"
     reason = "no answer reports it"
-    if _broken(tally):
-        stopped, reason = "failed", f"{failed} of {tally.n} answers failed"
-    elif tally.out_of_budget:
+    if _broken(count):
+        stopped, reason = "failed", f"{failed} of {count.n} answers failed"
+    elif count.out_of_budget:
         stopped, reason = None, ""
     return Bound(
         label=None,
         radius=0.0,
         p_lower=0.0,
         votes=0,
-        n=tally.n,
+        n=count.n,
         n0=0,
         counts={},
         failed=failed,
@@ -166,9 +166,9 @@ def _blank(tally: QueryCount, target: float | None) -> Bound:
 
 
 def _unreported(
-    bounds: Sequence[Bound], tally: QueryCount, named: Collection[str], target: float | None
+    bounds: Sequence[Bound], count: QueryCount, named: Collection[str], target: float | None
 ) -> list[Bound]:
     """Abstentions for the labels that were named and that no answer reported."""
     seen = {key for bound in bounds for key in bound.counts}
-    blank = _blank(tally, target)
+    blank = _blank(count, target)
     return [replace(blank, counts={name: 0}) for name in named if name not in seen]

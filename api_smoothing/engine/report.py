@@ -18,7 +18,7 @@ NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 
 def certificate(
     bound: Bound,
-    tally: QueryCount,
+    count: QueryCount,
     loaded: images.Loaded,
     *,
     provenance: Provenance,
@@ -34,8 +34,8 @@ def certificate(
     stopped, reason = bound.stopped, bound.reason
     if stopped is None:
         stopped, reason = "budget", f"the budget was spent after {bound.n + bound.n0} votes"
-    if stopped == "failed" and tally.last_error:
-        reason = f"{reason}; the last one: {tally.last_error}"
+    if stopped == "failed" and count.last_error:
+        reason = f"{reason}; the last one: {count.last_error}"
     return Certificate(
         label=label,
         radius=radius,
@@ -55,12 +55,12 @@ def certificate(
         runner_up=None if bound.runner_up is None else str(bound.runner_up),
         counts={str(k): v for k, v in sorted(bound.counts.items(), key=lambda item: -item[1])},
         failed=bound.failed,
-        queries=tally.sent,
-        cached=tally.cached,
+        queries=count.sent,
+        cached=count.cached,
         cost_usd=cost_usd,
         provider=provenance.provider,
         model=provenance.model,
-        model_version=tally.version,
+        model_version=count.version,
         denoiser=provenance.denoiser,
         label_map=provenance.label_map,
         noise=provenance.noise,
@@ -79,7 +79,7 @@ def certificate(
 
 def prediction(
     votes: Sequence[Hashable | None],
-    tally: QueryCount,
+    count: QueryCount,
     loaded: images.Loaded,
     *,
     provenance: Provenance,
@@ -101,8 +101,8 @@ def prediction(
         failed=sum(vote is FAILED for vote in votes),
         sigma=provenance.sigma,
         alpha=provenance.alpha,
-        queries=tally.sent,
-        cached=tally.cached,
+        queries=count.sent,
+        cached=count.cached,
         cost_usd=cost_usd,
         provider=provenance.provider,
         image=loaded.source,

@@ -24,7 +24,7 @@ from api_smoothing.adapters.labels.file import built_in, parse
 from api_smoothing.adapters.labels.label_map import VOCABULARIES, key_of, top_label
 from api_smoothing.cli import main
 from api_smoothing.cli.commands import labels as command
-from api_smoothing.engine.single import ask_clean
+from api_smoothing.engine.single import ask_once
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ImageError, ProviderError
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -627,13 +627,13 @@ def test_a_small_image_is_enlarged_by_a_whole_factor() -> None:
     """Below the least side every pixel is repeated, as often as needed and no oftener."""
     pixels = np.arange(40 * 41 * 3, dtype=np.uint8).reshape(40, 41, 3)
     service = Service(CAT, min_side=80)
-    assert ask_clean(service, images.load(pixels)) is CAT
+    assert ask_once(service, images.load(pixels)) is CAT
     ((sent,),) = service.sent
     assert isinstance(sent, EncodedImage)
     assert (sent.height, sent.width) == (80, 82)
     assert np.array_equal(images.load(sent.data).grid, pixels.repeat(2, 0).repeat(2, 1))
     service = Service(CAT, min_side=40)
-    ask_clean(service, images.load(pixels))
+    ask_once(service, images.load(pixels))
     assert service.sent[0][0].height == 40
 
 
@@ -641,7 +641,7 @@ def test_a_local_model_gets_the_image_on_the_8_bit_grid() -> None:
     """A resized image is rounded to whole levels before it is asked about."""
     service = Service(CAT, accepts="tensor")
     loaded = images.load(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), size=6)
-    ask_clean(service, loaded)
+    ask_once(service, loaded)
     (sent,) = service.sent
     assert sent.shape == (1, 3, 6, 6)
     assert torch.equal(sent, (sent * 255).round() / 255)
@@ -667,7 +667,7 @@ def test_a_failed_question_is_one_line_and_one_request(
     """Nothing is repeated, and the message is the verdict's."""
     service = Service(outcome)
     with pytest.raises(error) as caught:
-        ask_clean(service, images.load(np.zeros((8, 8, 3), np.uint8)))
+        ask_once(service, images.load(np.zeros((8, 8, 3), np.uint8)))
     assert needle in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(service.sent) == 1
@@ -676,7 +676,7 @@ def test_a_failed_question_is_one_line_and_one_request(
 def test_a_wrong_number_of_answers_is_an_error() -> None:
     """One question has one answer."""
     with pytest.raises(ProviderError, match="2 answers to one query"):
-        ask_clean(Service(CAT, CAT), images.load(np.zeros((8, 8, 3), np.uint8)))
+        ask_once(Service(CAT, CAT), images.load(np.zeros((8, 8, 3), np.uint8)))
 
 
 # The command
@@ -703,7 +703,7 @@ def test_explain_asks_before_it_pays(
     """A query that costs money is sent with --yes or a yes at a terminal, and not otherwise."""
     assert main(["labels", "explain", "x.png"]) == 2
     printed = capsys.readouterr().err
-    assert "one query to torchvision/acme, $0.0020" in printed
+    assert "one query to torchvision/acme costs $0.002;" in printed
     assert "--yes" in printed
     assert service.sent == []
 
@@ -718,7 +718,7 @@ def test_explain_asks_before_it_pays(
             return self.line
 
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
-    assert main(["labels", "explain", "x.png"]) == 2
+    assert main(["labels", "explain", "x.png"]) == 0
     assert "nothing was sent" in capsys.readouterr().err
     assert service.sent == []
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))

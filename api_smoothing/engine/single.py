@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,15 @@ from api_smoothing.noise import to_uint8
 from api_smoothing.secret import home
 
 
-def ask_once(adapter: Adapter, loaded: Loaded) -> Answer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer, and the `seconds` the request took."""
+
+    answer: Answer
+    seconds: float
+
+
+def ask_once(adapter: Adapter, loaded: Loaded) -> Reply:
     """The answer to the image on the 8-bit grid, enlarged by the same whole factor as noisy queries.
 
     Exactly one request, never repeated and outside any budget: the caller has said what it costs. It waits for its turn
@@ -29,17 +39,19 @@ def ask_once(adapter: Adapter, loaded: Loaded) -> Answer:
     card = adapter.card
     query = _query(to_uint8(loaded.grid, loaded.sub), card)
     _wait_for_a_turn(card)
+    start = perf_counter()
     try:
         answers = adapter.label(query)
     except ApiSmoothError:
         raise
     except Exception as error:
         raise _failure(card, loaded, adapter.verdict(error), type(error).__name__) from error
+    seconds = perf_counter() - start
     if len(answers) != 1:
         raise ProviderError(f"{card.provider} broke its contract: {len(answers)} answers to one query")
     if isinstance(answers[0], Verdict):
         raise _failure(card, loaded, answers[0], "no reason given")
-    return answers[0]
+    return Reply(answer=answers[0], seconds=seconds)
 
 
 def _query(pixels: NDArray[np.uint8], card: AdapterCard) -> Any:

@@ -113,7 +113,7 @@ def _explain(args: argparse.Namespace) -> int:
         usd = 0.0 if args.sandbox else price(adapter.card).usd(1)
         if not agreed(adapter.card, free=args.sandbox, yes=args.yes):
             return 0
-        answer = ask_once(adapter, loaded)
+        answer = ask_once(adapter, loaded).answer
     rows = explain(answer, read)
     label = top_label(answer) if read is None else read(answer)
     facts: dict[str, Any] = {

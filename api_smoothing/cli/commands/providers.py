@@ -70,7 +70,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from time import perf_counter
+    from dataclasses import replace
 
     from api_smoothing import images
     from api_smoothing.cli.consent import agreed
@@ -80,15 +80,14 @@ def _check(args: argparse.Namespace) -> int:
     args.provider = args.name
     with open_adapter(settings_of(args, ("provider", "labels", *SETTINGS)), sandbox=args.sandbox) as adapter:
         card, cost = adapter.card, price(adapter.card)
-        loaded = images.load(_photograph(card))
+        loaded = replace(images.load(_photograph(card)), source="the picture of the check")
         if not agreed(card, free=args.sandbox, yes=args.yes):
             return 0
-        start = perf_counter()
         try:
-            answer = ask_once(adapter, loaded)
+            reply = ask_once(adapter, loaded)
         except ImageError as error:  # the image is ours, so it is the provider that fails the check
             raise ProviderError(str(error)) from None
-        seconds = perf_counter() - start
+    answer, seconds = reply.answer, reply.seconds
     usd = 0.0 if args.sandbox else cost.micro_usd / 1e6
     charge = "nothing, as this is the sandbox" if args.sandbox else dollars(usd)
     if args.json:

@@ -627,7 +627,7 @@ def test_a_small_image_is_enlarged_by_a_whole_factor() -> None:
     """Below the least side every pixel is repeated, as often as needed and no oftener."""
     pixels = np.arange(40 * 41 * 3, dtype=np.uint8).reshape(40, 41, 3)
     service = Service(CAT, min_side=80)
-    assert ask_once(service, images.load(pixels)) is CAT
+    assert ask_once(service, images.load(pixels)).answer is CAT
     ((sent,),) = service.sent
     assert isinstance(sent, EncodedImage)
     assert (sent.height, sent.width) == (80, 82)

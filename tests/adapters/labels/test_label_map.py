@@ -12,20 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from paid_service import Service
 from PIL import Image
 
-from api_smoothing import LabelMap, images
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing import LabelMap
+from api_smoothing.adapters import Answer, Label
 from api_smoothing.adapters.labels.explanation import explain
 from api_smoothing.adapters.labels.file import built_in, parse
 from api_smoothing.adapters.labels.label_map import VOCABULARIES, key_of, top_label
 from api_smoothing.cli import main
 from api_smoothing.cli.commands import labels as command
-from api_smoothing.engine.single import ask_once
-from api_smoothing.errors import ApiSmoothError, ConfigurationError, ImageError, ProviderError
+from api_smoothing.errors import ConfigurationError
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -597,89 +596,10 @@ def test_an_explanation_never_contradicts_the_reading(aspects: dict[str, Any], p
     assert (won or [rest]) == [read(said)]
 
 
-# Asking about one clean image
-
-
-class Service:
-    """A paid service that keeps what it was sent and returns, or raises, what it was given."""
-
-    def __init__(self, *outcomes: Answer | Verdict | Exception, **facts: Any) -> None:
-        self.outcomes, self.sent = outcomes, list[Any]()
-        self.card = AdapterCard(
-            name=facts.pop("name", "acme"), fingerprint="acme/1", **{"usd_per_query": 0.002, **facts}
-        )
-
-    def label(self, images: Any, /) -> list[Any]:
-        self.sent.append(images)
-        if isinstance(self.outcomes[0], Exception):
-            raise self.outcomes[0]
-        return list(self.outcomes)
-
-    def verdict(self, error: Exception, /) -> Verdict:
-        kind: Any = str(error)
-        return Verdict(kind=kind, message=f"it is {kind}", retry_after=7.0)
+# The command
 
 
 CAT = says(("tabby", 0.9), ("sofa", 0.9))
-
-
-def test_a_small_image_is_enlarged_by_a_whole_factor() -> None:
-    """Below the least side every pixel is repeated, as often as needed and no oftener."""
-    pixels = np.arange(40 * 41 * 3, dtype=np.uint8).reshape(40, 41, 3)
-    service = Service(CAT, min_side=80)
-    assert ask_once(service, images.load(pixels)).answer is CAT
-    ((sent,),) = service.sent
-    assert isinstance(sent, EncodedImage)
-    assert (sent.height, sent.width) == (80, 82)
-    assert np.array_equal(images.load(sent.data).grid, pixels.repeat(2, 0).repeat(2, 1))
-    service = Service(CAT, min_side=40)
-    ask_once(service, images.load(pixels))
-    assert service.sent[0][0].height == 40
-
-
-def test_a_local_model_gets_the_image_on_the_8_bit_grid() -> None:
-    """A resized image is rounded to whole levels before it is asked about."""
-    service = Service(CAT, accepts="tensor")
-    loaded = images.load(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), size=6)
-    ask_once(service, loaded)
-    (sent,) = service.sent
-    assert sent.shape == (1, 3, 6, 6)
-    assert torch.equal(sent, (sent * 255).round() / 255)
-    exact = loaded.grid / (255 * loaded.sub)
-    assert np.abs(sent[0].permute(1, 2, 0).numpy() - exact).max() <= 0.5001 / 255
-
-
-@pytest.mark.parametrize(
-    ("outcome", "error", "needle"),
-    [
-        (ValueError("fatal"), ProviderError, "it is fatal"),
-        (ValueError("transient"), ProviderError, "try again"),
-        (ValueError("throttled"), ProviderError, "try again in 7 s"),
-        (ValueError("refused"), ImageError, "refuses this image: it is refused"),
-        (Verdict(kind="refused", message="too dark"), ImageError, "too dark"),
-        (Verdict(kind="transient"), ProviderError, "try again"),
-        (ConfigurationError("no region"), ConfigurationError, "no region"),
-    ],
-)
-def test_a_failed_question_is_one_line_and_one_request(
-    outcome: Exception | Verdict, error: type[ApiSmoothError], needle: str
-) -> None:
-    """Nothing is repeated, and the message is the verdict's."""
-    service = Service(outcome)
-    with pytest.raises(error) as caught:
-        ask_once(service, images.load(np.zeros((8, 8, 3), np.uint8)))
-    assert needle in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert len(service.sent) == 1
-
-
-def test_a_wrong_number_of_answers_is_an_error() -> None:
-    """One question has one answer."""
-    with pytest.raises(ProviderError, match="2 answers to one query"):
-        ask_once(Service(CAT, CAT), images.load(np.zeros((8, 8, 3), np.uint8)))
-
-
-# The command
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 The rule by which certificates and run headers grow, so that every version reads what any other of its major wrote:
 
 - A field is never removed, renamed, or given another meaning or unit. That would be another major: `…/2` is refused.
-- A new field has a default that is right for everything written before there was one.
+- A new field has a default, which stands for everything written before there was one. Where that would claim too much
+  the reader says better: `runs` takes the kind of a line about presence from its header.
 - A field that the reader does not know is kept in `extra`, and written back as it was. Word fields (`kind`, `method`,
   `stopped`) may get new values, which a reader shows as they are.
 - A minor (`…/1.3`) may be told, and never decides anything.
@@ -102,15 +103,15 @@ class Certificate:
     UTC, ISO 8601.
 
     `kind` "present" says of `label` that more than half of the noisy copies report it with a score of at least
-    `threshold`, "absent" ("not: NAME") that more than half do not; `claim` says it in words. `linf_radius` is derived:
-    the ℓ∞ ball inside an ℓ2 ball, radius/√d, None for other norms. `space_original` is (height, width) of the image as
-    it was given. `looks` counts the questions put to these votes, this one included, and `alpha_total` bounds the
-    probability that any of their answers is wrong; None where the version that wrote it did not say. `exploratory`
-    marks a reading that was chosen after the votes were seen. `radii` are those read from this image's votes where
-    several were asked about; then `radius` is the largest one reached. `parent` is the `image_sha256` of the
-    certificate that answers for this neighbour of its image, `prior` the sha256 of a learned prior, `epoch` the name of
-    a round of fresh votes, and `item` what the image is in a data set. `extra` holds what a newer version wrote beside
-    these.
+    `threshold`, "absent" ("not: NAME") that more than half do not; `claim` says it in words. `linf_radius` is
+    derived: the ℓ∞ ball inside the ℓ2 ball of `radius`, radius/√d for the d = 3·height·width values of `space`,
+    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given. `looks`
+    counts the questions put to these votes, this one included, and `alpha_total` bounds the probability that any of
+    their answers is wrong; None where the version that wrote it did not say. `exploratory` marks a reading that was
+    chosen after the votes were seen. `radii` are those read from this image's votes where several were asked about;
+    then `radius` is the largest one reached. `parent` is the `image_sha256` of the certificate that answers for
+    this neighbour of its image, `prior` the sha256 of a learned prior, `epoch` the name of a round of fresh votes,
+    and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these.
     """
 
     label: str | None

@@ -241,10 +241,8 @@ class SmoothedAPI:
 
     def settings(self) -> dict[str, Any]:
         """Everything that identifies a run with this object, as plain JSON values."""
-        return {
-            **self._provenance().to_dict(),
-            "size": self.size if not isinstance(self.size, tuple) else list(self.size),
-        }
+        size = list(self.size) if isinstance(self.size, tuple) else self.size
+        return {**self._provenance().to_dict(), "size": size}
 
     def close(self) -> None:
         """Release files; answers on disk stay."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_maps import CAT, CIFAR10, Service, says
+from label_maps import CAT, CIFAR10, says
+from paid_service import Service
 from PIL import Image
 
 from api_smoothing import LabelMap
@@ -39,7 +40,7 @@ def test_explain_asks_before_it_pays(
     """A query that costs money is sent with --yes or a yes at a terminal, and not otherwise."""
     assert main(["labels", "explain", "x.png"]) == 2
     printed = capsys.readouterr().err
-    assert "one query to torchvision/acme, $0.0020" in printed
+    assert "one query to torchvision/acme costs $0.002;" in printed
     assert "--yes" in printed
     assert service.sent == []
 
@@ -54,7 +55,7 @@ def test_explain_asks_before_it_pays(
             return self.line
 
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
-    assert main(["labels", "explain", "x.png"]) == 2
+    assert main(["labels", "explain", "x.png"]) == 0
     assert "nothing was sent" in capsys.readouterr().err
     assert service.sent == []
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))

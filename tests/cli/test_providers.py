@@ -214,7 +214,7 @@ def test_the_user_is_asked(
     assert main(["providers", "check", "fake"]) == 0
     assert len(fake.images) == sent
     printed = capsys.readouterr()
-    assert "one image to fake costs $0.0015" in printed.err
+    assert "one query to fake costs $0.0015" in printed.err
     assert ("nothing was sent" in printed.err) == (not sent)
     assert bool(printed.out) == bool(sent)
 
@@ -271,10 +271,10 @@ SECRET = "sk-planted"
             Verdict(kind="fatal", message="the key is not valid; set FAKE_KEY"),
             "set FAKE_KEY",
         ),
-        (RuntimeError(SECRET), Verdict.TRANSIENT, "may work the next: RuntimeError"),
-        (RuntimeError(SECRET), Verdict(kind="throttled", retry_after=7.0), "come back in 7 s"),
+        (RuntimeError(SECRET), Verdict.TRANSIENT, "RuntimeError; it may work the next time"),
+        (RuntimeError(SECRET), Verdict(kind="throttled", retry_after=7.0), "try again in 7 s"),
         ((Verdict(kind="refused", message="too dark"),), Verdict.FATAL, "this image: too dark"),
-        ((), Verdict.FATAL, "0 answers to one image"),
+        ((), Verdict.FATAL, "0 answers to one query"),
     ],
 )
 def test_a_failure_is_explained_in_one_line(

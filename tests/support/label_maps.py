@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from api_smoothing import LabelMap
-from api_smoothing.adapters import AdapterCard, Answer, Label, Verdict
+from api_smoothing.adapters import Answer, Label
 from api_smoothing.adapters.labels.file import parse
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -83,26 +83,6 @@ SINGLE = [
     for id in (None, "/m/1", "cat")
     for parents in ((), ("Pet",), ("dog", "cat"))
 ]
-
-
-class Service:
-    """A paid service that keeps what it was sent and returns, or raises, what it was given."""
-
-    def __init__(self, *outcomes: Answer | Verdict | Exception, **facts: Any) -> None:
-        self.outcomes, self.sent = outcomes, list[Any]()
-        self.card = AdapterCard(
-            name=facts.pop("name", "acme"), fingerprint="acme/1", **{"usd_per_query": 0.002, **facts}
-        )
-
-    def label(self, images: Any, /) -> list[Any]:
-        self.sent.append(images)
-        if isinstance(self.outcomes[0], Exception):
-            raise self.outcomes[0]
-        return list(self.outcomes)
-
-    def verdict(self, error: Exception, /) -> Verdict:
-        kind: Any = str(error)
-        return Verdict(kind=kind, message=f"it is {kind}", retry_after=7.0)
 
 
 CAT = says(("tabby", 0.9), ("sofa", 0.9))

@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from api_smoothing import denoisers
 from api_smoothing.cli.settings import Settings
 from api_smoothing.denoisers import Denoiser
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths, majority, middle
 from api_smoothing.denoisers.samplers import sampler
-from api_smoothing.denoisers.selection import resolve
+from api_smoothing.denoisers.selection import select
 from api_smoothing.engine import parts
 from api_smoothing.errors import ConfigurationError, MissingExtraError
 from api_smoothing.images import Loaded
@@ -28,19 +27,10 @@ Purify = Callable[[Tensor, Tensor, float], tuple[Tensor, dict[str, int] | None]]
 
 def choose_denoiser(settings: Settings, loaded: Loaded) -> Denoiser:
     """The denoiser meant, checked to fit the image. Raises ConfigurationError, WeightsError, MissingExtraError."""
-    name, device = settings.denoiser, parts.device(settings.device)
-    if name is None:
+    device = parts.device(settings.device)
+    found = select(settings.denoiser, size=loaded.size, sigma=settings.sigma, device=device)
+    if found is None:
         raise ConfigurationError("purify needs a denoiser; give --denoiser auto, a name or a file")
-    height, width = loaded.size
-    found = denoisers.load(resolve(name, side=loaded.size, sigma=settings.sigma), device=device)
-    sides, multiple = found.card.sizes, found.card.multiple
-    if (sides and not {height, width} <= set(sides)) or height % multiple or width % multiple:
-        wanted = f"sides {', '.join(map(str, sides))}" if sides else f"sides that are multiples of {multiple}"
-        side = sides[0] if sides else max(multiple, min(height, width) // multiple * multiple)
-        raise ConfigurationError(
-            f"denoiser {found.card.id} is for {wanted}, not {height}×{width}; "
-            f"bring the image to such a size, as with --size {side}"
-        )
     return found
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters.base import Adapter
-from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending.drift import Canary, Watch
@@ -80,14 +79,16 @@ class Session:
     @property
     def queries_per_vote(self) -> int:
         """Queries one vote takes: as many as the denoiser has paths."""
-        return paths_of(self._denoiser)
+        return 1 if self._denoiser is None else self._denoiser.paths_per_query
 
     def source(
         self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
     ) -> VoteSource | PathVotes:
         """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
-        stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
+        stream = stream_name(
+            noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor, device=self._device
+        )
         stream = self._undrifted(stream)
         self._cache.describe(stream, {**facts, "image": loaded.source})
         usage = Usage()

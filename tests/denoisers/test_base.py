@@ -1,0 +1,36 @@
+"""The contract: every denoiser that this package makes has every member of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from api_smoothing import denoisers
+from api_smoothing.denoisers.base import Denoiser, ManyPaths, Stepped
+from api_smoothing.denoisers.registry import PINNED
+from api_smoothing.denoisers.samplers import METHODS
+
+OURS = [*PINNED, *(f"unet-cifar10?method={method}" for method in METHODS)]
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_ours_have_every_member(name: str, dtype: str) -> None:
+    """On the CPU the arithmetic is the type alone, as it has always been named, through every method."""
+    found = denoisers.load(name, dtype=dtype)
+    assert isinstance(found, Denoiser)
+    assert found.compute == dtype
+    assert found.paths_per_query == (5 if "vote" in name else 1)
+    assert isinstance(found, ManyPaths) == ("vote" in name)
+    assert isinstance(found, Stepped) == name.startswith("diffusion")
+
+
+def test_wrapped_modules_tell_the_type_of_their_parameters() -> None:
+    """A module's arithmetic is read off its parameters, a function's is float32; the device's kind where it is another."""
+    net = torch.nn.Conv2d(3, 3, 3, padding=1)
+    made = {
+        kind: denoisers.wrap(torch.nn.Conv2d(3, 3, 3).to(kind), id="c", sigma_range=(0.1, 1.0)).compute
+        for kind in (torch.float32, torch.bfloat16, torch.float16)
+    }
+    assert list(made.values()) == ["fp32", "bf16", "fp16"]
+    assert denoisers.wrap(lambda x, s: net(x), id="f", sigma_range=(0.1, 1.0)).compute == "fp32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -91,9 +92,9 @@ def test_a_plugin_is_named_by_what_it_was_asked_for(monkeypatch: pytest.MonkeyPa
     """Loaded at fp32 and at bf16, on the CPU and on CUDA, it has four arithmetics; fp32 on the CPU is nameless."""
     plugin(monkeypatch, Old)
     found = {
-        (d, t): denoisers.load("theirs", device=d, dtype=t).compute
-        for d in ("cpu", "cuda:1")
-        for t in ("fp32", "bf16")
+        (device, dtype): denoisers.load("theirs", device=device, dtype=dtype).compute
+        for device in ("cpu", "cuda:1")
+        for dtype in ("fp32", "bf16")
     }
     assert found == {
         ("cpu", "fp32"): "",
@@ -124,19 +125,15 @@ def test_levels_and_paths_are_passed_on() -> None:
     x = torch.rand(1, 3, 9, 16)
     torch.testing.assert_close(found.path(x, 0.3, 2), found(x, 0.3) + 2)
     sigma = torch.tensor([0.87])
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(noise_levels(found, sigma, 4), noise_levels(Rich(), sigma, 4), strict=True)
-    )  # type: ignore[arg-type]
-    plain = noise_levels(adopt(Old()), sigma, 4)
-    assert not torch.equal(plain[1], noise_levels(found, sigma, 4)[1])
+    stepped, plain = (noise_levels(adopt(made), sigma, 4)[1] for made in (Rich(), Old()))
+    assert torch.equal(stepped, Rich().snap(plain))
+    assert not torch.equal(stepped, plain)
 
 
 @pytest.mark.parametrize(
     ("members", "words"),
     [
         ({"card": None}, "needs a `card`"),
-        ({"__call__": None}, "to be called as d"),
         ({"compute": 32}, "`compute` of Odd must be text such as 'fp32', not 32"),
         ({"paths_per_query": 0}, "whole number from 1 on, not 0"),
         ({"paths_per_query": True}, "whole number from 1 on, not True"),
@@ -146,6 +143,8 @@ def test_levels_and_paths_are_passed_on() -> None:
 def test_what_is_no_denoiser_is_told(members: dict[str, Any], words: str) -> None:
     """Members of the wrong kind are one line that names them, not an error of the first query."""
     odd = type("Odd", (Old,), members)()
+    with pytest.raises(ConfigurationError, match="to be called as d"):
+        adopt(SimpleNamespace(card=CARD))
     with pytest.raises(ConfigurationError, match=words) as seen:
         adopt(odd)
     assert "\n" not in str(seen.value)

@@ -26,7 +26,7 @@ def test_ours_have_every_member(name: str, dtype: str) -> None:
 
 
 def test_wrapped_modules_tell_the_type_of_their_parameters() -> None:
-    """A module's arithmetic is read off its parameters, a function's is float32; the device's kind where it is another."""
+    """A module's arithmetic is read off its parameters; a function's is float32."""
     net = torch.nn.Conv2d(3, 3, 3, padding=1)
     made = {
         kind: denoisers.wrap(torch.nn.Conv2d(3, 3, 3).to(kind), id="c", sigma_range=(0.1, 1.0)).compute

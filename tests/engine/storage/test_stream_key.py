@@ -39,13 +39,15 @@ ON_DISK = {
     ("unet-cifar10-mse?method=guided", "fp32"): "c21f40528ab6c5a78626409d112ea472ac9b756e",
 }
 
+THEIRS = DenoiserCard(id="theirs", sha256="2" * 64, sigma_range=(0.1, 1.0))
+
 
 @dataclass(frozen=True)
 class Named:
     """A denoiser as far as names go."""
 
     compute: str
-    card: DenoiserCard = DenoiserCard(id="theirs", sha256="2" * 64, sigma_range=(0.1, 1.0))
+    card: DenoiserCard = THEIRS
     paths_per_query: ClassVar[int] = 1
 
     def __call__(self, x: Any, sigma: Any, /) -> Any:
@@ -82,7 +84,7 @@ def test_no_two_arithmetics_share_a_name() -> None:
 def test_everything_else_that_decides_an_answer_is_part_of_the_name() -> None:
     """Image, grid, noise, σ, seed, denoiser, provider and enlargement: a change of any is another stream."""
     base = {"noise": NOISE, "seed": "public:5", "adapter": CLOUD, "denoiser": Named("fp32"), "factor": 1}
-    other = DenoiserCard(id="theirs", sha256="3" * 64, sigma_range=(0.1, 1.0))
+    other = replace(THEIRS, sha256="3" * 64)
     changes: list[dict[str, Any]] = [
         {},
         {"noise": replace(NOISE, sigma=0.5)},

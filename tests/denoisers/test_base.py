@@ -34,3 +34,15 @@ def test_wrapped_modules_tell_the_type_of_their_parameters() -> None:
     }
     assert list(made.values()) == ["fp32", "bf16", "fp16"]
     assert denoisers.wrap(lambda x, s: net(x), id="f", sigma_range=(0.1, 1.0)).compute == "fp32"
+
+
+@pytest.mark.parametrize("name", ["unet-cifar10", "diffusion-cifar10", "unet-cifar10?method=vote"])
+def test_another_kind_of_device_is_part_of_the_arithmetic(name: str) -> None:
+    """Off the CPU the kind is named, by networks from files and by wrapped modules. (torch's "meta" is everywhere.)"""
+    assert denoisers.load(name, device="meta", dtype="fp32").compute == "fp32/meta"
+    net = torch.nn.Conv2d(3, 3, 3, device="meta", dtype=torch.bfloat16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "api_smoothing.denoisers.wrapped.sha256_of", lambda tensors, head: "5" * 64
+        )  # meta has no bytes
+        assert denoisers.wrap(net, id="c", sigma_range=(0.1, 1.0)).compute == "bf16/meta"

@@ -26,6 +26,15 @@ def compute_type(device: str, dtype: str) -> str:
     return "fp32"
 
 
+def arithmetic(compute: str, device: str) -> str:
+    """The name of computing in `compute` on `device`: "bf16" on the CPU, "bf16/cuda" on CUDA, whichever card it is.
+
+    Devices of two kinds round differently, so what depends on bits is kept apart by this.
+    """
+    kind = device.partition(":")[0]
+    return compute if kind == "cpu" else f"{compute}/{kind}"
+
+
 def torch_type(compute: str) -> torch.dtype:
     """The torch type of "fp32", "bf16" or "fp16"."""
     import torch

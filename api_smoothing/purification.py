@@ -173,25 +173,11 @@ def choose_denoiser(
     choice: str | Path | Denoiser | None, loaded: Loaded, *, sigma: float, device: str
 ) -> Denoiser:
     """The denoiser meant, checked to fit the image. Raises ConfigurationError, WeightsError, MissingExtraError."""
-    from api_smoothing import denoisers
-    from api_smoothing.denoisers.selection import resolve
+    from api_smoothing.denoisers.selection import select
 
-    if choice is None:
+    found = select(choice, size=loaded.size, sigma=sigma, device=device)
+    if found is None:
         raise ConfigurationError('purify needs a denoiser; give "auto", a name or a file')
-    height, width = loaded.size
-    found = (
-        denoisers.load(resolve(str(choice), side=loaded.size, sigma=sigma), device=device)
-        if isinstance(choice, str | Path)
-        else choice
-    )
-    sides, multiple = found.card.sizes, found.card.multiple
-    if (sides and not {height, width} <= set(sides)) or height % multiple or width % multiple:
-        wanted = f"sides {', '.join(map(str, sides))}" if sides else f"sides that are multiples of {multiple}"
-        side = sides[0] if sides else max(multiple, min(height, width) // multiple * multiple)
-        raise ConfigurationError(
-            f"denoiser {found.card.id} is for {wanted}, not {height}×{width}; "
-            f"bring the image to such a size, as with size={side} (--size {side})"
-        )
     return found
 
 

@@ -12,7 +12,8 @@ from api_smoothing.errors import ConfigurationError
 def row_levels(card: DenoiserCard, x: Tensor, sigma: float | Tensor) -> Tensor:
     """σ (N,) float32, one a row, on the device of `x` (N,3,H,W).
 
-    Raises ConfigurationError where one leaves the card's range, or a side is no multiple of the card's.
+    Raises ConfigurationError where one leaves the card's range, or where the card has `sizes` and a side is no
+    multiple of the card's. Without `sizes` any side is served: `padding`.
     """
     levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
     if not len(x):
@@ -23,7 +24,7 @@ def row_levels(card: DenoiserCard, x: Tensor, sigma: float | Tensor) -> Tensor:
             f"{card.id} serves σ from {low:g} to {high:g}; choose σ in it or another denoiser"
         )
     height, width = x.shape[-2:]
-    if height % card.multiple or width % card.multiple:
+    if card.sizes and (height % card.multiple or width % card.multiple):
         raise ConfigurationError(
             f"{card.id} takes sides that are multiples of {card.multiple}, not {height}×{width}"
         )

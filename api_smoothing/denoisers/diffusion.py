@@ -11,16 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.padding import padded
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.precision import arithmetic
 
 #: What a network predicts: the noise ε, v = √ᾱ·ε − √(1−ᾱ)·x_0 (Salimans & Ho 2022, appendix D), or x_0.
 Prediction = Literal["epsilon", "v", "sample"]
@@ -40,9 +42,10 @@ class OneShot:
     """D(x, σ) from `network(x_t, t)`: x_t (N,3,H,W) float32 on [−1,1], t (N,) int64 → (N,3,H,W) or (N,6,H,W).
 
     The last three of six channels are a learned variance and are not used. The estimate is clipped to the
-    image range. `compute` names the type the network runs in.
+    image range. `compute` names the type the network runs in, and the kind of device: `precision.arithmetic`.
     """
 
+    paths_per_query: ClassVar[int] = 1
     card: DenoiserCard
     compute: str
     network: Callable[[Tensor, Tensor], Tensor]
@@ -64,7 +67,11 @@ class OneShot:
         if not len(x):
             return x.clone()
         there = x.to(self.device, torch.float32)
-        clean = estimate(self.network, self.schedule, self.prediction, there, levels)
+        clean = padded(
+            self.card,
+            lambda whole: estimate(self.network, self.schedule, self.prediction, whole, levels),
+            there,
+        )
         return clean.clamp(0, 1).to(x.device, x.dtype)
 
     def snap(self, sigma: Tensor) -> Tensor:
@@ -130,7 +137,7 @@ def one_shot(
     digest.update(schedule.alpha_bar.numpy().tobytes())
     return OneShot(
         card=replace(wrapped.card, sha256=digest.hexdigest()),
-        compute=compute,
+        compute=arithmetic(compute, device),
         network=network,
         schedule=schedule,
         prediction=prediction,

@@ -20,6 +20,7 @@ from api_smoothing.denoisers.noise_blind import fill, ready
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.unet import UNet
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.precision import arithmetic
 
 
 class DiffusionNet(nn.Module):
@@ -81,7 +82,7 @@ def build(
     net = make_net(architecture)
     return OneShot(
         card=card,
-        compute=compute,
+        compute=arithmetic(compute, device),
         network=ready(fill(net, card, weights), device, compute),
         schedule=net.schedule,
         prediction=net.prediction,

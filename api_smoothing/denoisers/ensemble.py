@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ _VIEWS: tuple[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], ...
 class Ensemble:
     """The mean of `denoiser`'s estimates of the first `views` of: as it is, mirrored, upside down, both; turned."""
 
+    paths_per_query: ClassVar[int] = 1
     denoiser: Denoiser
     views: int = 4
     card: DenoiserCard = field(init=False)
@@ -47,8 +49,8 @@ class Ensemble:
 
     @property
     def compute(self) -> str:
-        """The type the denoiser computes in, part of every cache key."""
-        return str(getattr(self.denoiser, "compute", ""))
+        """The denoiser's arithmetic."""
+        return self.denoiser.compute
 
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device; x and σ, and what they may be, as of the denoiser."""

@@ -29,6 +29,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ class Guided:
     scores (N, classes), row by row; `surrogate_name` says which it is on the card. It must be given for λ ≠ 0.
     """
 
+    paths_per_query: ClassVar[int] = 1
     denoiser: Denoiser
     surrogate: Callable[[Tensor], Tensor] | None = None
     surrogate_name: str = "none"
@@ -86,8 +88,8 @@ class Guided:
 
     @property
     def compute(self) -> str:
-        """The type the denoiser computes in, part of every cache key."""
-        return str(getattr(self.denoiser, "compute", ""))
+        """The denoiser's arithmetic."""
+        return self.denoiser.compute
 
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ outside the card's range."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.padding import padded
 from api_smoothing.errors import WeightsError
-from api_smoothing.precision import torch_type
+from api_smoothing.precision import arithmetic, torch_type
 
 
 class Normalised(nn.Module):
@@ -36,14 +38,16 @@ class Normalised(nn.Module):
 class BlindDenoiser:
     """A trained network N: (N,3,H,W) → (N,3,H,W), float32 in [0,1] units, as a denoiser: `card`, and D(x, σ).
 
-    `compute` names the type the convolutions run in ("fp32", "bf16" or "fp16"); results differ in the last
-    bits between types, so it is part of every cache key.
+    `compute` names the type the convolutions run in ("fp32", "bf16" or "fp16") and, other than the CPU, the kind of
+    device; results differ in the last bits between them, so it is part of every cache key.
     """
+
+    paths_per_query: ClassVar[int] = 1
 
     def __init__(
         self, net: nn.Module, card: DenoiserCard, *, device: str = "cpu", compute: str = "fp32"
     ) -> None:
-        self.card, self.compute = card, compute
+        self.card, self.compute = card, arithmetic(compute, device)
         self._device = torch.device(device)
         self._net = ready(net, self._device, compute)
 
@@ -56,10 +60,12 @@ class BlindDenoiser:
         if not len(x):
             return x.clone()
         row_levels(self.card, x, sigma)
-        estimate: Tensor = self._net(
-            x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
-        )
-        return estimate.to(x.device, x.dtype)
+        noisy = x.to(self._device, torch.float32)
+        return padded(self.card, self._estimate, noisy).to(x.device, x.dtype)
+
+    def _estimate(self, x: Tensor) -> Tensor:
+        estimate: Tensor = self._net(x.contiguous(memory_format=torch.channels_last))
+        return estimate
 
 
 def fill(net: nn.Module, card: DenoiserCard, weights: Mapping[str, Tensor]) -> nn.Module:

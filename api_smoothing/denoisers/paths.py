@@ -48,7 +48,7 @@ class Paths:
 
     @property
     def compute(self) -> str:
-        """The type the denoiser computes in, part of every cache key."""
+        """The denoiser's arithmetic."""
         return self.reverse.compute
 
     def paths(self, x: Tensor, sigma: float | Tensor, k: int | None = None) -> Tensor:
@@ -57,7 +57,11 @@ class Paths:
         Path number j is the same for any K. Raises ConfigurationError for σ outside the card's range.
         """
         count = self.paths_per_query if k is None else k
-        return torch.stack([self.reverse.sample(x, sigma, path=j) for j in range(count)])
+        return torch.stack([self.path(x, sigma, j) for j in range(count)])
+
+    def path(self, x: Tensor, sigma: float | Tensor, number: int, /) -> Tensor:
+        """Path `number` of each row, (N,3,H,W): `paths(x, sigma)[number]`, alone."""
+        return self.reverse.sample(x, sigma, path=number)
 
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """(N,3,H,W): for each row the one of its paths that is nearest to their mean."""

@@ -8,7 +8,7 @@ does not. Where R errs, P may paint the error: the certificate is of the answers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -49,20 +49,17 @@ def denoise(net: Recogniser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return seen + SIGMA_DATA * painted, shares
 
 
-def make_net(architecture: Mapping[str, Any], *, device: str = "cpu", compute: str = "auto") -> Recogniser:
-    """An untrained one from `first` (a bundled denoiser), `widths`, and the painter's `channels`, `blocks`, `width`.
+def make_net(architecture: Mapping[str, Any], first: Denoiser) -> Recogniser:
+    """An untrained one behind `first`, with a reader of `widths` and a painter of `channels`, `blocks` and `width`.
 
     Raises KeyError for what is missing.
     """
-    from api_smoothing.denoisers.registry import load
-
     painter = UNet(
         tuple(architecture["channels"]),
         tuple(architecture["blocks"]),
         width=architecture["width"],
         classes=len(CLASSES),
     )
-    first = load(architecture["first"], device=device, dtype=compute)
     return Recogniser(first, Cifar10Net(tuple(architecture["widths"]), folded=True), painter)
 
 
@@ -75,10 +72,19 @@ class RecogniserDenoiser(UNetDenoiser):
 
 
 def build(
-    card: DenoiserCard, architecture: dict[str, Any], weights: dict[str, Tensor], *, device: str, compute: str
+    card: DenoiserCard,
+    architecture: dict[str, Any],
+    weights: dict[str, Tensor],
+    *,
+    device: str,
+    compute: str,
+    load: Callable[[str], Denoiser],
 ) -> RecogniserDenoiser:
-    """The denoiser of a weights file. Raises WeightsError where they do not fit, or F is not the one of training."""
-    net = make_net(architecture, device=device, compute=compute)
+    """The denoiser of a weights file; `load` finds F by its name, `first` of the architecture.
+
+    Raises WeightsError where the weights do not fit, or F is not the one of training.
+    """
+    net = make_net(architecture, load(architecture["first"]))
     if net.first.card.sha256 != architecture["first_sha256"]:
         raise WeightsError(
             f"{card.id} was trained behind another {architecture['first']}; reinstall api-smooth"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from api_smoothing.denoisers import samplers
+from api_smoothing.denoisers.adopted import adopt, asked
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.samplers import Surrogates
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -55,8 +57,9 @@ def load(
 
     `dtype` is what it computes in: "fp32", "bf16", "fp16", or "auto", the fastest `device` has natively.
     The weights must have the sha256 that is pinned (bundled) or on the card (files), else WeightsError.
-    An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`. "diffusers:NAME" is a
-    diffusion model of that library, in a folder or in its local cache; see `hub`.
+    An unknown name is a ConfigurationError. A plug-in is called with `device` and `dtype`; what it lacks of a
+    denoiser's members is added, see `adopted`. "diffusers:NAME" is a diffusion model of that library, in a folder
+    or in its local cache; see `hub`.
 
     The checkpoint of another project (.pth, .pt, …, or .safetensors without a card) does not tell for which
     noise it was trained: `sigma_range` says it. `checkpoint.Said` explains it, and what else may need saying.
@@ -93,8 +96,8 @@ def load(
         return _from_file(Path(name), None, device, dtype)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            made: Denoiser = entry.load()(device=device, dtype=dtype)
-            return made
+            made = entry.load()(device=device, dtype=dtype)
+            return adopt(made, compute=asked(compute_type(device, dtype), device))
     raise ConfigurationError(
         f"no denoiser {name!r}; there are {', '.join(names())}, or give a .safetensors file or a checkpoint (.pth, …)"
     )
@@ -123,7 +126,23 @@ def read_card(file: Path) -> dict[str, Any]:
     return loaded
 
 
-def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoiser:
+def describe(name_or_path: str | Path) -> DenoiserCard | None:
+    """The card of what `load` would load, without torch and without a network; a method's words are left aside.
+
+    None where only loading tells: another package's, another project's checkpoint, a diffusers folder, an unknown
+    name. Raises WeightsError as `load` does for a file that is missing, without a card, or not the one pinned.
+    """
+    path, _, words = str(name_or_path).partition("?")
+    _, words = samplers.split(words)
+    if path.startswith("diffusers:") or words or _is_foreign(Path(path), False):
+        return None
+    if path in PINNED:
+        return _read(WEIGHTS / f"{path}.safetensors", PINNED[path])[0]
+    return _read(Path(path), None)[0] if path.endswith(".safetensors") else None
+
+
+def _read(file: Path, pinned: str | None) -> tuple[DenoiserCard, dict[str, Any], bytes]:
+    """(the card, its architecture, the weights as they are in the file), of which the digest is right."""
     if not file.is_file():
         raise WeightsError(
             f"no denoiser weights at {file}; reinstall api-smooth, or give the file that train wrote"
@@ -132,18 +151,6 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
     digest = hashlib.sha256(data).hexdigest()
     if digest != (pinned or facts.get("sha256")):
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
-    from safetensors.torch import load as read
-
-    from api_smoothing.denoisers import diffusion_net, dncnn, memnet, recogniser, unet
-
-    builders: dict[str, Callable[..., Denoiser]] = {
-        "unet": unet.build,
-        "dncnn": dncnn.build,
-        "memnet": memnet.build,
-        "diffusion": diffusion_net.build,
-        "recogniser": recogniser.build,
-    }
-
     try:
         low, high = facts["sigma_range"]
         if not 0 <= low <= high:
@@ -158,11 +165,33 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
             quality=facts["quality"],
             training=facts["training"],
         )
-        architecture = facts["architecture"]
+        return card, dict(facts["architecture"]), data
+    except (KeyError, TypeError, ValueError) as error:
+        raise _garbled(file, error) from error
+
+
+def _garbled(file: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"the card of {file.name} lacks or garbles {error}; fetch both files again")
+
+
+def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoiser:
+    card, architecture, data = _read(file, pinned)
+    compute = compute_type(device, dtype)
+    from safetensors.torch import load as read
+
+    from api_smoothing.denoisers import diffusion_net, dncnn, memnet, recogniser, unet
+
+    builders: dict[str, Callable[..., Denoiser]] = {
+        "unet": unet.build,
+        "dncnn": dncnn.build,
+        "memnet": memnet.build,
+        "diffusion": diffusion_net.build,
+        "recogniser": partial(recogniser.build, load=partial(load, device=device, dtype=compute)),
+    }
+
+    try:
         if (build := builders.get(architecture["kind"])) is None:
             raise WeightsError(f"{file.name} is a {architecture['kind']}; known are {', '.join(builders)}")
-        return build(card, architecture, read(data), device=device, compute=compute_type(device, dtype))
+        return build(card, architecture, read(data), device=device, compute=compute)
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the card of {file.name} lacks or garbles {error}; fetch both files again"
-        ) from error
+        raise _garbled(file, error) from error

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from api_smoothing.denoisers.base import Denoiser, DenoiserCard
+from api_smoothing.denoisers.base import Denoiser, DenoiserCard, Stepped
 from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.errors import ConfigurationError
 
@@ -38,9 +38,10 @@ class Reverse:
 
     `eta` is η: 1 draws from DDPM's posterior, 0 is DDIM and draws nothing. The path is a function of the row,
     its σ and `seed` alone. It ends at the least noise the denoiser serves, with its estimate there. A denoiser
-    with a method `snap(σ)` is only asked at levels from there.
+    that is `Stepped` is only asked at its own levels.
     """
 
+    paths_per_query: ClassVar[int] = 1
     denoiser: Denoiser
     steps: int = 8
     eta: float = 1.0
@@ -57,8 +58,8 @@ class Reverse:
 
     @property
     def compute(self) -> str:
-        """The type the denoiser computes in, part of every cache key."""
-        return str(getattr(self.denoiser, "compute", ""))
+        """The denoiser's arithmetic."""
+        return self.denoiser.compute
 
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device: path 0. Raises ConfigurationError for σ outside the card's range."""
@@ -93,12 +94,12 @@ def noise_levels(denoiser: Denoiser, sigma: Tensor, steps: int) -> list[Tensor]:
     Evenly spaced in σ^(1/7) (Karras et al. 2022, equation 5). The first is σ as it is.
     """
     low = denoiser.card.sigma_range[0]
-    snap: Callable[[Tensor], Tensor] = getattr(denoiser, "snap", lambda level: level)
     ladder = [sigma]
     for k in range(1, steps):
         # row by row: powers of a whole tensor round differently at the end of a batch
         level = [_between(top, low, k / (steps - 1)) for top in sigma.tolist()]
-        ladder.append(snap(sigma.new_tensor(level).clamp(min=low)).minimum(sigma))
+        wanted = sigma.new_tensor(level).clamp(min=low)
+        ladder.append((denoiser.snap(wanted) if isinstance(denoiser, Stepped) else wanted).minimum(sigma))
     return ladder
 
 

@@ -99,8 +99,3 @@ def sampler(denoiser: Denoiser, options: Mapping[str, Any], surrogates: Surrogat
         )
     reverse = Reverse(denoiser=denoiser, steps=options["steps"], eta=options["eta"])
     return reverse if method == "multistep" else Paths(reverse=reverse, paths_per_query=options["paths"])
-
-
-def paths_of(denoiser: object) -> int:
-    """How many queries one vote behind `denoiser` takes: its `paths_per_query`, 1 for most."""
-    return int(getattr(denoiser, "paths_per_query", 1))

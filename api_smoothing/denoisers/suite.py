@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from api_smoothing.denoisers.base import Denoiser
+from api_smoothing.denoisers.adopted import UNKNOWN
+from api_smoothing.denoisers.base import Denoiser, ManyPaths
 from api_smoothing.errors import ConfigurationError
 
 
@@ -44,6 +45,22 @@ class DenoiserSuite:
     def _noisy(self, denoiser: Denoiser, sigma: float, count: int = 6) -> Tensor:
         clean = self._clean(denoiser, count)
         return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
+
+    def test_it_has_every_member(self, denoiser: Denoiser) -> None:
+        """It tells its arithmetic, and how many queries a noisy image is; several only with a path for each."""
+        for member in ("card", "compute", "paths_per_query"):
+            assert hasattr(denoiser, member), f"a denoiser has a member {member}"
+        assert isinstance(denoiser.compute, str)
+        assert denoiser.compute not in {"", UNKNOWN}
+        assert isinstance(denoiser.paths_per_query, int)
+        assert denoiser.paths_per_query >= 1
+        if denoiser.paths_per_query > 1:
+            assert isinstance(denoiser, ManyPaths), "several paths a query need path(x, sigma, number)"
+            sigma = self._levels(denoiser)[1]
+            x = self._noisy(denoiser, sigma, 2)
+            for number in range(denoiser.paths_per_query):
+                assert denoiser.path(x, sigma, number).shape == x.shape
+                assert torch.equal(denoiser.path(x, sigma, number), denoiser.path(x, sigma, number))
 
     def test_card_is_complete(self, denoiser: Denoiser) -> None:
         """The card names an id, a sha256, and a σ range above zero."""
@@ -92,6 +109,17 @@ class DenoiserSuite:
         other = x.clone()
         other[1:] = 1 - other[1:]
         torch.testing.assert_close(denoiser(other, sigma)[0], y[0], rtol=0, atol=self.tolerance)
+        torch.testing.assert_close(denoiser(x[:1], sigma)[0], y[0], rtol=0, atol=self.tolerance)
+
+    def test_sides_are_any_where_the_card_has_no_sizes(self, denoiser: Denoiser) -> None:
+        """Sides that are no multiple of the card's are served too, row by row."""
+        if denoiser.card.sizes:
+            return
+        sigma = self._levels(denoiser)[1]
+        x = self._noisy(denoiser, sigma, 3)[..., :-1, :-3]
+        y = denoiser(x, sigma)
+        assert y.shape == x.shape
+        assert bool(y.isfinite().all())
         torch.testing.assert_close(denoiser(x[:1], sigma)[0], y[0], rtol=0, atol=self.tolerance)
 
     def test_refuses_other_sigmas(self, denoiser: Denoiser) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.noise_blind import fill, ready
+from api_smoothing.denoisers.padding import padded
+from api_smoothing.precision import arithmetic
 
 #: Standard deviation of a pixel of natural images in [0,1] units.
 SIGMA_DATA = 0.25
@@ -148,14 +150,16 @@ def denoise(net: nn.Module, x: Tensor, sigma: Tensor) -> Tensor:
 class UNetDenoiser:
     """A trained U-Net as a denoiser: `card`, and D(x, σ).
 
-    `compute` names the type the convolutions run in ("fp32", "bf16" or "fp16"); results differ in the last
-    bits between types, so it is part of every cache key.
+    `compute` names the type the convolutions run in ("fp32", "bf16" or "fp16") and, other than the CPU, the kind of
+    device; results differ in the last bits between them, so it is part of every cache key.
     """
+
+    paths_per_query: ClassVar[int] = 1
 
     def __init__(
         self, net: nn.Module, card: DenoiserCard, *, device: str = "cpu", compute: str = "fp32"
     ) -> None:
-        self.card, self.compute = card, compute
+        self.card, self.compute = card, arithmetic(compute, device)
         self._device = torch.device(device)
         self._net = ready(net, self._device, compute)
 
@@ -168,8 +172,12 @@ class UNetDenoiser:
         if not len(x):
             return x.clone()
         levels = row_levels(self.card, x, sigma).to(self._device)
-        noisy = x.to(self._device, torch.float32).contiguous(memory_format=torch.channels_last)
-        return self._estimate(noisy, levels).to(x.device, x.dtype)
+        noisy = x.to(self._device, torch.float32)
+        return padded(
+            self.card,
+            lambda whole: self._estimate(whole.contiguous(memory_format=torch.channels_last), levels),
+            noisy,
+        ).to(x.device, x.dtype)
 
     def _estimate(self, x: Tensor, levels: Tensor) -> Tensor:
         return denoise(self._net, x, levels)

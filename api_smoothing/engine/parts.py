@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from api_smoothing import adapters, denoisers
+from api_smoothing import adapters
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
 from api_smoothing.adapters.labels.label_map import LabelMap, top_label
-from api_smoothing.denoisers.selection import resolve
+from api_smoothing.denoisers.adopted import UNKNOWN
+from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.storage.answers import DiskCache, MemoryCache, VoteCache
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import Budget
@@ -107,32 +108,22 @@ def adapter(provider: object, *, model: str | Path | None, device: str, **option
 
 
 def denoiser(
-    choice: str | Path | Denoiser | None, *, sigma: float, size: object, card: AdapterCard, device: str
+    choice: str | Path | Denoiser | None,
+    *,
+    sigma: float,
+    size: int | tuple[int, int] | None,
+    card: AdapterCard,
+    device: str,
 ) -> Denoiser | None:
     """The denoiser meant by `choice`, checked to cover `sigma` and the size of the images."""
-    if choice is None:
-        return None
-    side = size if isinstance(size, int | tuple) else card.native_side
-    found = (
-        denoisers.load(
-            resolve(str(choice), side=side, sigma=sigma),
-            device=device,
-            surrogates=partial(_network, device=device),
-        )
-        if isinstance(choice, str | Path)
-        else choice
+    return select(
+        choice,
+        size=size,
+        native_side=card.native_side,
+        sigma=sigma,
+        device=device,
+        surrogates=partial(_network, device=device),
     )
-    low, high = found.card.sigma_range
-    if not low <= sigma <= high:
-        raise ConfigurationError(
-            f"sigma {sigma:g} is outside what denoiser {found.card.id} was trained for, [{low:g}, {high:g}]"
-        )
-    sides = size if isinstance(size, tuple) else (size,) if isinstance(size, int) else ()
-    if found.card.sizes and any(s not in found.card.sizes for s in sides):
-        raise ConfigurationError(
-            f"denoiser {found.card.id} is for sides {', '.join(map(str, found.card.sizes))}, not {size}"
-        )
-    return found
 
 
 def _network(name: str, *, device: str) -> nn.Module:
@@ -156,10 +147,14 @@ def denoiser_name(chosen: Denoiser) -> str:
 
 def cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> VoteCache:
     """Where answers are kept; on disk only when every part of the pipeline can be named for good."""
-    nameable = bool(adapter.card.fingerprint) and (denoiser is None or bool(denoiser.card.sha256))
+    told = denoiser is None or denoiser.compute != UNKNOWN
+    nameable = bool(adapter.card.fingerprint) and (denoiser is None or bool(denoiser.card.sha256)) and told
     if not nameable and not isinstance(choice, bool) and adapter.card.accepts == "png":
         raise ConfigurationError(
             "answers of a provider or denoiser without a fingerprint cannot be kept: give it one, or leave cache out"
+            if told
+            else "answers behind a denoiser that does not tell its arithmetic cannot be kept: give it `compute`, such "
+            "as 'fp32', or leave cache out"
         )
     if choice is False or not nameable:
         return MemoryCache()

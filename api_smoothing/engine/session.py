@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api_smoothing.adapters.base import Adapter
-from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
@@ -90,14 +89,16 @@ class Session:
     @property
     def queries_per_vote(self) -> int:
         """Queries one vote takes: as many as the denoiser has paths."""
-        return paths_of(self._denoiser)
+        return 1 if self._denoiser is None else self._denoiser.paths_per_query
 
     def inquiry(
         self, loaded: Loaded, noise: NoiseStream, *, seed: str, provenance: Provenance, read: LabelReader
     ) -> Inquiry:
         """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
-        stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
+        stream = stream_name(
+            noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor, device=self._device
+        )
         stream = self._undrifted(stream)
         self._cache.describe(stream, {**provenance.to_dict(), "image": loaded.source})
         usage, stop = Usage(), threading.Event()

@@ -19,7 +19,7 @@ from api_smoothing.denoisers.diffusion_net import DiffusionNet
 from api_smoothing.denoisers.dncnn import DnCNN
 from api_smoothing.denoisers.memnet import MemNet
 from api_smoothing.denoisers.recogniser import Recogniser
-from api_smoothing.denoisers.registry import WEIGHTS
+from api_smoothing.denoisers.registry import WEIGHTS, load
 from api_smoothing.denoisers.unet import UNet, denoise
 from api_smoothing.errors import ConfigurationError, WeightsError
 
@@ -28,7 +28,7 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "dncnn": lambda a: DnCNN(a["channels"], a["depth"]),
     "memnet": lambda a: MemNet(a["channels"], a["blocks"], a["units"]),
     "diffusion": diffusion_net.make_net,
-    "recogniser": recogniser.make_net,
+    "recogniser": lambda a: recogniser.make_net(a, load(a["first"])),
 }
 
 

@@ -141,6 +141,26 @@ def test_a_dry_run_sends_nothing(certify: Any, capsys: pytest.CaptureFixture[str
     assert "nothing was sent" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("size", ["30x45", "24", "32x33"])
+@pytest.mark.parametrize("denoiser", ["auto", "unet-natural", "unet-cifar10"])
+def test_a_dry_run_takes_the_sizes_that_a_run_takes(
+    certify: Any, capsys: pytest.CaptureFixture[str], size: str, denoiser: str
+) -> None:
+    """What is priced is certified, in as many queries, and what is refused is refused in the same line."""
+    line = ["images/a.png", "-n", "12", "--size", size, "--denoiser", denoiser, "--device", "cpu"]
+    dry, priced, why_not = certify(*line, "--dry-run")
+    code, found, error = certify(*line)
+    assert code == dry == (2 if denoiser == "unet-cifar10" else 0)
+    if code:
+        assert error == why_not
+        assert "for sides 32, not" in error
+    else:
+        assert (priced[0]["queries_high"], found[0]["n"]) == (12, 12)
+        assert found[0]["space"] == [
+            int(side) for side in (size if "x" in size else f"{size}x{size}").split("x")
+        ]
+
+
 def test_one_bad_image_costs_no_query(project: Path, certify: Any) -> None:
     """All images are opened before the first query: a bad last one is refused while nothing is spent."""
     (project / "images" / "z.png").write_text("no image")

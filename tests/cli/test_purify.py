@@ -136,6 +136,19 @@ def test_auto_goes_by_both_sides(name: str, method: str, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["denoiser"].startswith(f"unet-natural{method}@")
 
 
+def test_a_photograph_of_any_size_is_purified_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """No side need be a multiple of what the network takes: the PNG has the image's own size."""
+    Image.open("tall.png").resize((45, 30)).save("odd.png")
+    for denoiser in ("auto", "unet-natural-mse", "auto?method=ensemble&views=8"):
+        line = ["purify", "odd.png", "--json", "--denoiser", denoiser, "--seed", "1", "--output", "out.png"]
+        assert main(line) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["height"], facts["width"]) == (30, 45)
+        assert facts["denoiser"].startswith("unet-natural")
+        assert facts["psnr"] > 18
+        assert Image.open("out.png").size == (45, 30)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -148,7 +161,7 @@ def test_auto_goes_by_both_sides(name: str, method: str, capsys: pytest.CaptureF
         ("wave.png --denoiser nobody", ["nobody", "unet-cifar10"]),
         ("wave.png --sigma 0", ["--sigma", "above 0"]),
         ("wave.png --sigma 5", ["sigma 5", "unet-cifar10"]),
-        ("wave.png --denoiser unet-cifar10 --sigma 5", ["serves σ from 0.05 to 1"]),
+        ("wave.png --denoiser unet-cifar10 --sigma 5", ["sigma 5 is outside", "[0.05, 1]"]),
         ("wave.png --paths 3", ["--paths", "--method vote", "not oneshot"]),
         ("wave.png --method multistep --steps 0", ["steps", "from 1 to 1000"]),
         ("wave.png --method multistep --steps many", ["--steps", "many"]),

@@ -24,7 +24,7 @@ SIZES = {"kind": "recogniser", "channels": [16, 16], "blocks": [1, 1], "width": 
 def net() -> recogniser.Recogniser:
     """An untrained one behind the bundled U-Net, in which the shares have an effect."""
     torch.manual_seed(0)
-    made = recogniser.make_net(SIZES | {"first": "unet-cifar10-mse"}, compute="fp32")
+    made = recogniser.make_net(SIZES, denoisers.load("unet-cifar10-mse", dtype="fp32"))
     for p in made.parameters():
         torch.nn.init.normal_(p, std=0.1)
     return made.eval()
@@ -32,7 +32,7 @@ def net() -> recogniser.Recogniser:
 
 def test_a_painter_starts_with_an_empty_brush() -> None:
     """An untrained one gives the first estimate, clipped: P's last layer is zero at first."""
-    made = recogniser.make_net(SIZES | {"first": "unet-cifar10-mse"}, compute="fp32")
+    made = recogniser.make_net(SIZES, denoisers.load("unet-cifar10-mse", dtype="fp32"))
     x, sigma = torch.rand(2, 3, 32, 32), torch.full((2,), 0.25)
     first = denoisers.load("unet-cifar10-mse", dtype="fp32")
     torch.testing.assert_close(recogniser.denoise(made, x, sigma)[0], first(x, sigma).clamp(0, 1))

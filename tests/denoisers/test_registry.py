@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing import denoisers
-from api_smoothing.convnet import CLASSES
-from api_smoothing.denoisers.registry import PINNED, WEIGHTS, compute_type
-from api_smoothing.denoisers.selection import PREFERENCE, choose
+from api_smoothing.denoisers.registry import PINNED, WEIGHTS, compute_type, describe
 from api_smoothing.denoisers.suite import DenoiserSuite
 from api_smoothing.denoisers.unet import UNet, UNetDenoiser, coefficients
 from api_smoothing.errors import ConfigurationError, WeightsError
@@ -137,8 +137,8 @@ def test_auto_is_a_type_the_processor_has() -> None:
     """ "auto" is bf16 exactly where the processor multiplies bfloat16 natively, and is told by `compute`."""
     chosen = compute_type("cpu", "auto")
     assert chosen in {"bf16", "fp32"}
-    assert denoisers.load("unet-cifar10").compute == chosen  # type: ignore[attr-defined]
-    assert denoisers.load("unet-cifar10", dtype="fp32").compute == "fp32"  # type: ignore[attr-defined]
+    assert denoisers.load("unet-cifar10").compute == chosen
+    assert denoisers.load("unet-cifar10", dtype="fp32").compute == "fp32"
 
 
 def test_short_types_stay_close() -> None:
@@ -160,7 +160,7 @@ def test_preconditioning_has_unit_scales() -> None:
 
 
 def test_sides_must_fit_the_network() -> None:
-    """A side that is no multiple of the card's is refused before the network sees it."""
+    """A denoiser of fixed sides refuses one that is no multiple of the card's before the network sees it."""
     denoiser = denoisers.load("unet-cifar10")
     assert denoiser(torch.rand(1, 3, 64, 48), 0.25).shape == (1, 3, 64, 48)
     with pytest.raises(ConfigurationError, match="multiples"):
@@ -230,19 +230,54 @@ def test_the_bundled_network_denoises_photographs(shared: Path) -> None:
     assert float(-10 * error.log10().mean()) == pytest.approx(denoiser.card.quality["0.25"]["psnr"], abs=0.5)
 
 
-def test_auto_never_takes_what_knows_certain_classes_only() -> None:
-    """A denoiser with a classifier inside decides in the model's place, so it is taken only where it is named."""
-    for name in PREFERENCE:
-        assert denoisers.load(name).card.classes == ()
-    assert denoisers.load("recogniser-cifar10").card.classes == CLASSES
+def test_a_card_is_read_without_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`describe` gives the card that `load` gives, imports no torch, and refuses the files that `load` refuses."""
+    for name in PINNED:
+        assert describe(f"{name}?method=vote") == describe(name) == denoisers.load(name).card
+    code = """
+import sys
+from api_smoothing.denoisers.registry import describe
+print(describe("unet-natural").id, "torch" in sys.modules)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert out.stdout == "unet-natural False\n"
+    file = tmp_path / "mine.safetensors"
+    for write in (
+        lambda: None,
+        lambda: file.write_bytes(b"x"),
+        lambda: file.with_suffix(".json").write_text("{}"),
+    ):
+        write()
+        with pytest.raises(WeightsError) as seen:
+            describe(file)
+        with pytest.raises(WeightsError, match=re.escape(str(seen.value))):
+            denoisers.load(file)
+    for other in ("no-such-denoiser", "best.pth?sigma=0.25", "diffusers:folder"):
+        assert describe(other) is None
 
 
-def test_auto_goes_by_the_side() -> None:
-    """CIFAR-10's side gets its denoiser, photographs theirs where the side fits the network, others are refused."""
-    found = {side: choose(side=side, sigma=0.25) for side in (None, 32, 64, 224, 256)}
-    assert found == dict.fromkeys((None, 32), "unet-cifar10") | dict.fromkeys((64, 224, 256), "unet-natural")
-    assert [choose(side=s, sigma=0.25) for s in ((32, 32), (32, 48))] == ["unet-cifar10", "unet-natural"]
-    with pytest.raises(ConfigurationError, match=r"side 224×100 .*multiples of 16"):
-        choose(side=(224, 100), sigma=0.25)
-    with pytest.raises(ConfigurationError, match="multiples of 16"):
-        choose(side=100, sigma=0.25)
+def test_no_module_imports_one_that_imports_it() -> None:
+    """In this room imports, deferred ones too, go one way."""
+    room = Path(denoisers.__file__).parent
+    arrows = {
+        file.stem: {
+            name.removeprefix("api_smoothing.denoisers.")
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("api_smoothing.denoisers")
+            for name in (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "api_smoothing.denoisers"
+                else [node.module or ""]
+            )
+        }
+        for file in room.glob("*.py")
+    }
+    while floor := {name for name, above in arrows.items() if not above & set(arrows)}:
+        arrows = {name: above for name, above in arrows.items() if name not in floor}
+    assert arrows == {}

@@ -13,7 +13,7 @@ from api_smoothing.denoisers.ensemble import Ensemble
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
-from api_smoothing.denoisers.samplers import METHODS, paths_of, split
+from api_smoothing.denoisers.samplers import METHODS, split
 from api_smoothing.errors import ConfigurationError
 
 NAME = "unet-cifar10-mse"
@@ -50,9 +50,10 @@ def test_a_name_gives_what_its_parts_give() -> None:
 
 def test_paths_are_the_price() -> None:
     """A vote over K paths takes K queries; everything else one."""
-    assert paths_of(load("method=vote")) == METHODS["vote"]["paths"] == 5
-    assert paths_of(load("method=vote&paths=3&steps=2")) == 3
-    assert paths_of(load("method=multistep")) == paths_of(load("method=ensemble")) == paths_of(None) == 1
+    assert load("method=vote").paths_per_query == METHODS["vote"]["paths"] == 5
+    assert load("method=vote&paths=3&steps=2").paths_per_query == 3
+    for method in ("oneshot", "multistep", "ensemble", "guided"):
+        assert load(f"method={method}").paths_per_query == 1
 
 
 def test_a_weight_asks_for_its_surrogate() -> None:

@@ -1,14 +1,21 @@
-"""What a facade is put together from, and what is refused."""
+"""From a user's settings to the parts they name: what is refused, and which answers may be kept on disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from counting_service import GREY, CountingService, api_of
+from torch import Tensor
 
-from api_smoothing import Budget
+from api_smoothing import Budget, SmoothedAPI, denoisers
+from api_smoothing.adapters.base import AdapterCard
+from api_smoothing.denoisers.adopted import adopt
+from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.engine import parts
+from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.errors import ConfigurationError
 
 
@@ -30,3 +37,54 @@ def test_a_cache_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     except ConfigurationError:
         return
     assert service.seen == 10
+
+
+class Silent:
+    """A denoiser of a card alone: whether it computes in float32 or bfloat16 is nowhere told."""
+
+    card = DenoiserCard(id="mine", sha256="4" * 64, sigma_range=(0.1, 1.0))
+
+    def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
+        return x
+
+
+class Provider:
+    """A service or a local model that could be named for good."""
+
+    def __init__(self, accepts: Any) -> None:
+        self.card = AdapterCard(name="p", fingerprint="p-1", batch=8, accepts=accepts)
+
+
+def test_answers_behind_an_unknown_arithmetic_are_not_kept_on_disk(tmp_path: Path) -> None:
+    """In memory they cannot meet another's; a folder that was asked for is refused where answers are paid."""
+    silent, whole = adopt(Silent()), denoisers.wrap(lambda x, s: x, id="w@1", sigma_range=(0.1, 1.0))
+    for accepts in ("png", "tensor"):
+        provider: Any = Provider(accepts)
+        assert isinstance(parts.cache(True, provider, silent), MemoryCache)
+        assert isinstance(parts.cache(tmp_path, provider, whole), DiskCache)
+    paid: Any = Provider("png")
+    with pytest.raises(ConfigurationError, match="give it `compute`, such as 'fp32'"):
+        parts.cache(tmp_path, paid, silent)
+
+
+@pytest.mark.parametrize("size", [None, 30, (30, 45)])
+def test_what_is_priced_is_certified(size: Any) -> None:
+    """A size that is no multiple of what the network takes is estimated, and then certified in as many queries."""
+    image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    with SmoothedAPI(
+        lambda x: [0] * len(x),
+        sigma=0.25,
+        seed=1,
+        size=size,
+        denoiser="unet-natural",
+        cache=False,
+        device="cpu",
+    ) as api:
+        assert api.estimate(image, n=12).queries_high == api.certify(image, n=12).n == 12
+
+
+def test_an_object_with_a_card_alone_still_serves() -> None:
+    """What users hand over need have no more than before."""
+    image = np.full((9, 9, 3), 128, np.uint8)
+    with SmoothedAPI(lambda x: [0] * len(x), sigma=0.25, seed=1, denoiser=Silent(), device="cpu") as api:  # type: ignore[arg-type]
+        assert api.certify(image, n=12).n == 12

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard, EncodedImage
 from api_smoothing.adapters.local.adapter import run_in_micro_batches
-from api_smoothing.denoisers.samplers import paths_of
 from api_smoothing.engine.sending.outcome import Outcome
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.errors import ConfigurationError
@@ -23,8 +22,7 @@ from api_smoothing.noise import NoiseStream, to_float
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from api_smoothing.denoisers.base import Denoiser
-    from api_smoothing.denoisers.paths import Paths
+    from api_smoothing.denoisers.base import Denoiser, ManyPaths
 
 #: Queries that travel through the networks together; also the unit in which local answers are saved.
 BLOCK = 256
@@ -55,7 +53,7 @@ class Pipeline:
         self._card, self._sender = card, sender
         self._device = device
         self._workers = workers
-        self._paths = paths_of(denoiser)
+        self._paths = 1 if denoiser is None else denoiser.paths_per_query
         if card.accepts == "png":
             height, width = grid.shape[:2]
             self._factor = enlargement(height, width, card)
@@ -76,8 +74,6 @@ class Pipeline:
         """uint8 (N,3,H,W) on the pipeline's device; of a denoiser with K paths, query i is sent path i mod K."""
         import torch
 
-        from api_smoothing.denoisers.paths import Paths
-
         if self._denoiser is None:
             return torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self._device)
         denoiser, sigma = self._denoiser, self._noise.sigma
@@ -85,11 +81,11 @@ class Pipeline:
             x = torch.from_numpy(to_float(noisy, self._noise.sub)).permute(0, 3, 1, 2).to(self._device)
             if self._paths == 1:
                 return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x)
-            assert isinstance(denoiser, Paths)
+            many = cast("ManyPaths", denoiser)  # its paths_per_query says so
             out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
             numbers = torch.tensor(indices, device=x.device) % self._paths
             for number in range(self._paths):
-                path = partial(_path, denoiser, sigma, number)
+                path = partial(_path, many, sigma, number)
                 out[numbers == number] = run_in_micro_batches(path, x[numbers == number])
             return out
 
@@ -211,5 +207,5 @@ def _to_8_bits(x: Tensor) -> Tensor:
     return x.float().clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def _path(denoiser: Paths, sigma: float, number: int, x: Tensor) -> Tensor:
-    return _to_8_bits(denoiser.reverse.sample(x, sigma, path=number))
+def _path(denoiser: ManyPaths, sigma: float, number: int, x: Tensor) -> Tensor:
+    return _to_8_bits(denoiser.path(x, sigma, number))

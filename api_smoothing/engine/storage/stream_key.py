@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
 
 def stream_name(
-    noise: NoiseStream, *, seed: str, adapter: AdapterCard, denoiser: Denoiser | None, factor: int = 1
+    noise: NoiseStream,
+    *,
+    seed: str,
+    adapter: AdapterCard,
+    denoiser: Denoiser | None,
+    factor: int = 1,
+    device: str = "cpu",
 ) -> str:
     """A hex digest; two streams of one name get the same answer to the same query index.
 
-    `seed` is the seed's public label, never its key. `factor` is the enlargement before sending. The label map
+    `seed` is the seed's public label, never its key. `factor` is the enlargement before sending. `device` is where
+    images are denoised: its kind is part of the arithmetic, and so is the denoiser's `compute`. The label map
     is not part of it: the cache keeps what the provider said, and a map only reads it.
     """
     facts: dict[str, object] = {
@@ -29,9 +36,11 @@ def stream_name(
         "noise": noise.kind,
         "sigma": noise.sigma,
         "seed": seed,
-        "denoiser": None if denoiser is None else [denoiser.card.sha256, getattr(denoiser, "compute", "")],
+        "denoiser": None if denoiser is None else [denoiser.card.sha256, denoiser.compute],
         "provider": [adapter.name, adapter.fingerprint],
     }
     if factor > 1:
         facts["factor"] = factor
+    if denoiser is not None and (kind := device.partition(":")[0]) != "cpu":
+        facts["device"] = kind
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

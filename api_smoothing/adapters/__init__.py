@@ -1,4 +1,4 @@
-"""Providers: one file each, one interface. `names()` imports nothing heavy."""
+"""Providers: a folder each, one interface. `names()` imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from api_smoothing.adapters.base import (
     Quota,
     Verdict,
 )
-from api_smoothing.adapters.labels.label_map import LabelMap
+from api_smoothing.adapters.labels import LabelMap
+from api_smoothing.adapters.provider import Provider, SandboxDeclaration
 from api_smoothing.adapters.registry import load, names
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "EncodedImage",
     "Label",
     "LabelMap",
+    "Provider",
     "Quota",
+    "SandboxDeclaration",
     "Verdict",
     "load",
     "names",

@@ -17,7 +17,7 @@ from api_smoothing.sandbox.aws_labels import custom, general, moderation, wanted
 from api_smoothing.sandbox.http import HttpFront, Question, Refused, Scores
 from api_smoothing.sandbox.listener import Call, Reply
 from api_smoothing.sandbox.request_image import open_picture
-from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,8 +150,10 @@ class Front(HttpFront):
         if operation == "DetectLabels":
             return {"LabelModelVersion": version}
         if operation == "DetectModerationLabels":
-            changed = version != CURRENT["aws"]
-            return {"ModerationModelVersion": version if changed else _MODERATION_VERSION, "ContentTypes": []}
+            return {
+                "ModerationModelVersion": version if self._sandbox.changed else _MODERATION_VERSION,
+                "ContentTypes": [],
+            }
         return {}
 
 

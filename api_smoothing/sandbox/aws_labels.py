@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_smoothing.sandbox.vocabulary import VocabularyLabel
+from api_smoothing.adapters.base import Label
 
 _CATEGORIES: Final = {
     "Animals and Pets": "Animal",
@@ -27,9 +27,9 @@ _MODERATION: Final = {
 }
 
 
-def general(said: VocabularyLabel) -> dict[str, Any]:
+def general(said: Label) -> dict[str, Any]:
     """A label of DetectLabels, with its ancestors, aliases and one category."""
-    confidence = 100 * said.score
+    confidence = 100 * (said.score or 0.0)
     family = (said.name, *said.parents)
     category = next((name for name, top in _CATEGORIES.items() if top in family), "Everyday Objects")
     alias = _ALIASES.get(said.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from api_smoothing.sandbox.http import HttpFront, Question, Refused, Scores, json_reply
 from api_smoothing.sandbox.listener import Call, Reply
 from api_smoothing.sandbox.request_image import open_picture
-from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,11 +129,11 @@ class Front(HttpFront):
 
     def _version(self, operation: str, model: str) -> str:
         """The version an answer carries: the one asked for, unless the sandbox was given another."""
-        if self._sandbox.version != CURRENT["azure"]:
+        if self._sandbox.changed:
             return self._sandbox.version
         if model != "latest":
             return model
-        return CURRENT["azure"] if operation == _NEW else _OLD_MODEL
+        return self._sandbox.declared.version if operation == _NEW else _OLD_MODEL
 
     def _throttled(self, operation: str, fault: str) -> Reply:
         when = "" if fault == "throttle" else "Please retry after 1 second. "

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import sdk
+from api_smoothing.adapters.base import Label
 from api_smoothing.sandbox.classifier import CLASSES
 from api_smoothing.sandbox.rpc import RpcFront, Scores
 from api_smoothing.sandbox.rpc_reply import Reply, failure, retry_in
-from api_smoothing.sandbox.vocabulary import CURRENT, VocabularyLabel, labels_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 if TYPE_CHECKING:
     from api_smoothing.sandbox.server import Sandbox
@@ -58,7 +59,7 @@ class Front(RpcFront):
 
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__(sandbox)
-        self._versions = {CURRENT["clarifai"]}  # any that was ever current can be pinned
+        self._versions = {sandbox.declared.version}  # any that was ever current can be pinned
 
     def load(self) -> None:
         api = sdk("clarifai_grpc.grpc.api.service_pb2", extra="clarifai")
@@ -135,7 +136,7 @@ class Front(RpcFront):
         body: bytes = answer.SerializeToString()
         return body
 
-    def _chosen(self, config: Any, score: Scores, version: str) -> list[VocabularyLabel]:
+    def _chosen(self, config: Any, score: Scores, version: str) -> list[Label]:
         """The concepts asked for, best first."""
         labels = labels_of("clarifai", score, version)
         if config.select_concepts:
@@ -145,7 +146,7 @@ class Front(RpcFront):
                 label for label in labels if any(_is(label, concept) for concept in config.select_concepts)
             ]
         limit = config.max_concepts or (MAX_CONCEPTS if config.select_concepts else DEFAULT_CONCEPTS)
-        return [label for label in labels if label.score >= config.min_value][:limit]
+        return [label for label in labels if (label.score or 0.0) >= config.min_value][:limit]
 
     def _describe(self, model: Any, version: str) -> None:
         model.id, model.name, model.user_id, model.app_id = MODEL, "Image Recognition", USER, APP
@@ -163,6 +164,6 @@ class Front(RpcFront):
         return answer
 
 
-def _is(label: VocabularyLabel, concept: Any) -> bool:
+def _is(label: Label, concept: Any) -> bool:
     """Whether a concept asked for by id, or by name, is this one."""
     return bool(label.id == concept.id if concept.id else label.name == concept.name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import sdk
 from api_smoothing.sandbox.rpc import RpcFront, Scores
 from api_smoothing.sandbox.rpc_reply import Reply, failure, retry_in
-from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 MAX_IMAGES: Final = 16
 DEFAULT_RESULTS: Final = 10
@@ -102,7 +102,7 @@ class Front(RpcFront):
         version = self._sandbox.version
         for feature in features:
             if feature.type_ == SAFE_SEARCH_DETECTION:
-                lower = version != CURRENT["google"]
+                lower = self._sandbox.changed
                 for category, name in SAFE_SEARCH.items():
                     steps = sum(scores.get(name, 0.0) >= step for step in LIKELIHOOD_STEPS)
                     setattr(response.safe_search_annotation, category, max(1, 1 + steps - lower))

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from api_smoothing.adapters._transport.calls import is_sendable, on_this_machine
-from api_smoothing.adapters._transport.proxies import check_proxy
-from api_smoothing.adapters._transport.service import missing_credentials, one_line, sdk
+from api_smoothing.adapters._transport import (
+    check_proxy,
+    is_sendable,
+    missing_credentials,
+    on_this_machine,
+    one_line,
+    sdk,
+)
 from api_smoothing.adapters.base import Credentials
 from api_smoothing.errors import ConfigurationError
 

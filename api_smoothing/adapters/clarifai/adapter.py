@@ -13,20 +13,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport.calls import is_sendable, rate_quota, seconds_limit, setting_of
-from api_smoothing.adapters._transport.grpc import (
+from api_smoothing.adapters._transport import (
     Address,
+    BrokenContract,
     CallFailed,
     Connection,
     best_first,
+    is_sendable,
+    missing_credentials,
+    one_line,
+    rate_quota,
     score_of,
+    sdk,
+    seconds_limit,
+    setting_of,
 )
-from api_smoothing.adapters._transport.service import BrokenContract, missing_credentials, one_line, sdk
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.clarifai.account import credentials, roots
 from api_smoothing.adapters.clarifai.errors import FAILURE, MIXED, SUCCESS, of_call, of_status
-from api_smoothing.adapters.labels.filter import filter_of
-from api_smoothing.adapters.labels.label_map import LabelMap
+from api_smoothing.adapters.labels import LabelMap, filter_of
 from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
@@ -74,7 +79,7 @@ def load(
 
     Raises ConfigurationError for settings out of range. Needs no SDK, no credentials and no network.
     """
-    names = filter_of(only, "clarifai", ids=True)
+    names = filter_of(only, "clarifai")
     if not all(names) or len(names) > _MOST_LABELS:
         raise ConfigurationError(f"only must be a list of at most {_MOST_LABELS} concepts, by name or id")
     if not 1 <= max_labels <= _MOST_LABELS:

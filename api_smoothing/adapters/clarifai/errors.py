@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.grpc import kind_of
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import kind_of, sdk
 from api_smoothing.adapters.base import Verdict
 
 #: Codes of a request or of one output.

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.grpc import kind_of, retry_delay
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import kind_of, retry_delay, sdk
 from api_smoothing.adapters.base import Verdict
 from api_smoothing.adapters.google.account import WAYS
 

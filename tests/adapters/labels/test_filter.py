@@ -126,7 +126,7 @@ def map_of(**classes: Any) -> LabelMap:
 def test_ids_stand_in_for_labels_where_the_service_takes_them() -> None:
     """A class that has only ids is asked for by them, or the filter is refused: without it the class could not win."""
     pets = map_of(cat={"clarifai": {"ids": ["ai_mFqxrph2"]}}, dog={"labels": ["dog", "puppy"]})
-    assert filter_of(pets, "clarifai", ids=True) == ("dog", "puppy", "ai_mFqxrph2")
+    assert filter_of(pets, "clarifai") == ("dog", "puppy", "ai_mFqxrph2")
     with pytest.raises(ConfigurationError, match="class cat has no labels that aws"):
         filter_of(pets, "aws")
 

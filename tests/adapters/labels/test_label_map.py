@@ -21,7 +21,8 @@ from api_smoothing import LabelMap, images
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.adapters.labels.explanation import explain
 from api_smoothing.adapters.labels.file import built_in, parse
-from api_smoothing.adapters.labels.label_map import VOCABULARIES, key_of, top_label
+from api_smoothing.adapters.labels.label_map import key_of, top_label
+from api_smoothing.adapters.registry import vocabularies
 from api_smoothing.cli import main
 from api_smoothing.cli.commands import labels as command
 from api_smoothing.engine.single import ask_clean
@@ -526,7 +527,7 @@ def test_built_in_maps_serve_every_vocabulary() -> None:
         found = LabelMap.load(name)
         assert found.name == name
         assert found.about
-        for provider in VOCABULARIES:
+        for provider in vocabularies():
             view = found.for_provider(provider)
             for class_, general in found.classes.items():
                 section = view.sections.get(provider, {}).get(class_)

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from api_smoothing.adapters._transport.calls import on_this_machine
-from api_smoothing.adapters._transport.proxies import check_proxy
-from api_smoothing.adapters._transport.service import BrokenContract, sdk
+from api_smoothing.adapters._transport import BrokenContract, check_proxy, on_this_machine, sdk
 
 _THREADS: Final = 64
 

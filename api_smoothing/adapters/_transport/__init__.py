@@ -2,6 +2,7 @@
 
 `calls`: one image, a place, a key, a time limit, the account's rate. `service`: SDKs, missing credentials, broken
 contracts, messages without secrets. `proxies`: an address that is none. `grpc`: addresses, connections and statuses.
+`wire`: a request that breaks a provider's wire format, for servers that speak it.
 """
 
 from api_smoothing.adapters._transport.calls import (
@@ -33,9 +34,11 @@ from api_smoothing.adapters._transport.service import (
     sdk,
     seconds_of,
 )
+from api_smoothing.adapters._transport.wire import BadRequest
 
 __all__ = [
     "Address",
+    "BadRequest",
     "BrokenContract",
     "CallFailed",
     "Connection",

@@ -52,17 +52,18 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 def on_the_wire(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The filters of the requests as the server reads them."""
     seen: list[list[str]] = []
-    front = importlib.import_module(f"api_smoothing.sandbox.{sandbox.provider}")
     if sandbox.provider == "aws":
-        settings: Callable[..., dict[str, Any]] = front._settings
+        wire = importlib.import_module("api_smoothing.adapters.aws.wire")
+        settings: Callable[..., dict[str, Any]] = wire.read_settings
 
         def read(operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
             found = settings(operation, body)
             seen.append(list(found.get("LabelInclusionFilters", [])))
             return found
 
-        monkeypatch.setattr(front, "_settings", read)
+        monkeypatch.setattr(wire, "read_settings", read)
         return seen
+    front = importlib.import_module("api_smoothing.sandbox.clarifai")
     chosen = front.Front._chosen
 
     def choose(self: Any, config: Any, *rest: Any) -> Any:

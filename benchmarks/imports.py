@@ -24,11 +24,12 @@ ROOT = Path(__file__).parents[1]
 
 #: Why files of one room of `adapters/` import another room: by the room imported.
 REASONS: Mapping[str, str] = {
+    "__init__": "what an adapter is made of, under the names that a provider from elsewhere imports as well",
+    "_transport": "what calls to any service need: limits, proxies, SDKs, messages without secrets; gRPC",
     "base": "the interface itself: what a card, an image, an answer and a verdict are",
+    "labels": "a filter on the server's side is made of a label map",
     "provider": "a declaration is one of these; the registry finds them",
     "registry": "asks what the providers declare, without knowing any",
-    "_transport": "what calls to any service need: time limits, proxies, SDKs, messages without secrets, gRPC",
-    "labels": "a filter on the server's side is made of a label map",
     "testing": "the public name of the suite",
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api_smoothing.adapters.provider import Provider, SandboxDeclaration
+from api_smoothing.adapters import Provider, SandboxDeclaration
 
 _REGION: Final = "us-east-1"
 _SECRET: Final = "no-secret-is-checked-here"  # noqa: S105 - the access key id alone lets a request in

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from api_smoothing.adapters._transport import (
+from api_smoothing.adapters import (
+    Credentials,
     check_proxy,
     is_sendable,
     missing_credentials,
@@ -17,7 +18,6 @@ from api_smoothing.adapters._transport import (
     one_line,
     sdk,
 )
-from api_smoothing.adapters.base import Credentials
 from api_smoothing.errors import ConfigurationError
 
 #: The variables that name another place for the service, the first one set counts.

@@ -9,8 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport import (
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
     BrokenContract,
+    EncodedImage,
+    Label,
+    LabelMap,
+    Verdict,
+    filter_of,
     on_this_machine,
     one_image,
     one_line,
@@ -29,8 +36,6 @@ from api_smoothing.adapters.aws.account import (
 )
 from api_smoothing.adapters.aws.errors import verdict_of
 from api_smoothing.adapters.aws.operations import SHAPES, Operation, Shape, fixed_part
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.adapters.labels import LabelMap, filter_of
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:

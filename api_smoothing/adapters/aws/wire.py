@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from api_smoothing.adapters._transport import BadRequest
-from api_smoothing.adapters.base import Label
+from api_smoothing.adapters import BadRequest, Label
 
 #: The header that names the operation has this before the name.
 TARGET: Final = "RekognitionService."

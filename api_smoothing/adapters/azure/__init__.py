@@ -1,6 +1,6 @@
 """Azure AI Vision: Image Analysis 4.0 and 3.2 through Microsoft's clients."""
 
-from api_smoothing.adapters.provider import Provider, SandboxDeclaration
+from api_smoothing.adapters import Provider, SandboxDeclaration
 
 
 def _environment(endpoint: str, key: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from api_smoothing.adapters._transport import BrokenContract, check_proxy, on_this_machine, sdk
+from api_smoothing.adapters import BrokenContract, check_proxy, on_this_machine, sdk
 
 _THREADS: Final = 64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from api_smoothing.adapters._transport import sdk
+from api_smoothing.adapters import sdk
 from api_smoothing.adapters.azure.session import Ask, http_session
 
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api_smoothing.adapters._transport import BadRequest
-from api_smoothing.adapters.base import Label
+from api_smoothing.adapters import BadRequest, Label
 
 #: The operation behind each path.
 PATHS: Final = {

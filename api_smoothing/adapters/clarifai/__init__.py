@@ -1,6 +1,6 @@
 """Clarifai through its gRPC client."""
 
-from api_smoothing.adapters.provider import Provider, SandboxDeclaration
+from api_smoothing.adapters import Provider, SandboxDeclaration
 
 
 def _environment(endpoint: str, key: str) -> dict[str, str]:

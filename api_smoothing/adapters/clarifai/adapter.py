@@ -13,25 +13,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport import (
-    Address,
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
     BrokenContract,
-    CallFailed,
-    Connection,
-    best_first,
+    EncodedImage,
+    Label,
+    LabelMap,
+    Quota,
+    Verdict,
+    filter_of,
     is_sendable,
     missing_credentials,
     one_line,
     rate_quota,
-    score_of,
     sdk,
     seconds_limit,
     setting_of,
 )
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters._transport import Address, CallFailed, Connection, best_first, score_of
 from api_smoothing.adapters.clarifai.account import credentials, roots
 from api_smoothing.adapters.clarifai.errors import FAILURE, MIXED, SUCCESS, of_call, of_status
-from api_smoothing.adapters.labels import LabelMap, filter_of
 from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
-from api_smoothing.adapters._transport import sdk
-from api_smoothing.adapters.base import Label
+from api_smoothing.adapters import Label, sdk
 
 Status: TypeAlias = tuple[int, str]
 

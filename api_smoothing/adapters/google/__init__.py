@@ -1,6 +1,6 @@
 """Google Cloud Vision through its own client."""
 
-from api_smoothing.adapters.provider import Provider, SandboxDeclaration
+from api_smoothing.adapters import Provider, SandboxDeclaration
 
 
 def _environment(endpoint: str, key: str) -> dict[str, str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api_smoothing.adapters._transport import sdk
-from api_smoothing.adapters.base import Label
+from api_smoothing.adapters import Label, sdk
 
 LABEL_DETECTION: Final = 4
 SAFE_SEARCH_DETECTION: Final = 6

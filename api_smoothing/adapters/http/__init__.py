@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api_smoothing.adapters.provider import Provider, SandboxDeclaration, usual_options
+from api_smoothing.adapters import Provider, SandboxDeclaration, usual_options
 
 
 def _options(endpoint: str, key: str) -> dict[str, Any]:

@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from api_smoothing.adapters._transport import (
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
     BrokenContract,
+    Credentials,
+    EncodedImage,
+    Verdict,
     is_sendable,
     missing_credentials,
     on_this_machine,
@@ -20,7 +25,6 @@ from api_smoothing.adapters._transport import (
     rate_quota,
     seconds_limit,
 )
-from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Verdict
 from api_smoothing.adapters.http.answer import parse, read
 from api_smoothing.adapters.http.client import Client
 from api_smoothing.adapters.http.description import describe, secrets_of, shipped, url_problem

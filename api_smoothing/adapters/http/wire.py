@@ -29,8 +29,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final, NoReturn
 
-from api_smoothing.adapters._transport import BadRequest
-from api_smoothing.adapters.base import Label
+from api_smoothing.adapters import BadRequest, Label
 
 MAX_IMAGES: Final = 16
 

@@ -1,6 +1,6 @@
 """Models in this process: callables, modules, torchvision's networks and the bundled classifier."""
 
-from api_smoothing.adapters.provider import Provider
+from api_smoothing.adapters import Provider
 
 PROVIDER = Provider(
     name="torchvision",

@@ -8,8 +8,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Verdict
-from api_smoothing.adapters.labels import LabelMap, filter_of
+from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, LabelMap, Verdict, filter_of
 from toy_provider.wire import read_answers, write_request
 
 KINDS: dict[int, Any] = {401: "fatal", 402: "fatal", 429: "throttled"}

@@ -7,13 +7,12 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from api_smoothing.adapters import registry
-from api_smoothing.adapters.provider import SandboxDeclaration, resolve
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox.faults import Faults
 from api_smoothing.sandbox.meter import Meter
 
 if TYPE_CHECKING:
+    from api_smoothing.adapters.provider import SandboxDeclaration
     from api_smoothing.sandbox.classifier import Classifier
 
 
@@ -31,11 +30,15 @@ class Front(Protocol):
 
 def providers() -> tuple[str, ...]:
     """The providers that have a sandbox, those of plugins too."""
+    from api_smoothing.adapters import registry
+
     return tuple(sorted(found.name for found in registry.declared() if found.sandbox is not None))
 
 
 def declaration_of(provider: str) -> SandboxDeclaration:
     """What a provider declares about its sandbox. Raises ConfigurationError where there is none."""
+    from api_smoothing.adapters import registry
+
     found = registry.find(provider)
     if found is None or found.sandbox is None:
         raise ConfigurationError(f"there is no sandbox for {provider!r}; use {', '.join(providers())}")
@@ -105,6 +108,8 @@ class Sandbox:
         """Serve until `stop`. Raises ConfigurationError if the port is taken, MissingExtraError without the SDK."""
         if self._front is not None:
             raise RuntimeError("this sandbox is running already")
+        from api_smoothing.adapters.provider import resolve
+
         _ = self.classifier  # loaded here: the first request should take no longer than the others
         front: Front = resolve(self.declared.front)(self)
         self._port = front.start()

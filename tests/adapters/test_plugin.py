@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,17 +183,90 @@ def test_a_provider_without_a_sandbox_has_none(toy: None, monkeypatch: pytest.Mo
         Sandbox("toy")
 
 
-def test_as_a_built_in_it_touches_three_places(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder, one line in the registry, one extra: with the line alone everything else finds it."""
-    monkeypatch.setattr(registry, "_plugins", dict)
-    assert registry.find("toy") is None
-    monkeypatch.setitem(registry.BUILT_IN, "toy", "toy_provider:PROVIDER")
-    assert "toy" in registry.names()
-    assert "toy" in registry.vocabularies()
-    assert "toy" in providers()
-    assert "toy" in LabelMap.load("cifar10").for_provider("toy").sections
-    assert price(registry.load("toy", endpoint="http://127.0.0.1:9").card).key == "toy/images"
-    assert Sandbox("toy").options_at("http://127.0.0.1:9")["endpoint_id"] == "sandbox"
+def test_as_a_built_in_it_touches_three_places(tmp_path: Path) -> None:
+    """Its folder, one line in the registry, one extra: then every part finds it, and the layers hold.
+
+    A front end of its sandbox that is more than a few lines stands with the others, where its declaration names it.
+    """
+    root = copy_with_toy(tmp_path / "checkout")
+    changed = compare(root / "api_smoothing", ROOT / "api_smoothing")
+    assert changed == {"adapters/toy", "adapters/registry.py", "sandbox/toy.py"}
+    code = """
+import json
+from api_smoothing import LabelMap, SmoothedAPI
+from api_smoothing.adapters import registry
+from api_smoothing.cli.overview import overview
+from api_smoothing.engine.estimate.pricing import price
+from api_smoothing.sandbox import Sandbox
+import api_smoothing
+print(json.dumps(api_smoothing.__file__))
+print(json.dumps([row.extra for row in overview() if row.name == "toy"]))
+print(json.dumps(price(registry.load("toy", endpoint="http://127.0.0.1:9").card).micro_usd))
+with Sandbox("toy") as server:
+    with SmoothedAPI("toy", sigma=0.12, denoiser=None, seed=1, labels="cifar10", **server.options()) as api:
+        print(json.dumps(api.certify(np.zeros((32, 32, 3), np.uint8), n=20).provider))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(root), "NO_PROXY": "127.0.0.1,localhost"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import numpy as np" + code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    where, *found = map(json.loads, done.stdout.splitlines())
+    assert Path(where).is_relative_to(root)
+    assert found == [["toy"], 700, "toy@sandbox"]
+    graph = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "imports.py"), "--root", str(root), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    facts = json.loads(graph.stdout)
+    assert facts["upward"] == facts["circles_of_parts"] == []
+    assert not [circle for circle in facts["circles"] if any("toy" in name for name in circle)]
+
+
+def copy_with_toy(root: Path) -> Path:
+    """A copy of the package, with the toy moved in: its folder, its line, its extra, and its sandbox's front end."""
+    package, folder = root / "api_smoothing", root / "api_smoothing" / "adapters" / "toy"
+    ignored = shutil.ignore_patterns("__pycache__", "*diffusion*.safetensors", "*unet*.safetensors")
+    shutil.copytree(ROOT / "api_smoothing", package, ignore=ignored)
+    (root / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "test_package.py", root / "tests")
+    shutil.copytree(PLUGIN / "toy_provider", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "front.py").rename(package / "sandbox" / "toy.py")
+    for file in [*folder.iterdir(), package / "sandbox" / "toy.py"]:
+        text = file.read_text().replace("toy_provider.front:", "api_smoothing.sandbox.toy:")
+        file.write_text(text.replace("toy_provider", "api_smoothing.adapters.toy"))
+    replace_in(
+        folder / "__init__.py", '    name="toy",\n    load', '    name="toy",\n    extra="toy",\n    load'
+    )
+    http = '    "http": "api_smoothing.adapters.http:PROVIDER",\n'
+    replace_in(package / "adapters" / "registry.py", http, http + http.replace("http", "toy"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    replace_in(root / "pyproject.toml", "\nray = [", '\ntoy = ["toy-sdk"]\nray = [')
+    return root
+
+
+def replace_in(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def compare(ours: Path, theirs: Path) -> set[str]:
+    """What differs between two folders, by path below them; a folder that only one has is one difference."""
+    found, waiting = set(), [filecmp.dircmp(ours, theirs, ignore=["__pycache__"])]
+    while waiting:
+        here = waiting.pop()
+        place = Path(here.left).relative_to(ours)
+        found |= {str(place / name) for name in [*here.left_only, *here.diff_files]}
+        waiting += here.subdirs.values()
+    return found
 
 
 def test_no_other_file_names_the_providers(toy: None) -> None:

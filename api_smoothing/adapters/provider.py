@@ -12,6 +12,8 @@ from importlib import import_module, resources
 from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
+from api_smoothing.errors import ConfigurationError
+
 #: Makes settings from a sandbox's endpoint and key.
 ForSandbox: TypeAlias = Callable[[str, str], Mapping[str, Any]]
 
@@ -84,6 +86,12 @@ def resolve(dotted: str) -> Any:
 
 
 def text_of(resource: str) -> str:
-    """The text of a file "PACKAGE:FILE" that comes with a package."""
+    """The text of a file "PACKAGE:FILE" that comes with a package. Raises ConfigurationError where it is not there."""
     package, _, file = resource.partition(":")
-    return resources.files(package).joinpath(file).read_text("utf-8")
+    try:
+        return resources.files(package).joinpath(file).read_text("utf-8")
+    except (ImportError, OSError) as error:
+        raise ConfigurationError(
+            f"{resource} is declared by a provider, but cannot be read ({type(error).__name__}); "
+            "install its package anew"
+        ) from None

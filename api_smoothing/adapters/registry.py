@@ -89,6 +89,8 @@ def _declared(name: str, dotted: str) -> Provider:
         if found.name != name:
             raise ConfigurationError(f"{dotted} declares the provider {found.name!r}, but is called {name!r}")
         return found
+    if not callable(found):
+        raise ConfigurationError(f"{dotted} is neither a Provider nor what makes an adapter of {name}")
     module = dotted.partition(":")[0]
     looks = callable(getattr(import_module(module), "credentials", None))
     return Provider(name=name, load=dotted, credentials=f"{module}:credentials" if looks else None)

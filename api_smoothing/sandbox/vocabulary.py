@@ -89,13 +89,6 @@ def labels_of(provider: str, scores: Mapping[str, float], version: str | None = 
     return read_vocabulary(sandbox.vocabulary).labels_of(scores, changed)
 
 
-def current(provider: str) -> str:
-    """The model version whose words these are."""
-    declared = registry.provider(provider)
-    assert declared.sandbox is not None
-    return declared.sandbox.version
-
-
 @functools.cache
 def read_vocabulary(resource: str) -> Vocabulary:
     """The vocabulary in a TOML file, "PACKAGE:FILE"."""

@@ -148,7 +148,12 @@ def test_a_plugin_may_declare_itself_or_only_what_makes_its_adapter(monkeypatch:
 
 @pytest.mark.parametrize(
     ("value", "says"),
-    [("acme:PROVIDER", "'other'"), ("acme:missing", "missing"), ("no_such_module:x", "uninstall")],
+    [
+        ("acme:PROVIDER", "'other'"),
+        ("acme:missing", "missing"),
+        ("acme:__name__", "neither a Provider nor"),
+        ("no_such_module:x", "uninstall"),
+    ],
 )
 def test_a_plugin_that_cannot_be_used_is_one_line(
     value: str, says: str, monkeypatch: pytest.MonkeyPatch

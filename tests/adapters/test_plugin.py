@@ -138,7 +138,9 @@ def test_a_users_map_may_have_a_section_for_it(
     path.write_text(OWN)
     assert LabelMap.load(path).for_provider("toy").sections["toy"]["cat"].labels == ("Kitty",)
     monkeypatch.setattr(registry, "_plugins", dict)
-    with pytest.raises(ConfigurationError, match=r"unknown key classes\.cat\.toy.*toy is not installed"):
+    with pytest.raises(
+        ConfigurationError, match=r"unknown key classes\.cat\.toy: no provider toy .* is installed"
+    ):
         LabelMap.load(path)
 
 
@@ -149,6 +151,11 @@ def test_a_users_map_may_have_a_section_for_it(
         ('[classes.cat.aws]\nlabels = ["Kitty"]', "unknown key classes.cat.aws"),
         ('other = "x"', "unknown key other"),
         ("[classes", "not valid TOML"),
+        ("", "names no class"),
+        ("[classes.cat]", "must have a table"),
+        ("classes.cat = 3", "must have a table"),
+        ('[classes.cat.toy]\nlabels = ["cardigan"]', "in ignore"),
+        ('[classes.cat.toy]\nlabels = ["x"]\n[classes.dog.toy]\nlabels = ["x"]', "keep it in one"),
     ],
 )
 def test_a_section_has_only_words_of_its_own(text: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,19 +87,25 @@ def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
-def section_of(text: str, where: str, *, provider: str, classes: Mapping[str, Words]) -> dict[str, Words]:
+def section_of(
+    text: str, where: str, *, provider: str, classes: Mapping[str, Words], ignore: Iterable[str] = ()
+) -> dict[str, Words]:
     """What a provider's own file adds to a map of these classes: tables [classes.NAME.PROVIDER], and nothing else.
 
     Raises ConfigurationError naming `where` and the key.
     """
     check, content = _Check(f"label map section {where}"), _toml(text, where)
     check.keys(content, ("classes",), "")
-    section = {}
-    for name, table in content.get("classes", {}).items():
+    section, tables = {}, content.get("classes")
+    if not isinstance(tables, dict):
+        raise check.error(f"names no class; add a table [classes.NAME.{provider}]")
+    for name, table in tables.items():
         check.keys([name], classes, "classes.")
+        if not isinstance(table, dict) or not table:
+            raise check.error(f"classes.{name} must have a table [classes.{name}.{provider}]")
         check.keys(table, (provider,), f"classes.{name}.")
         section[name] = check.words(table[provider], f"classes.{name}.{provider}", within=classes[name])
-    check.apart(section, f".{provider}", {})
+    check.apart(section, f".{provider}", dict.fromkeys(ignore, "ignore"))
     return section
 
 
@@ -127,13 +133,12 @@ class _Check:
 
     def class_keys(self, table: Mapping[str, Any], providers: list[str], prefix: str) -> None:
         """The keys of a class: words, and a table a provider with a vocabulary."""
+        known = [*_WORD_KEYS, *providers]
         for key, value in table.items():
-            if isinstance(value, dict) and key not in (*_WORD_KEYS, *providers):
-                near = _nearest(key, providers)
-                raise self.error(
-                    f"unknown key {prefix}{key}; {near} A provider called {key} is not installed, or has no vocabulary"
-                )
-        self.keys(table, (*_WORD_KEYS, *providers), prefix)
+            if isinstance(value, dict) and key not in known:
+                why = f"no provider {key} with a vocabulary is installed"
+                raise self.error(f"unknown key {prefix}{key}: {why}; {_nearest(key, known)}")
+        self.keys(table, known, prefix)
 
     def text(self, table: Mapping[str, Any], key: str) -> str | None:
         value = table.get(key)

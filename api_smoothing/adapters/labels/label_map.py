@@ -135,7 +135,8 @@ class LabelMap:
             return {}
         if self.sha256 != type(self).load(self.name).sha256:
             return {}
-        return section_of(text_of(source), source, provider=declared.name, classes=self.classes)
+        text = text_of(source)
+        return section_of(text, source, provider=declared.name, classes=self.classes, ignore=self.ignore)
 
     def names_for(self, provider: str) -> list[str]:
         """The labels the classes are made of, as this provider writes them: a filter for it to apply itself.

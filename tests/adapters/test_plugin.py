@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,13 @@ def test_its_section_is_nobody_elses(name: str, toy: None) -> None:
     assert found.for_provider("toy").for_provider("toy").sha256 == found.for_provider("toy").sha256
     assert found.for_provider(name).sha256 == found.sha256
     assert filter_of(found, "toy")[:2] == ("Jumbo", "Motor")
+
+
+def test_its_section_is_for_the_map_it_was_written_for(toy: None) -> None:
+    """A map of the same name with other words stays what its author wrote."""
+    found = replace(LabelMap.load("cifar10"), ignore=())
+    assert found.name == "cifar10"
+    assert found.for_provider("toy").sha256 == found.sha256
 
 
 OWN = '[classes.cat]\nlabels = ["cat"]\n[classes.cat.toy]\nlabels = ["Kitty"]\n'

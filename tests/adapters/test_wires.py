@@ -58,6 +58,8 @@ def test_rekognition_reads_what_is_written() -> None:
     body = aws.write_answer("DetectLabels", labels, settings, {"LabelModelVersion": "3.0"})
     adapter: Any = load("aws", region="us-east-1")
     assert adapter._read(body) == Answer(labels=tuple(LABELS[:2]), model_version="3.0")
+    one = aws.write_answer("DetectLabels", labels, {"least": 0, "most": 1}, {})
+    assert [label["Name"] for label in one["Labels"]] == ["Animal"]
 
 
 def test_rekognition_filters_by_name_and_category() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ApiSmoothError(Exception):
     """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
@@ -47,3 +49,11 @@ class CredentialsError(ProviderError):
 
 class DriftError(ProviderError):
     """The provider's model changed within one certificate, which voids it."""
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name nobody knows, with the nearest known ones."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3) or known[:5]
+    return f"unknown {kind} {name!r}; did you mean {' or '.join(near)}?"

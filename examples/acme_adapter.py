@@ -12,9 +12,8 @@ import os
 
 from urllib3 import PoolManager, exceptions
 
-from api_smoothing.adapters import AdapterCard, Answer, Label, Verdict
-from api_smoothing.adapters._transport.calls import is_sendable, place, rate_quota, within
-from api_smoothing.adapters._transport.service import BrokenContract, missing_credentials, seconds_of
+from api_smoothing.adapters import AdapterCard, Answer, BrokenContract, Label, Verdict  # isort: skip
+from api_smoothing.adapters import is_sendable, missing_credentials, place, rate_quota, seconds_of, within  # isort: skip
 
 URL = "https://vision.acme.example"
 KINDS = {400: "refused", 413: "refused", 429: "throttled"}  # any other 4xx is fatal, any 5xx transient

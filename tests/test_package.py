@@ -5,7 +5,10 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,8 +23,17 @@ MAY_IMPORT = {
     "denoisers": set(),
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
     "training": {"adapters", "denoisers"},
+    "sandbox": {"adapters", "decode"},
 }
 LEAVES = {"results", "events", "errors", "precision", "convnet", "digests"}
+
+
+@pytest.fixture(scope="module")
+def imports() -> Iterator[ModuleType]:
+    """benchmarks/imports.py, which reads and prints the import graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield import_module("imports")
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +126,55 @@ def test_parts_import_only_what_lies_below(part: str) -> None:
     """The layers hold: never upward, never sideways between adapters, denoisers and certify."""
     for file in (PACKAGE / part).rglob("*.py"):
         assert imports_of(file) <= MAY_IMPORT[part] | LEAVES | {part}, file
+
+
+def test_no_files_import_one_another_in_a_circle(imports: ModuleType) -> None:
+    """The import graph has no circle: not between files, at any depth of the code, nor between parts."""
+    facts = imports.facts_of(ROOT, None)
+    assert facts["circles"] == []
+    assert facts["circles_of_parts"] == []
+    assert facts["upward"] == []
+
+
+def test_the_rooms_of_adapters_are_few_arrows_apart(imports: ModuleType) -> None:
+    """A provider imports what one from elsewhere can, not another one; what crosses rooms is half of what were 113."""
+    facts = imports.facts_of(ROOT, "adapters")
+    pairs = [tuple(pair.split(" -> ")) for pair in facts["rooms"]]
+    folders = {
+        file.parent.name for file in PACKAGE.glob("adapters/*/__init__.py") if "PROVIDER" in file.read_text()
+    }
+    assert len(folders) == 6
+    assert {to for room, to in pairs if room in folders} <= {"__init__", "_transport"}
+    assert not [pair for pair in pairs if pair[1] in folders], "the registry knows them by name only"
+    assert {to for _, to in pairs} <= set(imports.REASONS)
+    assert facts["crossing"] <= 113 // 2
+
+
+def test_the_graph_sees_every_way_to_import(imports: ModuleType, tmp_path: Path) -> None:
+    """Imports in functions, under TYPE_CHECKING, relative ones and those of a package's names are arrows."""
+    package = tmp_path / "api_smoothing"
+    files = {
+        "__init__.py": "",
+        "a/__init__.py": "from .one import x",
+        "a/one.py": "def f():\n    from api_smoothing import b",
+        "b.py": "if TYPE_CHECKING:\n    import api_smoothing.a.two as two",
+        "a/two.py": "from api_smoothing.a import one, name\nfrom ..b import y",
+    }
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    graph = imports.read_graph(tmp_path)
+    arrows = {
+        ("a", "a.one"),
+        ("a.one", "b"),
+        ("b", "a.two"),
+        ("a.two", "a.one"),
+        ("a.two", "a"),
+        ("a.two", "b"),
+    }
+    assert graph.arrows == arrows
+    assert graph.circles() == [["a", "a.one", "a.two", "b"]]
+    assert graph.within("a").arrows == {("", "one"), ("two", "one"), ("two", "")}
 
 
 def test_statistics_import_numpy_and_scipy_special_only() -> None:

@@ -1,7 +1,28 @@
-"""Providers: one file each, one interface. `names()` imports nothing heavy."""
+"""Providers: a folder each, one interface. `names()` imports nothing heavy.
+
+All that an adapter is made of is here, for the built-in ones as for those of other packages: the interface, what calls
+to a service have in common, label maps and the filters made of them, and the declaration.
+"""
 
 from __future__ import annotations
 
+from api_smoothing.adapters._transport import (
+    BadRequest,
+    BrokenContract,
+    check_proxy,
+    is_sendable,
+    missing_credentials,
+    on_this_machine,
+    one_image,
+    one_line,
+    place,
+    rate_quota,
+    sdk,
+    seconds_limit,
+    seconds_of,
+    setting_of,
+    within,
+)
 from api_smoothing.adapters.base import (
     Adapter,
     AdapterCard,
@@ -12,19 +33,39 @@ from api_smoothing.adapters.base import (
     Quota,
     Verdict,
 )
-from api_smoothing.adapters.labels.label_map import LabelMap
+from api_smoothing.adapters.labels import LabelMap, filter_of
+from api_smoothing.adapters.provider import Provider, SandboxDeclaration, usual_options
 from api_smoothing.adapters.registry import load, names
 
 __all__ = [
     "Adapter",
     "AdapterCard",
     "Answer",
+    "BadRequest",
+    "BrokenContract",
     "Credentials",
     "EncodedImage",
     "Label",
     "LabelMap",
+    "Provider",
     "Quota",
+    "SandboxDeclaration",
     "Verdict",
+    "check_proxy",
+    "filter_of",
+    "is_sendable",
     "load",
+    "missing_credentials",
     "names",
+    "on_this_machine",
+    "one_image",
+    "one_line",
+    "place",
+    "rate_quota",
+    "sdk",
+    "seconds_limit",
+    "seconds_of",
+    "setting_of",
+    "usual_options",
+    "within",
 ]

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.machinery import PathFinder
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from api_smoothing import adapters
-from api_smoothing.adapters import AdapterCard, Credentials
-from api_smoothing.adapters.registry import BUILT_IN, GROUP
+from api_smoothing.adapters import AdapterCard, Credentials, Provider, registry
+from api_smoothing.adapters.provider import resolve
 from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, price
-from api_smoothing.errors import ApiSmoothError
+from api_smoothing.errors import ApiSmoothError, ConfigurationError
 
 HEADINGS: Final = (
     "name", "extra", "credentials", "price", "seen on", "queries/s", "a call", "sides", "MB", "ends",
 )  # fmt: skip
-
-#: The package that each extra is about; extras are called like their providers.
-_PACKAGES: Final = {
-    "torchvision": "torchvision",
-    "aws": "boto3",
-    "azure": "azure.ai.vision.imageanalysis",
-    "google": "google.cloud.vision",
-    "clarifai": "clarifai_grpc",
-    "http": "requests",
-}
-_LOCAL: Final = "torchvision"  # runs here; its module would load torch only to say so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +24,8 @@ class Row:
     """One provider. `card` and `price` are None where they depend on options; `remark` then says on which."""
 
     name: str
+    extra: str | None = None
+    local: bool = False
     card: AdapterCard | None = None
     price: Price | None = None
     package: str | None = None
@@ -72,7 +60,7 @@ class Row:
         extra = {None: "", True: "installed", False: "missing"}[self.installed]
         found = "" if self.credentials is None else "found" if self.credentials.found else "missing"
         if self.card is None or self.price is None:
-            free = "free" if self.name == _LOCAL else ""
+            free = "free" if self.local else ""
             return (self.name, extra, found, free, *[""] * (len(HEADINGS) - 4))
         card, rate = self.card, self.card.queries_per_second
         most = "" if card.max_side is None else f"{card.max_side:,}"
@@ -94,7 +82,8 @@ class Row:
         """What to do or to know before using it."""
         found = [self.remark] if self.remark else []
         if self.installed is False:
-            found.append(f"pip install 'api-smooth[{self.name}]'")
+            extra = f"pip install 'api-smooth[{self.extra}]'"
+            found.append(f"{self.package} is not installed" if self.extra is None else extra)
         if self.credentials is not None:
             found.append(f"credentials: {self.credentials.source}")
         if self.price is not None and self.price.stale(today):
@@ -121,43 +110,39 @@ def has_package(name: str) -> bool:
 
 
 def _row(name: str) -> Row:
-    package = _PACKAGES.get(name) if name in BUILT_IN else None
-    installed = None if package is None else has_package(package)
-    if name == _LOCAL:
-        return Row(
-            name=name, package=package, installed=installed, remark="runs here; --model names the network"
-        )
-    credentials, remarks = None, []
     try:
-        credentials = _credentials(name)
+        declared = registry.provider(name)
+    except ConfigurationError as error:
+        return Row(name=name, remark=_line(error))
+    installed = None if declared.package is None else has_package(declared.package)
+    row = Row(
+        name=name,
+        extra=declared.extra,
+        local=declared.local,
+        package=declared.package,
+        installed=installed,
+    )
+    if declared.local:  # its module would load torch only to say so
+        return replace(row, remark="runs here; --model names the network")
+    remarks = []
+    try:
+        row = replace(row, credentials=_credentials(declared))
     except Exception as error:
         remarks.append(_line(error))
     try:
         card = adapters.load(name).card
-        cost = price(card)
+        row = replace(row, card=card, price=price(card))
     except Exception as error:  # a plugin may raise anything, and must not hide the other providers
         remarks.append(_line(error))
-        return Row(
-            name=name,
-            package=package,
-            installed=installed,
-            credentials=credentials,
-            remark="; ".join(dict.fromkeys(remarks)),
-        )
-    return Row(
-        name=name, card=card, price=cost, package=package, installed=installed, credentials=credentials,
-        remark="; ".join(remarks),
-    )  # fmt: skip
+    return replace(row, remark="; ".join(dict.fromkeys(remarks)))
 
 
-def _credentials(name: str) -> Credentials | None:
-    """What the provider's module says of its credentials; None where it says nothing."""
-    if name in BUILT_IN:
-        where = BUILT_IN[name].split(":")[0]
-    else:
-        where = next(point.module for point in entry_points(group=GROUP) if point.name == name)
-    look: Callable[[], Credentials] | None = getattr(importlib.import_module(where), "credentials", None)
-    return None if look is None else look()
+def _credentials(declared: Provider) -> Credentials | None:
+    """What the provider says of its credentials; None where it says nothing."""
+    if declared.credentials is None:
+        return None
+    found: Credentials = resolve(declared.credentials)()
+    return found
 
 
 def _line(error: Exception) -> str:

@@ -38,6 +38,9 @@ FACADE: Final = (
     "cache",
 )
 
+#: Where a sandbox would listen that is not started.
+NOWHERE: Final = "http://127.0.0.1:9"
+
 
 def add_sandbox_flag(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the flag --sandbox."""
@@ -49,12 +52,15 @@ def add_sandbox_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
-    """The merged settings; the bundled classifier is the default model of the default provider."""
+    """The merged settings, with the provider's default model where it declares one."""
     from dataclasses import replace
 
+    from api_smoothing.adapters import registry
+
     settings = resolve_settings(args, names)
-    if settings.provider == "torchvision" and settings.model is None:
-        settings = replace(settings, model="cifar10")
+    declared = registry.find(settings.provider)
+    if declared is not None and settings.model is None:
+        settings = replace(settings, model=declared.default_model)
     return settings
 
 
@@ -119,18 +125,14 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
     if not sandbox:
         yield chosen
         return
-    from api_smoothing.sandbox import PROVIDERS, Sandbox
+    from api_smoothing.sandbox import Sandbox
 
-    if settings.provider not in PROVIDERS:
-        raise ConfigurationError(
-            f"there is no sandbox of {settings.provider}; --sandbox goes with {', '.join(PROVIDERS)}"
-        )
+    server = Sandbox(settings.provider)
     given = {name: value for name, value in chosen.items() if value is not None}
     if not sends:
-        model = "sandbox-json" if settings.provider == "http" else None
-        yield {"model": model, **given, "endpoint": "http://127.0.0.1:9", "endpoint_id": "sandbox"}
+        yield {"model": None, **given, **server.options_at(NOWHERE)}
         return
-    with Sandbox(settings.provider) as server:
+    with server:
         yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from api_smoothing import adapters
+from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
 from api_smoothing.adapters.labels.label_map import LabelMap, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
@@ -183,7 +184,8 @@ def reader(labels: LabelMap | None) -> Callable[[Answer], Hashable | None]:
 
 
 def _is_local(provider: str) -> bool:
-    return provider == "torchvision"
+    declared = registry.find(provider)
+    return declared is not None and declared.local
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from api_smoothing.sandbox.faults import KINDS, Faults
 from api_smoothing.sandbox.meter import Meter, Request
-from api_smoothing.sandbox.server import PROVIDERS, Sandbox
+from api_smoothing.sandbox.server import Sandbox, providers
 
-__all__ = ["KINDS", "PROVIDERS", "Faults", "Meter", "Request", "Sandbox"]
+__all__ = ["KINDS", "PROVIDERS", "Faults", "Meter", "Request", "Sandbox", "providers"]
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """`PROVIDERS`, those with a sandbox at the moment: plugins may come."""
+    if name == "PROVIDERS":
+        return providers()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,12 @@
-"""The labels of Rekognition's three operations, from class scores; confidences are from 0 to 100."""
+"""What surrounds the labels of Rekognition's operations: categories, aliases, boxes, and what is moderated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_smoothing.sandbox.vocabulary import VocabularyLabel
+from api_smoothing.adapters.aws.wire import write_label, write_moderation_label
+from api_smoothing.adapters.base import Label
 
 _CATEGORIES: Final = {
     "Animals and Pets": "Animal",
@@ -27,39 +28,12 @@ _MODERATION: Final = {
 }
 
 
-def general(said: VocabularyLabel) -> dict[str, Any]:
+def general(said: Label) -> dict[str, Any]:
     """A label of DetectLabels, with its ancestors, aliases and one category."""
-    confidence = 100 * said.score
     family = (said.name, *said.parents)
     category = next((name for name, top in _CATEGORIES.items() if top in family), "Everyday Objects")
-    alias = _ALIASES.get(said.name)
-    return {
-        "Name": said.name,
-        "Confidence": confidence,
-        "Instances": [{"BoundingBox": _BOX, "Confidence": confidence}] if said.name in _BOXED else [],
-        "Parents": [{"Name": parent} for parent in said.parents],
-        "Aliases": [{"Name": alias}] if alias else [],
-        "Categories": [{"Name": category}],
-    }
-
-
-def custom(name: str, score: float) -> dict[str, Any]:
-    """A label of DetectCustomLabels, of a model that classifies whole images."""
-    return {"Name": name, "Confidence": 100 * score}
-
-
-def wanted(label: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether a label passes the inclusion and exclusion filters; an empty list of inclusions lets all pass."""
-    name, category = label["Name"], label["Categories"][0]["Name"]
-    included = [
-        *settings.get("LabelInclusionFilters", ()),
-        *settings.get("LabelCategoryInclusionFilters", ()),
-    ]
-    excluded = [
-        *settings.get("LabelExclusionFilters", ()),
-        *settings.get("LabelCategoryExclusionFilters", ()),
-    ]
-    return (not included or name in included or category in included) and not {name, category} & {*excluded}
+    aliases = [_ALIASES[said.name]] if said.name in _ALIASES else []
+    return write_label(said, category=category, aliases=aliases, box=_BOX if said.name in _BOXED else None)
 
 
 def moderation(scores: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -68,8 +42,5 @@ def moderation(scores: Mapping[str, float]) -> list[dict[str, Any]]:
     for about, names in _MODERATION.items():
         for level, name in enumerate(reversed(names), start=1):
             parent = "" if level == 1 else names[-level + 1]
-            confidence = 100 * scores.get(about, 0.0)
-            labels.append(
-                {"Confidence": confidence, "Name": name, "ParentName": parent, "TaxonomyLevel": level}
-            )
+            labels.append(write_moderation_label(name, scores.get(about, 0.0), parent=parent, level=level))
     return labels

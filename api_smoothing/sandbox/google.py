@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import sdk
+from api_smoothing.adapters.google import wire
 from api_smoothing.sandbox.rpc import RpcFront, Scores
 from api_smoothing.sandbox.rpc_reply import Reply, failure, retry_in
-from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
-
-MAX_IMAGES: Final = 16
-DEFAULT_RESULTS: Final = 10
-LABEL_DETECTION: Final = 4
-SAFE_SEARCH_DETECTION: Final = 6
+from api_smoothing.sandbox.vocabulary import labels_of
 
 #: The classifier knows nothing of what SafeSearch looks for. Each category stands for one of its classes instead, so
 #: that the likelihoods vary with the image as the service's do; under any other version they are a step lower.
@@ -47,17 +43,14 @@ class Front(RpcFront):
     formats = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "ICO", "TIFF")
 
     def load(self) -> None:
-        types = sdk("google.cloud.vision_v1.types.image_annotator", extra="google")
-        # The plain protobuf classes beneath the SDK's own, which are slow to fill.
-        self._request = types.BatchAnnotateImagesRequest.pb()
-        self.response = types.BatchAnnotateImagesResponse.pb()
+        self._request, self.response = wire.messages()
         self._details = sdk("google.rpc.error_details_pb2", extra="google")
 
     def parse(self, raw: bytes) -> Any:
         return self._request.FromString(raw)
 
     def pictures(self, query: Any) -> list[bytes]:
-        return [request.image.content for request in query.requests]
+        return wire.read_images(query)
 
     def refusal(self, query: Any, metadata: Mapping[str, str]) -> Reply | None:
         key = metadata.get("x-goog-api-key")
@@ -67,16 +60,8 @@ class Front(RpcFront):
             return Reply(code="PERMISSION_DENIED", message=UNREGISTERED)
         if key != self._sandbox.key:
             return self._bad_key("API key not valid. Please pass a valid API key.")
-        if len(query.requests) > MAX_IMAGES:
-            return Reply(code="INVALID_ARGUMENT", message="Too many images per request")
-        features = {feature.type_ for request in query.requests for feature in request.features}
-        if not query.requests or not all(request.features for request in query.requests):
-            return Reply(code="INVALID_ARGUMENT", message="Request must specify image and features.")
-        if not features <= {LABEL_DETECTION, SAFE_SEARCH_DETECTION}:
-            return Reply(
-                code="UNIMPLEMENTED", message="Only LABEL_DETECTION and SAFE_SEARCH_DETECTION are served."
-            )
-        return None
+        problem = wire.problem_of(query)
+        return None if problem is None else Reply(code=problem[0], message=problem[1])
 
     def refused(self, fault: str) -> Reply:
         if fault == "expired-key":
@@ -97,21 +82,21 @@ class Front(RpcFront):
 
     def _annotate(self, response: Any, features: Any, scores: Scores | None) -> None:
         if scores is None:
-            response.error.code, response.error.message = 3, "Bad image data."
+            wire.write_bad_image(response)
             return
-        version = self._sandbox.version
         for feature in features:
-            if feature.type_ == SAFE_SEARCH_DETECTION:
-                lower = version != CURRENT["google"]
-                for category, name in SAFE_SEARCH.items():
-                    steps = sum(scores.get(name, 0.0) >= step for step in LIKELIHOOD_STEPS)
-                    setattr(response.safe_search_annotation, category, max(1, 1 + steps - lower))
-                continue
-            labels = labels_of("google", scores, version)
-            for label in labels[: feature.max_results or DEFAULT_RESULTS]:
-                response.label_annotations.add(
-                    mid=label.id or "", description=label.name, score=label.score, topicality=label.score
-                )
+            if feature.type_ == wire.SAFE_SEARCH_DETECTION:
+                wire.write_safe_search(response, self._likelihoods(scores))
+            else:
+                labels = labels_of("google", scores, self._sandbox.version)
+                wire.write_labels(response, labels, max_results=feature.max_results)
+
+    def _likelihoods(self, scores: Scores) -> dict[str, int]:
+        lower = self._sandbox.changed
+        return {
+            category: max(1, 1 + sum(scores.get(name, 0.0) >= step for step in LIKELIHOOD_STEPS) - lower)
+            for category, name in SAFE_SEARCH.items()
+        }
 
     def _bad_key(self, message: str) -> Reply:
         # An invalid argument, not an authentication error: only the reason tells it from a bad request.

@@ -1,37 +1,19 @@
 """A plain JSON endpoint, and a chat endpoint that takes images; the key is a bearer token, or in X-API-Key.
 
-    POST /v1/label              Content-Type: application/json
-    {"images": ["iVBORw0KGgo…", …], "max_labels": 10}                  1 to 16 images, base64 or data URLs
-    200 {"model": {"version": "1"},
-         "answers": [{"labels": [{"name": "cat", "score": 0.93}, …]},  best first, in the order of the images
-                     {"error": {"code": "bad_image", "message": "…"}}, …]}
-
-    POST /v1/label              Content-Type: image/*, application/octet-stream, multipart/form-data (field
-                                "image"), or application/json with {"image": "iVBORw0KGgo…"}
-    200 {"labels": [{"name": "cat", "score": 0.93}, …], "model_version": "1"}
-
-    POST /v1/chat/completions   {"model": "…", "messages": [{"role": "user", "content": [{"type": "image_url",
-                                "image_url": {"url": "data:image/png;base64,…"}}, {"type": "text", …}]}]}
-    200 {"model": "…", "system_fingerprint": "fp_…", "choices": [{"message": {"content": "cat"}}], …}
-        It says one word: the best of the class names that stand in the text, or the best of all.
-
-An error is {"error": {"code": "…", "message": "…"}} with one of 400 invalid_request, 401 invalid_key, 402
-quota_exceeded, 404 not_found, 413 image_too_large, 422 bad_image, 429 rate_limited, 500 internal, 503 unavailable;
-the chat endpoint has OpenAI's codes in their place. X-Billed-Images says what an answer is billed as.
+`adapters.http.wire` has the two formats. An error is {"error": {"code": "…", "message": "…"}} with one of 400
+invalid_request, 401 invalid_key, 402 quota_exceeded, 404 not_found, 413 image_too_large, 422 bad_image, 429
+rate_limited, 500 internal, 503 unavailable; the chat endpoint has OpenAI's codes in their place. X-Billed-Images says
+what an answer is billed as.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
-import re
-import time
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from api_smoothing.adapters._transport import BadRequest
+from api_smoothing.adapters.base import Label
+from api_smoothing.adapters.http import wire
 from api_smoothing.sandbox.http import HttpFront, Question, Refused, Scores, json_reply
 from api_smoothing.sandbox.listener import Call, Reply
 from api_smoothing.sandbox.request_image import open_picture
@@ -44,7 +26,6 @@ if TYPE_CHECKING:
 _LABEL, _CHAT = "label", "chat.completions"
 _PATHS: Final = {"/v1/label": _LABEL, "/v1/chat/completions": _CHAT}
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_MAX_IMAGES: Final = 16
 _MAX_BYTES: Final = {_LABEL: 4_000_000, _CHAT: 20_000_000}
 _MAX_SIDE: Final = 8192
 
@@ -86,17 +67,15 @@ class Front(HttpFront):
             raise Refused(self.refused(call, "expired-key"))
 
     def read(self, call: Call, operation: str) -> Question:
-        kind = call.headers.get_content_type()
-        if kind == "application/json":
-            body = _json_body(call.body)
-            return _chat(body) if operation == _CHAT else _labels(body)
-        if operation == _CHAT:
-            _invalid("the body is no JSON")
-        if kind == "multipart/form-data":
-            return Question(images=[_form_field(call, "image")], settings={"most": None})
-        if kind == "application/octet-stream" or kind.startswith("image/"):
-            return Question(images=[call.body], settings={"most": None})
-        _invalid(f"the media type {kind!r} is none of those served")
+        try:
+            if operation == _CHAT:
+                conversation = wire.read_chat(call.headers, call.body)
+                return Question(images=[conversation.image], settings={"conversation": conversation})
+            asked = wire.read_labels(call.headers, call.body)
+        except BadRequest as error:
+            body = wire.write_chat_error(error.status, error.code, error.message)
+            raise Refused(json_reply(body, status=error.status)) from None
+        return Question(images=asked.images, settings={"most": asked.most}, partial=asked.batch)
 
     def see(self, call: Call, operation: str, data: bytes) -> NDArray[np.uint8]:
         if len(data) > _MAX_BYTES[operation]:
@@ -109,25 +88,21 @@ class Front(HttpFront):
     def answer(self, operation: str, question: Question, scores: Sequence[Scores | None]) -> Reply:
         said = [None if score is None else self._said(score) for score in scores]
         billed = {"X-Billed-Images": str(len(said) - said.count(None))}
+        version = self._sandbox.version
         if operation == _CHAT:
-            return json_reply(self._completion(question, said[0] or []), headers=billed)
+            completion = wire.write_chat(question.settings["conversation"], said[0] or [], version=version)
+            return json_reply(completion, headers=billed)
         most = question.settings["most"]
-        answers = [
-            {"error": {"code": "bad_image", "message": _ERRORS["bad-image"][-1]}}
-            if labels is None
-            else {"labels": labels[:most]}
-            for labels in said
-        ]
-        if question.partial:
-            return json_reply({**self._about(question), "answers": answers}, headers=billed)
-        return json_reply({**answers[0], **self._about(question)}, headers=billed)
+        body = wire.write_labels(said, version=version, most=most, batch=question.partial)
+        return json_reply(body, headers=billed)
 
     def unlabelled(self, operation: str, question: Question) -> Reply:
+        version = self._sandbox.version
         if operation == _CHAT:
-            body = self._completion(question, [])
+            body = wire.write_chat(question.settings["conversation"], [], version=version)
             del body["choices"]
             return json_reply(body)
-        return json_reply(self._about(question))
+        return json_reply(wire.write_version(version, batch=question.partial))
 
     def refused(self, call: Call, fault: str) -> Reply:
         status, code, chat_status, chat_code, message = _ERRORS[fault]
@@ -135,105 +110,9 @@ class Front(HttpFront):
         if fault in ("billed-400", "500", "503"):
             headers["X-Billed-Images"] = "1"
         if _PATHS.get(call.path) != _CHAT:
-            return json_reply({"error": {"code": code, "message": message}}, status=status, headers=headers)
-        kind = "server_error" if chat_status >= 500 else "invalid_request_error"
-        error = {"message": message, "type": kind, "param": None, "code": chat_code}
-        return json_reply({"error": error}, status=chat_status, headers=headers)
+            return json_reply(wire.write_error(code, message), status=status, headers=headers)
+        body = wire.write_chat_error(chat_status, chat_code, message)
+        return json_reply(body, status=chat_status, headers=headers)
 
-    def _about(self, question: Question) -> dict[str, Any]:
-        """What an answer of the label endpoint says besides its labels."""
-        version = self._sandbox.version
-        return {"model": {"version": version}} if question.partial else {"model_version": version}
-
-    def _said(self, scores: Scores) -> list[dict[str, Any]]:
-        said = labels_of("http", scores, self._sandbox.version)
-        return [{"name": label.name, "score": label.score} for label in said]
-
-    def _completion(self, question: Question, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        text = question.settings["text"]
-        names = [label["name"] for label in labels]
-        named = [name for name in names if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
-        word = (*named, *names, "nothing")[0]
-        fingerprint = hashlib.sha256(self._sandbox.version.encode()).hexdigest()[:10]
-        tokens = 85 + len(text.split())  # an image at low detail, and about one a word
-        message = {"role": "assistant", "content": word, "refusal": None}
-        return {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": question.settings["model"],
-            "system_fingerprint": f"fp_{fingerprint}",
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
-        }
-
-
-def _labels(body: Mapping[str, Any]) -> Question:
-    most = body.get("max_labels")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        _invalid("max_labels is at least 1")
-    settings = {"most": most}
-    if "images" not in body:
-        return Question(images=[_decoded(body.get("image"))], settings=settings)
-    images = body["images"]
-    if not isinstance(images, list) or not 1 <= len(images) <= _MAX_IMAGES:
-        _invalid(f"images is a list of 1 to {_MAX_IMAGES}")
-    return Question(images=[_decoded(image) for image in images], settings=settings, partial=True)
-
-
-def _chat(body: Mapping[str, Any]) -> Question:
-    """The one image and all the text of a conversation."""
-    if body.get("stream") or body.get("n", 1) != 1:
-        _invalid("neither streams nor several choices are served")
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        _invalid("you must provide a model parameter")
-    try:
-        contents = [message["content"] for message in body["messages"]]
-        parts = [part for content in contents if isinstance(content, list) for part in content]
-        texts = [content for content in contents if isinstance(content, str)]
-        texts += [part["text"] for part in parts if part["type"] == "text"]
-        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
-    except (KeyError, TypeError):
-        _invalid("messages are not well formed")
-    if len(urls) != 1 or not str(urls[0]).startswith("data:"):
-        _invalid("exactly one image is served, as a data URL")
-    return Question(images=[_decoded(urls[0])], settings={"model": model, "text": " ".join(map(str, texts))})
-
-
-def _decoded(text: object) -> bytes:
-    """The bytes of a base64 text or data URL. What is neither is an image that cannot be read."""
-    if not isinstance(text, str):
-        _invalid("an image is a base64 text")
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        return b""
-
-
-def _form_field(call: Call, name: str) -> bytes:
-    """The content of one field of a multipart form."""
-    boundary = call.headers.get_param("boundary")
-    if isinstance(boundary, str):
-        for part in (b"\r\n" + call.body).split(b"\r\n--" + boundary.encode("latin-1"))[1:-1]:
-            head, _, content = part.partition(b"\r\n\r\n")
-            if re.search(rf'\bname="{re.escape(name)}"'.encode(), head):
-                return content
-    _invalid(f"the form has no field {name!r}")
-
-
-def _json_body(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        _invalid("the body is no JSON object")
-    return found
-
-
-def _invalid(why: str) -> NoReturn:
-    error = {"code": "invalid_request", "message": why, "type": "invalid_request_error", "param": None}
-    raise Refused(json_reply({"error": error}, status=400))
+    def _said(self, scores: Scores) -> list[Label]:
+        return labels_of("http", scores, self._sandbox.version)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import sdk
 from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.sandbox.meter import Request
 from api_smoothing.sandbox.request_image import open_picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.adapters._transport import sdk
 
 #: Errors that look alike whoever answers: the gRPC status, and its text.
 ERRORS: Final = {

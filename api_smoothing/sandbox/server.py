@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox.faults import Faults
 from api_smoothing.sandbox.meter import Meter
-from api_smoothing.sandbox.vocabulary import CURRENT
 
 if TYPE_CHECKING:
+    from api_smoothing.adapters.provider import SandboxDeclaration
     from api_smoothing.sandbox.classifier import Classifier
 
 
@@ -29,32 +28,31 @@ class Front(Protocol):
         ...
 
 
-#: The front end of each provider, imported when it is started.
-FRONTS: Final = {
-    "aws": "api_smoothing.sandbox.aws:Front",
-    "azure": "api_smoothing.sandbox.azure:Front",
-    "clarifai": "api_smoothing.sandbox.clarifai:Front",
-    "google": "api_smoothing.sandbox.google:Front",
-    "http": "api_smoothing.sandbox.http_json:Front",
-}
-PROVIDERS: Final = tuple(FRONTS)
-_RPC: Final = ("clarifai", "google")
+def providers() -> tuple[str, ...]:
+    """The providers that have a sandbox, those of plugins too."""
+    from api_smoothing.adapters import registry
 
-#: List prices in millionths of a dollar an image, before any free tier.
-MICRO_USD: Final = {"aws": 1000, "azure": 1000, "clarifai": 1200, "google": 1500, "http": 1000}
+    return tuple(sorted(found.name for found in registry.declared() if found.sandbox is not None))
 
-_REGION: Final = "us-east-1"
-_SECRET: Final = "no-secret-is-checked-here"  # noqa: S105 - the access key id alone lets a request in
+
+def declaration_of(provider: str) -> SandboxDeclaration:
+    """What a provider declares about its sandbox. Raises ConfigurationError where there is none."""
+    from api_smoothing.adapters import registry
+
+    found = registry.find(provider)
+    if found is None or found.sandbox is None:
+        raise ConfigurationError(f"there is no sandbox for {provider!r}; use {', '.join(providers())}")
+    return found.sandbox
 
 
 class Sandbox:
     """One provider's service with a classifier of ours, served by threads of this process while the `with` lasts.
 
-    `provider` is one of `PROVIDERS`. `classifier` turns images into class scores (None: the bundled classifier).
-    `latency` is in seconds a request, `rate` in images a second, beyond which the provider's own throttle
-    answers (None: no limit). `version` is the model version answers carry, `key` the one credential let in
-    (None: a random token), `port` the one to listen on (0: any free one), `micro_usd` the price of an image in
-    millionths of a dollar (None: the list price).
+    `provider` is one that declares a sandbox (`providers()`), a plugin's too. `classifier` turns images into class
+    scores (None: the bundled classifier). `latency` is in seconds a request, `rate` in images a second, beyond which
+    the provider's own throttle answers (None: no limit). `version` is the model version answers carry, `key` the one
+    credential let in (None: a random token), `port` the one to listen on (0: any free one), `micro_usd` the price of
+    an image in millionths of a dollar (None: the list price).
 
     `classifier`, `faults`, `latency`, `rate`, `version`, `meter` and `drip` (seconds between the bytes of a "drip")
     may be replaced while it runs. Raises ConfigurationError for settings out of range.
@@ -73,8 +71,7 @@ class Sandbox:
         port: int = 0,
         micro_usd: int | None = None,
     ) -> None:
-        if provider not in FRONTS:
-            raise ConfigurationError(f"there is no sandbox for {provider!r}; use {', '.join(PROVIDERS)}")
+        self.declared = declaration_of(provider)
         if not (math.isfinite(latency) and latency >= 0):
             raise ConfigurationError(f"the latency is in seconds and at least 0, not {latency}")
         if rate is not None and not (math.isfinite(rate) and rate > 0):
@@ -84,9 +81,9 @@ class Sandbox:
         self.provider, self.port = provider, port
         self.faults = Faults() if faults is None else faults
         self.latency, self.rate, self.drip = latency, rate, 0.1
-        self.version = CURRENT[provider] if version is None else version
+        self.version = self.declared.version if version is None else version
         self.key = secrets.token_hex(16) if key is None else key
-        self.meter = Meter(micro_usd=MICRO_USD[provider] if micro_usd is None else micro_usd)
+        self.meter = Meter(micro_usd=self.declared.micro_usd if micro_usd is None else micro_usd)
         self._classifier = classifier
         self._front: Front | None = None
         self._port = 0
@@ -111,9 +108,10 @@ class Sandbox:
         """Serve until `stop`. Raises ConfigurationError if the port is taken, MissingExtraError without the SDK."""
         if self._front is not None:
             raise RuntimeError("this sandbox is running already")
+        from api_smoothing.adapters.provider import resolve
+
         _ = self.classifier  # loaded here: the first request should take no longer than the others
-        module, _, name = FRONTS[self.provider].partition(":")
-        front: Front = getattr(importlib.import_module(module), name)(self)
+        front: Front = resolve(self.declared.front)(self)
         self._port = front.start()
         self._front = front
         return self
@@ -136,38 +134,24 @@ class Sandbox:
         if self._front is None:
             raise RuntimeError("the sandbox is not running; use it in a with statement, or call start()")
         address = f"127.0.0.1:{self._port}"
-        return address if self.provider in _RPC else f"http://{address}"
+        return address if self.declared.rpc else f"http://{address}"
+
+    @property
+    def changed(self) -> bool:
+        """Whether answers carry another version than the current one, whose words and scores are the usual ones."""
+        return self.version != self.declared.version
 
     def options(self) -> dict[str, Any]:
         """What `load` of the provider's adapter needs to reach it: `SmoothedAPI("aws", **sandbox.options())`."""
-        where = {"endpoint": self.endpoint, "endpoint_id": "sandbox"}
-        if self.provider == "aws":
-            return where | {
-                "access_key_id": self.key,
-                "secret_access_key": _SECRET,
-                "region": _REGION,
-            }
-        if self.provider == "http":
-            return where | {"model": "sandbox-json", "key": self.key}
-        return where | {"key": self.key}
+        return self.options_at(self.endpoint)
+
+    def options_at(self, endpoint: str) -> dict[str, Any]:
+        """The same for an endpoint where nobody need listen: for estimates."""
+        return dict(self.declared.options(endpoint, self.key))
 
     def environment(self) -> dict[str, str]:
         """The variables by which the provider's own tools reach it and get in; no proxy stands in between."""
-        of_provider = {
-            "aws": {
-                "AWS_ENDPOINT_URL_REKOGNITION": self.endpoint,
-                "AWS_ACCESS_KEY_ID": self.key,
-                "AWS_SECRET_ACCESS_KEY": _SECRET,
-                "AWS_DEFAULT_REGION": _REGION,
-                "AWS_REGION": _REGION,
-                "AWS_EC2_METADATA_DISABLED": "true",
-            },
-            "azure": {"VISION_ENDPOINT": self.endpoint, "VISION_KEY": self.key},
-            "clarifai": {"CLARIFAI_GRPC_BASE": self.endpoint, "CLARIFAI_PAT": self.key},
-            "google": {"GOOGLE_API_KEY": self.key},
-            "http": {"SANDBOX_KEY": self.key},
-        }[self.provider]
-        return {**of_provider, "NO_PROXY": "127.0.0.1,localhost"}
+        return {**self.declared.environment(self.endpoint, self.key), "NO_PROXY": "127.0.0.1,localhost"}
 
 
 def next_version(version: str) -> str:

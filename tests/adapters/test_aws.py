@@ -676,7 +676,8 @@ def test_missing_sdk_is_one_line_with_the_cure(wire: Wire, monkeypatch: pytest.M
 def test_loading_imports_no_sdk() -> None:
     """An estimate needs the card, and the card needs neither boto3 nor torch."""
     code = (
-        "import sys; from api_smoothing.adapters import aws; aws.load(region='us-east-1').card; aws.credentials();"
+        "import sys; from api_smoothing.adapters.aws import adapter as aws;"
+        "aws.load(region='us-east-1').card; aws.credentials();"
         "print([m for m in ('boto3', 'botocore', 'torch', 'requests', 'urllib3') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -596,7 +596,7 @@ def test_missing_sdk_is_one_line_with_the_cure(wire: Wire, monkeypatch: pytest.M
 def test_loading_imports_no_sdk() -> None:
     """An estimate needs the card, and the card needs neither SDK nor torch."""
     code = (
-        "import sys; from api_smoothing.adapters import azure; azure.load().card; azure.credentials();"
+        "import sys; from api_smoothing.adapters.azure import adapter; adapter.load().card; adapter.credentials();"
         "print([m for m in ('azure', 'msrest', 'torch', 'requests', 'urllib3') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

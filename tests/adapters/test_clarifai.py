@@ -577,7 +577,7 @@ def test_a_missing_sdk_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_importing_and_loading_imports_no_sdk() -> None:
     """The module, a card and a look at credentials need no SDK, no torch and no network."""
     code = (
-        "import sys; from api_smoothing.adapters import clarifai; clarifai.load(); clarifai.credentials();"
+        "import sys; from api_smoothing.adapters.clarifai import adapter; adapter.load(); adapter.credentials();"
         "print([m for m in ('grpc', 'torch', 'clarifai_grpc', 'google.protobuf') if m in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

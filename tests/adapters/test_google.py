@@ -497,7 +497,7 @@ def test_a_missing_sdk_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_importing_and_loading_imports_no_sdk(tmp_path: Path) -> None:
     """The module, a card and a look at credentials need no SDK, no torch and no network."""
     code = (
-        "import sys; from api_smoothing.adapters import google; google.load(); google.credentials();"
+        "import sys; from api_smoothing.adapters.google import adapter; adapter.load(); adapter.credentials();"
         "print([m for m in ('grpc', 'torch', 'google.cloud.vision', 'google.auth') if m in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -559,7 +559,8 @@ def test_https_endpoints_are_spoken_to_over_tls_once(service: GrpcService, tmp_p
     secure.start(grpc.ssl_server_credentials([(private, public)]))
     (tmp_path / "roots.pem").write_bytes(public)
     code = (
-        "from api_smoothing.adapters import google; from api_smoothing.adapters.base import EncodedImage\n"
+        "from api_smoothing.adapters.google import adapter as google\n"
+        "from api_smoothing.adapters.base import EncodedImage\n"
         f"ask = google.load(endpoint='https://localhost:{secure.port}', key='{KEY}', timeout=10.0)\n"
         "try: ask.label([EncodedImage(data=b'x', height=1, width=1)])\n"
         "except Exception as error: print(ask.verdict(error).kind)"

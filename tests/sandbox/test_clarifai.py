@@ -22,7 +22,8 @@ from rpc_clients import (
 
 from api_smoothing.sandbox import Sandbox
 from api_smoothing.sandbox.classifier import CLASSES
-from api_smoothing.sandbox.vocabulary import CURRENT, labels_of
+from api_smoothing.sandbox.server import declaration_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 grpc = pytest.importorskip("grpc")
 
@@ -49,11 +50,13 @@ def test_clarifai_names_its_version(clarifai: tuple[Sandbox, Ask]) -> None:
     """Every output names the model version; it changes with the sandbox's, and with it the scores."""
     sandbox, ask = clarifai
     before = ask([picture(1)] * 2)
-    assert {output.model.model_version.id for output in before.outputs} == {CURRENT["clarifai"]}
+    assert {output.model.model_version.id for output in before.outputs} == {
+        declaration_of("clarifai").version
+    }
     sandbox.faults.inject("version")
     after = ask([picture(1)] * 2)
     assert {output.model.model_version.id for output in after.outputs} == {sandbox.version}
-    assert sandbox.version != CURRENT["clarifai"]
+    assert sandbox.version != declaration_of("clarifai").version
     assert said(after)[0] == expected("clarifai", 1, sandbox.version) != said(before)[0]
 
 
@@ -63,9 +66,9 @@ def test_clarifai_keeps_to_a_pinned_version(clarifai: tuple[Sandbox, Ask]) -> No
     before = ask([picture(1)])
     sandbox.faults.inject("version")
     ask([picture(1)])
-    pinned = ask([picture(1)], version=CURRENT["clarifai"])
+    pinned = ask([picture(1)], version=declaration_of("clarifai").version)
     assert said(pinned) == said(before)
-    assert pinned.outputs[0].model.model_version.id == CURRENT["clarifai"]
+    assert pinned.outputs[0].model.model_version.id == declaration_of("clarifai").version
     assert ask([picture(1)], version="0" * 32).status.code == 21200
 
 
@@ -129,7 +132,7 @@ def test_clarifai_finds_nothing_and_says_so(clarifai: tuple[Sandbox, Ask]) -> No
     (output,) = ask([picture(255)]).outputs
     assert output.HasField("data")
     assert not output.data.concepts
-    assert output.model.model_version.id == CURRENT["clarifai"]
+    assert output.model.model_version.id == declaration_of("clarifai").version
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,18 @@ from hypothesis import strategies as st
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, top_label
-from api_smoothing.sandbox.vocabulary import CURRENT, VocabularyLabel, labels_of
+from api_smoothing.sandbox import providers
+from api_smoothing.sandbox.server import declaration_of
+from api_smoothing.sandbox.vocabulary import labels_of
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 ANIMALS = frozenset(["bird", "cat", "deer", "dog", "frog", "horse"])
-PROVIDERS = sorted(CURRENT)
+PROVIDERS = list(providers())
 CIFAR10, COARSE = LabelMap.load("cifar10"), LabelMap.load("imagenet-coarse")
 
 
-def answer(labels: list[VocabularyLabel]) -> Answer:
-    return Answer(
-        labels=tuple(
-            Label(name=found.name, score=found.score, id=found.id, parents=found.parents) for found in labels
-        )
-    )
+def answer(labels: list[Label]) -> Answer:
+    return Answer(labels=tuple(labels))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -122,7 +120,7 @@ def test_clarifai_has_ids_and_abstract_concepts() -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_another_version_answers_differently(provider: str) -> None:
     """A new model's clear scores differ by more than repeated questions do; its ids and its class do not."""
-    now = labels_of(provider, {"cat": 0.9, "dog": 0.1}, CURRENT[provider])
+    now = labels_of(provider, {"cat": 0.9, "dog": 0.1}, declaration_of(provider).version)
     then = labels_of(provider, {"cat": 0.9, "dog": 0.1}, "another")
     assert now == labels_of(provider, {"cat": 0.9, "dog": 0.1})
     assert now[0].score - then[0].score > 0.05

@@ -1,1 +1,62 @@
-"""What calls to a service have in common: time limits, proxies, SDKs, messages without secrets, gRPC."""
+"""What calls to a service have in common, under one name: nothing here imports an SDK before it is used.
+
+`calls`: one image, a place, a key, a time limit, the account's rate. `service`: SDKs, missing credentials, broken
+contracts, messages without secrets. `proxies`: an address that is none. `grpc`: addresses, connections and statuses.
+`wire`: a request that breaks a provider's wire format, for servers that speak it.
+"""
+
+from api_smoothing.adapters._transport.calls import (
+    is_sendable,
+    on_this_machine,
+    one_image,
+    place,
+    rate_quota,
+    seconds_limit,
+    setting_of,
+    within,
+)
+from api_smoothing.adapters._transport.grpc import (
+    Address,
+    CallFailed,
+    Connection,
+    best_first,
+    kind_of,
+    retry_delay,
+    score_of,
+)
+from api_smoothing.adapters._transport.proxies import (
+    check_proxy,
+)
+from api_smoothing.adapters._transport.service import (
+    BrokenContract,
+    missing_credentials,
+    one_line,
+    sdk,
+    seconds_of,
+)
+from api_smoothing.adapters._transport.wire import BadRequest
+
+__all__ = [
+    "Address",
+    "BadRequest",
+    "BrokenContract",
+    "CallFailed",
+    "Connection",
+    "best_first",
+    "check_proxy",
+    "is_sendable",
+    "kind_of",
+    "missing_credentials",
+    "on_this_machine",
+    "one_image",
+    "one_line",
+    "place",
+    "rate_quota",
+    "retry_delay",
+    "score_of",
+    "sdk",
+    "seconds_limit",
+    "seconds_of",
+    "setting_of",
+    "within",
+]

@@ -1,4 +1,4 @@
-"""What calls to a service have in common: one image, a place, a key, a time limit, and the account's rate."""
+"""The settings of a call to a service: one image, a place, a key, a time limit, and the account's rate."""
 
 from __future__ import annotations
 

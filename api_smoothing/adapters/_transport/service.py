@@ -1,4 +1,4 @@
-"""What the adapters of remote providers share: SDK imports, credentials errors, contract errors, redaction."""
+"""What adapters of services say: an SDK or a key is missing, a contract is broken, and no message has a secret."""
 
 from __future__ import annotations
 

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from api_smoothing.adapters._transport.calls import is_sendable, on_this_machine
-from api_smoothing.adapters._transport.proxies import check_proxy
-from api_smoothing.adapters._transport.service import missing_credentials, one_line, sdk
-from api_smoothing.adapters.base import Credentials
+from api_smoothing.adapters import (
+    Credentials,
+    check_proxy,
+    is_sendable,
+    missing_credentials,
+    on_this_machine,
+    one_line,
+    sdk,
+)
 from api_smoothing.errors import ConfigurationError
 
 #: The variables that name another place for the service, the first one set counts.

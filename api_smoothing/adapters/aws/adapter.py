@@ -9,16 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport.calls import (
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
+    BrokenContract,
+    EncodedImage,
+    Label,
+    LabelMap,
+    Verdict,
+    filter_of,
     on_this_machine,
     one_image,
+    one_line,
     place,
     rate_quota,
     seconds_limit,
     setting_of,
     within,
 )
-from api_smoothing.adapters._transport.service import BrokenContract, one_line
 from api_smoothing.adapters.aws.account import (
     ENDPOINT_VARIABLES,
     Account,
@@ -28,9 +36,6 @@ from api_smoothing.adapters.aws.account import (
 )
 from api_smoothing.adapters.aws.errors import verdict_of
 from api_smoothing.adapters.aws.operations import SHAPES, Operation, Shape, fixed_part
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.adapters.labels.filter import filter_of
-from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:

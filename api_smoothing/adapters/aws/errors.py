@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.service import BrokenContract, one_line, seconds_of
-from api_smoothing.adapters.base import Verdict
+from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of
 from api_smoothing.errors import ApiSmoothError
 
 _CHECK: Final = "test with: api-smooth providers check aws"

@@ -9,21 +9,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from api_smoothing.adapters._transport.calls import (
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
+    Credentials,
+    EncodedImage,
+    Label,
+    Verdict,
     is_sendable,
+    missing_credentials,
     on_this_machine,
     one_image,
+    one_line,
     place,
     rate_quota,
+    sdk,
     seconds_limit,
     setting_of,
     within,
 )
-from api_smoothing.adapters._transport.service import missing_credentials, one_line, sdk
 from api_smoothing.adapters.azure import v32 as azure32
 from api_smoothing.adapters.azure.errors import verdict_of
-from api_smoothing.adapters.azure.wire import Ask, http_session
-from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Label, Verdict
+from api_smoothing.adapters.azure.session import Ask, http_session
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.service import BrokenContract, one_line, seconds_of
-from api_smoothing.adapters.base import Verdict
+from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of
 from api_smoothing.errors import ApiSmoothError
 
 _CHECK: Final = "test with: api-smooth providers check azure"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from api_smoothing.adapters._transport.service import sdk
-from api_smoothing.adapters.azure.wire import Ask, http_session
+from api_smoothing.adapters import sdk
+from api_smoothing.adapters.azure.session import Ask, http_session
 
 
 def connect(*, endpoint: str, key: str, model: str, language: str, timeout: float) -> Ask:

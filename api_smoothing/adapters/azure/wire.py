@@ -1,77 +1,79 @@
-"""What Azure's two SDKs share: an HTTP session, and a look at each response before an SDK sees it."""
+"""Azure's wire format from the server's side, for tags: Image Analysis 4.0 (`imageanalysis:analyze`) and 3.2.
+
+The client's side of it is Microsoft's clients, on the HTTP session of `session`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final, TypeAlias
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from api_smoothing.adapters._transport.calls import on_this_machine
-from api_smoothing.adapters._transport.proxies import check_proxy
-from api_smoothing.adapters._transport.service import BrokenContract, sdk
+from api_smoothing.adapters import BadRequest, Label
 
-_THREADS: Final = 64
+#: The operation behind each path.
+PATHS: Final = {
+    "/computervision/imageanalysis:analyze": "ImageAnalysis_Analyze",
+    "/vision/v3.2/tag": "TagImage",
+    "/vision/v3.2/analyze": "AnalyzeImage",
+}
+NEW: Final = "ImageAnalysis_Analyze"  # the operation of 4.0; the others are of 3.2
 
-#: Sends the bytes of one image; returns the tags, each with `name` and `confidence`, and the model version.
-Ask: TypeAlias = Callable[[bytes], tuple[Any, Any]]
-
-
-class StatusError(Exception):
-    """Any HTTP status but 200. `response` is that of `requests`, its body read."""
-
-    def __init__(self, response: Any) -> None:
-        super().__init__(f"HTTP {response.status_code}")
-        self.response = response
+_API_VERSIONS: Final = ("2023-02-01-preview", "2023-04-01-preview", "2023-10-01", "2024-02-01")
+_MODEL: Final = re.compile(r"latest|\d{4}-\d{2}-\d{2}(-preview)?")
+_ANIMALS: Final = ("bird", "cat", "deer", "dog", "frog", "horse")
 
 
-def http_session(*, endpoint: str, tags_at: tuple[str, ...]) -> Any:
-    """A `requests.Session` for 64 threads that sends nothing twice, not after a redirect either.
+def read_request(operation: str, query: Mapping[str, str], media_type: str) -> str:
+    """The model version asked for; the body of the request is the image. Raises BadRequest.
 
-    `tags_at` is the way to the list of tags in the JSON of a success. The session raises StatusError or
-    BrokenContract for any response but a success with that list, each tag whole, and a model version.
-
-    Raises ConfigurationError where the environment names a proxy that cannot be one.
+    Served are tags alone, in English, of images sent as bytes.
     """
-    adapters = sdk("requests.adapters", extra="azure")
-    session = sdk("requests", extra="azure").Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
-    session.trust_env = not on_this_machine(endpoint)
-    if session.trust_env:
-        check_proxy(endpoint)
-    session.hooks["response"].append(partial(_look_at, tags_at=tags_at))
-    return session
+    version = query.get("api-version")
+    if operation == NEW and version not in _API_VERSIONS:
+        raise bad_request("UnsupportedApiVersion", f"The API version {version!r} is not supported.")
+    asked = query.get("features" if operation == NEW else "visualFeatures", "")
+    features = {name.strip().lower() for name in asked.split(",")} - {""}
+    if features != {"tags"} and operation != "TagImage":
+        raise bad_request(
+            "NotSupportedVisualFeature", f"Only tags are served here, not {asked or 'nothing'!r}."
+        )
+    language = query.get("language", "en")
+    if language != "en":
+        raise bad_request("NotSupportedLanguage", f"Only English is spoken here, not {language!r}.")
+    model = query.get("model-version", "latest")
+    if not _MODEL.fullmatch(model):
+        raise bad_request("InvalidModelVersion", f"The model version {model!r} is not valid.")
+    if media_type == "application/json":
+        raise BadRequest("InvalidRequest", "The provided image url is not accessible.")
+    if media_type != "application/octet-stream" and not media_type.startswith("image/"):
+        message = f"The media type {media_type!r} is not supported."
+        raise BadRequest("UnsupportedMediaType", message, status=415)
+    return model
 
 
-def _look_at(response: Any, *_: Any, tags_at: tuple[str, ...], **__: Any) -> None:
-    """Raise unless the response is an answer.
-
-    The SDKs make results of what is none: 4.0 reads `{"tagsResult": []}` as no tags; 3.2 reads an empty body as
-    None, and raises a bare TypeError, without the status, for an error with an empty body.
-    """
-    body = response.content  # read whatever the status: that frees the connection
-    if response.status_code != 200:
-        raise StatusError(response)
-    try:
-        body = response.json()
-    except ValueError:
-        raise BrokenContract("the response is not JSON") from None
-    tags = body
-    for key in tags_at:
-        tags = tags.get(key) if isinstance(tags, dict) else None
-    if not isinstance(tags, list):
-        raise BrokenContract("the response has no list of tags")
-    if not all(isinstance(tag, dict) and _is_tag(**tag) for tag in tags):
-        raise BrokenContract("a tag of the response has no name, or no confidence in [0, 1]")
-    version = body.get("modelVersion")
-    if not isinstance(version, str) or not version:
-        raise BrokenContract("the response has no model version")
+def bad_request(inner: str, message: str) -> BadRequest:
+    """What Azure says of a request outside its limits: always the same code, and a finer one inside."""
+    return BadRequest("InvalidRequest", message, inner=inner)
 
 
-def _is_tag(*, name: Any = None, confidence: Any = None, **_: Any) -> bool:
-    return (
-        bool(name)
-        and isinstance(name, str)
-        and isinstance(confidence, int | float)
-        and 0.0 <= confidence <= 1.0
-    )
+def write_answer(
+    operation: str, labels: Sequence[Label], *, version: str, width: int, height: int, format: str
+) -> dict[str, Any]:
+    """The labels as tags, of an image of these sides in pixels."""
+    tags: list[dict[str, Any]] = [{"name": label.name, "confidence": label.score} for label in labels]
+    sides = {"width": width, "height": height}
+    if operation == NEW:
+        return {"modelVersion": version, "metadata": sides, "tagsResult": {"values": tags}}
+    for tag in tags:
+        if tag["name"] in _ANIMALS:
+            tag["hint"] = "animal"
+    return {"tags": tags, "metadata": {**sides, "format": format}, "modelVersion": version}
+
+
+def write_error(code: str, message: str, inner: str | None = None) -> dict[str, Any]:
+    """The body of an error."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if inner is not None:
+        error["innererror"] = {"code": inner, "message": message}
+    return {"error": error}

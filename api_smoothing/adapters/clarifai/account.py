@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from api_smoothing.adapters.base import Credentials
+from api_smoothing.adapters import Credentials
 from api_smoothing.errors import ConfigurationError
 
 

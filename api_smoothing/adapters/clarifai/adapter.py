@@ -13,20 +13,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport.calls import is_sendable, rate_quota, seconds_limit, setting_of
-from api_smoothing.adapters._transport.grpc import (
-    Address,
-    CallFailed,
-    Connection,
-    best_first,
-    score_of,
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
+    BrokenContract,
+    EncodedImage,
+    Label,
+    LabelMap,
+    Quota,
+    Verdict,
+    filter_of,
+    is_sendable,
+    missing_credentials,
+    one_line,
+    rate_quota,
+    sdk,
+    seconds_limit,
+    setting_of,
 )
-from api_smoothing.adapters._transport.service import BrokenContract, missing_credentials, one_line, sdk
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters._transport import Address, CallFailed, Connection, best_first, score_of
 from api_smoothing.adapters.clarifai.account import credentials, roots
 from api_smoothing.adapters.clarifai.errors import FAILURE, MIXED, SUCCESS, of_call, of_status
-from api_smoothing.adapters.labels.filter import filter_of
-from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
@@ -74,7 +81,7 @@ def load(
 
     Raises ConfigurationError for settings out of range. Needs no SDK, no credentials and no network.
     """
-    names = filter_of(only, "clarifai", ids=True)
+    names = filter_of(only, "clarifai")
     if not all(names) or len(names) > _MOST_LABELS:
         raise ConfigurationError(f"only must be a list of at most {_MOST_LABELS} concepts, by name or id")
     if not 1 <= max_labels <= _MOST_LABELS:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.grpc import kind_of
-from api_smoothing.adapters._transport.service import sdk
-from api_smoothing.adapters.base import Verdict
+from api_smoothing.adapters import Verdict, sdk
+from api_smoothing.adapters._transport import kind_of
 
 #: Codes of a request or of one output.
 SUCCESS, MIXED, FAILURE, _THROTTLED = 10000, 10010, 10020, 11005

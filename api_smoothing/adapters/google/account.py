@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from api_smoothing.adapters.base import Credentials
+from api_smoothing.adapters import Credentials
 
 #: What to do where there are none.
 WAYS: Final = (

@@ -13,10 +13,22 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.adapters._transport.calls import is_sendable, rate_quota, seconds_limit
-from api_smoothing.adapters._transport.grpc import Address, CallFailed, Connection, best_first, score_of
-from api_smoothing.adapters._transport.service import BrokenContract, missing_credentials, one_line, sdk
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
+    BrokenContract,
+    EncodedImage,
+    Label,
+    Quota,
+    Verdict,
+    is_sendable,
+    missing_credentials,
+    one_line,
+    rate_quota,
+    sdk,
+    seconds_limit,
+)
+from api_smoothing.adapters._transport import Address, CallFailed, Connection, best_first, score_of
 from api_smoothing.adapters.google.account import WAYS, credentials, key_file
 from api_smoothing.adapters.google.errors import of_call, of_image
 from api_smoothing.errors import ConfigurationError

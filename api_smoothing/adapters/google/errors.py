@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.grpc import kind_of, retry_delay
-from api_smoothing.adapters._transport.service import sdk
-from api_smoothing.adapters.base import Verdict
+from api_smoothing.adapters import Verdict, sdk
+from api_smoothing.adapters._transport import kind_of, retry_delay
 from api_smoothing.adapters.google.account import WAYS
 
 _CHECK: Final = "test it with: api-smooth providers check google"

@@ -1,5 +1,31 @@
 """Any JSON endpoint that a TOML file describes."""
 
-from api_smoothing.adapters.http.adapter import HttpAdapter, credentials, load
+from typing import Any
 
-__all__ = ["HttpAdapter", "credentials", "load"]
+from api_smoothing.adapters import Provider, SandboxDeclaration, usual_options
+
+
+def _options(endpoint: str, key: str) -> dict[str, Any]:
+    return {"model": "sandbox-json", **usual_options(endpoint, key)}
+
+
+def _environment(endpoint: str, key: str) -> dict[str, str]:
+    return {"SANDBOX_KEY": key}  # the endpoint stands in the description
+
+
+PROVIDER = Provider(
+    name="http",
+    load="api_smoothing.adapters.http.adapter:load",
+    credentials="api_smoothing.adapters.http.adapter:credentials",
+    extra="http",
+    package="requests",
+    heavy=("openai", "requests"),
+    sandbox=SandboxDeclaration(
+        front="api_smoothing.sandbox.http_json:Front",
+        version="1",
+        micro_usd=1000,
+        options=_options,
+        environment=_environment,
+        vocabulary="api_smoothing.adapters.http:vocabulary.toml",
+    ),
+)

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from api_smoothing.adapters._transport.calls import (
+from api_smoothing.adapters import (
+    AdapterCard,
+    Answer,
+    BrokenContract,
+    Credentials,
+    EncodedImage,
+    Verdict,
     is_sendable,
+    missing_credentials,
     on_this_machine,
+    one_line,
     place,
     rate_quota,
     seconds_limit,
 )
-from api_smoothing.adapters._transport.service import BrokenContract, missing_credentials, one_line
-from api_smoothing.adapters.base import AdapterCard, Answer, Credentials, EncodedImage, Verdict
 from api_smoothing.adapters.http.answer import parse, read
 from api_smoothing.adapters.http.client import Client
 from api_smoothing.adapters.http.description import describe, secrets_of, shipped, url_problem

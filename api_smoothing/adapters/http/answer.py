@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from api_smoothing.adapters._transport.service import BrokenContract, one_line
-from api_smoothing.adapters.base import Answer, Label, Verdict
+from api_smoothing.adapters import Answer, BrokenContract, Label, Verdict, one_line
 from api_smoothing.adapters.http.path import Path
 from api_smoothing.adapters.http.schema import Description, Json, bare
 

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
-from api_smoothing.adapters._transport.calls import on_this_machine
-from api_smoothing.adapters._transport.proxies import check_proxy
-from api_smoothing.adapters._transport.service import BrokenContract, sdk
-from api_smoothing.adapters.base import EncodedImage
+from api_smoothing.adapters import BrokenContract, EncodedImage, check_proxy, on_this_machine, sdk
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.template import fill, fill_text
 from api_smoothing.errors import ConfigurationError

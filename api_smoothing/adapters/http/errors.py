@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from api_smoothing.adapters._transport.service import BrokenContract, seconds_of
-from api_smoothing.adapters.base import Verdict
+from api_smoothing.adapters import BrokenContract, Verdict, seconds_of
 from api_smoothing.adapters.http.answer import parse
 from api_smoothing.adapters.http.client import Reply
 from api_smoothing.adapters.http.path import Path

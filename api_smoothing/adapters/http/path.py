@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
-from api_smoothing.adapters._transport.service import BrokenContract
+from api_smoothing.adapters import BrokenContract
 
 _STEP = re.compile(
     r"""(?P<each>\[\*\]) | (?P<keys>\[~\]) | \[(?P<index>-?\d+)\] | \["(?P<quoted>[^"]+)"\]

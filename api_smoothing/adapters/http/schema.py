@@ -62,7 +62,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from api_smoothing.adapters.base import Quota
+from api_smoothing.adapters import Quota
 from api_smoothing.adapters.http.path import Path
 
 Json = Any

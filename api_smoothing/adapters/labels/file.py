@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from api_smoothing.adapters.labels.label_map import VOCABULARIES, Words
+from api_smoothing.adapters import registry
+from api_smoothing.adapters.labels.words import Words
 from api_smoothing.errors import ConfigurationError
 
 _KEYS: Final = ("name", "about", "other", "none", "order", "ignore", "classes")
@@ -41,10 +42,7 @@ def read(source: str | Path) -> tuple[Mapping[str, Any], str]:
         raise ConfigurationError(
             f"unknown label map {str(source)!r}; use {', '.join(built_in())}, or the path of a .toml file"
         )
-    try:
-        return tomllib.loads(text), str(source)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"label map {source} is not valid TOML: {error}") from None
+    return _toml(text, str(source)), str(source)
 
 
 def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     [0, 1]) and `thresholds` (a table from single words to scores); [classes.NAME.PROVIDER] has the same for one
     of the providers with a vocabulary. Raises ConfigurationError naming `where` and the key.
     """
-    check = _Check(f"label map {where}")
+    check, providers = _Check(f"label map {where}"), registry.vocabularies()
     check.keys(content, _KEYS, "")
     tables = content.get("classes")
     if not isinstance(tables, dict) or not tables:
@@ -65,9 +63,9 @@ def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, table in tables.items():
         if not name.strip() or not isinstance(table, dict):
             raise check.error(f"classes.{name or chr(34) * 2} must be a table with labels, ids or parents")
-        check.keys(table, (*_WORD_KEYS, *VOCABULARIES), f"classes.{name}.")
+        check.class_keys(table, providers, f"classes.{name}.")
         classes[name] = check.words(table, f"classes.{name}")
-        for provider in VOCABULARIES:
+        for provider in providers:
             if provider in table:
                 words = check.words(table[provider], f"classes.{name}.{provider}", within=classes[name])
                 sections.setdefault(provider, {})[name] = words
@@ -89,6 +87,35 @@ def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
+def section_of(
+    text: str, where: str, *, provider: str, classes: Mapping[str, Words], ignore: Iterable[str] = ()
+) -> dict[str, Words]:
+    """What a provider's own file adds to a map of these classes: tables [classes.NAME.PROVIDER], and nothing else.
+
+    Raises ConfigurationError naming `where` and the key.
+    """
+    check, content = _Check(f"label map section {where}"), _toml(text, where)
+    check.keys(content, ("classes",), "")
+    section, tables = {}, content.get("classes")
+    if not isinstance(tables, dict):
+        raise check.error(f"names no class; add a table [classes.NAME.{provider}]")
+    for name, table in tables.items():
+        check.keys([name], classes, "classes.")
+        if not isinstance(table, dict) or not table:
+            raise check.error(f"classes.{name} must have a table [classes.{name}.{provider}]")
+        check.keys(table, (provider,), f"classes.{name}.")
+        section[name] = check.words(table[provider], f"classes.{name}.{provider}", within=classes[name])
+    check.apart(section, f".{provider}", dict.fromkeys(ignore, "ignore"))
+    return section
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"label map {where} is not valid TOML: {error}") from None
+
+
 class _Check:
     """Reads values of one file; every error begins with the file and names the key."""
 
@@ -103,6 +130,15 @@ class _Check:
         for key in table:
             if key not in known:
                 raise self.error(f"unknown key {prefix}{key}; {_nearest(key, known)}")
+
+    def class_keys(self, table: Mapping[str, Any], providers: list[str], prefix: str) -> None:
+        """The keys of a class: words, and a table a provider with a vocabulary."""
+        known = [*_WORD_KEYS, *providers]
+        for key, value in table.items():
+            if isinstance(value, dict) and key not in known:
+                why = f"no provider {key} with a vocabulary is installed"
+                raise self.error(f"unknown key {prefix}{key}: {why}; {_nearest(key, known)}")
+        self.keys(table, known, prefix)
 
     def text(self, table: Mapping[str, Any], key: str) -> str | None:
         value = table.get(key)

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api_smoothing.adapters.labels.label_map import LabelMap, Words
+from api_smoothing.adapters import registry
+from api_smoothing.adapters.labels.label_map import LabelMap
+from api_smoothing.adapters.labels.words import Words
 from api_smoothing.errors import ConfigurationError
 
 
-def filter_of(only: Sequence[str] | LabelMap, provider: str, *, ids: bool = False) -> tuple[str, ...]:
+def filter_of(only: Sequence[str] | LabelMap, provider: str) -> tuple[str, ...]:
     """The labels of the option `only`, each once: those listed, or those that the classes of a map are made of.
 
-    With `ids` the service takes ids as well; they stand in for a class that has no labels. Raises
-    ConfigurationError for a text, and for a map that would surely read filtered answers in another way.
+    Where the provider declares that its filter takes ids as well, they stand in for a class that has no labels.
+    Raises ConfigurationError for a text, and for a map that would surely read filtered answers in another way.
     """
     if isinstance(only, str):
         raise ConfigurationError(
@@ -32,6 +34,9 @@ def filter_of(only: Sequence[str] | LabelMap, provider: str, *, ids: bool = Fals
             f"label map {only.name}: none = {only.none!r} tells an answer without labels from one without known "
             f"labels, which filtered answers cannot; make other the same, or leave the filter out"
         )
+    declared = registry.find(provider)
+    ids = declared is not None and declared.filter == "ids"
+    only = only.for_provider(provider)
     names = only.names_for(provider)
     section = only.sections.get(provider, {})
     for name, general in only.classes.items():

@@ -1,7 +1,7 @@
 """Label maps: how a provider's answer becomes a class, fixed before the first query.
 
 Without a map the class is the provider's own top label. A map names a closed set of classes over the providers'
-vocabularies; `label_map_file` reads them from TOML, `label_explanation` shows how an answer is read.
+vocabularies; `file` reads them from TOML, `explanation` shows how an answer is read.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
+from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Answer, Label
-
-#: Providers with a vocabulary of their own, for which a map may have sections. Anyone else's words are unknown:
-#: an `http` endpoint, a plugin or a module may speak any of these languages.
-VOCABULARIES: Final = ("aws", "azure", "clarifai", "google", "torchvision")
+from api_smoothing.adapters.labels.file import built_in, parse, read, section_of
+from api_smoothing.adapters.labels.words import Words
+from api_smoothing.adapters.provider import Provider, text_of
 
 
 def key_of(label: Label) -> str:
@@ -47,26 +47,6 @@ def top_label(answer: Answer) -> str | None:
 def is_scoreless(answer: Answer) -> bool:
     """Whether no label of the answer has a score; then all are certain, and the first is the best."""
     return all(label.score is None for label in answer.labels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """What means a class: names of labels, in any case, ids, and names of parents. Scores are in [0, 1].
-
-    A label with one of `parents` among its parents counts for the class. `threshold` is the least score that
-    counts, `thresholds` that of single words. `labels` may hold ids as well.
-    """
-
-    labels: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-    parents: tuple[str, ...] = ()
-    threshold: float | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-
-    def canonical(self) -> list[Any]:
-        """All of it, as JSON values that do not depend on the order of writing."""
-        lists = [sorted(set(words)) for words in (self.labels, self.ids, self.parents)]
-        return [*lists, self.threshold, sorted(self.thresholds.items())]
 
 
 class Entry(NamedTuple):
@@ -137,10 +117,26 @@ class LabelMap:
     def for_provider(self, provider: str) -> Self:
         """The map as it reads this provider: its section only, or all where the vocabulary is not known.
 
-        `provider` is the name on the adapter's card. A word in the section is taken from every other class.
+        `provider` is the name on the adapter's card. A word in the section is taken from every other class. Where a
+        plugin brings a section for this built-in map, the map has it too, and so another digest: it reads other
+        words than it does for anyone else.
         """
-        name = provider.split("/")[0]
-        return replace(self, provider=name if name in VOCABULARIES else None)
+        declared = registry.find(provider.split("/")[0])
+        if declared is None or not declared.vocabulary:
+            return replace(self, provider=None)
+        own = self._section_of(declared)
+        sections = {**self.sections, declared.name: own} if own else self.sections
+        return replace(self, provider=declared.name, sections=sections)
+
+    def _section_of(self, declared: Provider) -> Mapping[str, Words]:
+        """The section that a provider declares for this map, unless the map has one, or is no built-in map."""
+        source = declared.label_maps.get(self.name)
+        if source is None or declared.name in self.sections or self.name not in built_in():
+            return {}
+        if self.sha256 != type(self).load(self.name).sha256:
+            return {}
+        text = text_of(source)
+        return section_of(text, source, provider=declared.name, classes=self.classes, ignore=self.ignore)
 
     def names_for(self, provider: str) -> list[str]:
         """The labels the classes are made of, as this provider writes them: a filter for it to apply itself.
@@ -178,12 +174,10 @@ class LabelMap:
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
-        """A built-in map by name, or one from a TOML file; see `label_map_file.parse` for what stands in it.
+        """A built-in map by name, or one from a TOML file; see `labels.file.parse` for what stands in it.
 
         Raises ConfigurationError, in one line that names the file and the key.
         """
-        from api_smoothing.adapters.labels.file import parse, read
-
         return cls(**parse(*read(source)))
 
     @cached_property

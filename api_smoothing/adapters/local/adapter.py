@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.errors import ConfigurationError, ProviderError
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.adapters.local.adapter import ModuleAdapter, file_sha256
-from api_smoothing.adapters.registry import unknown
-from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError
+from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError, unknown
 from api_smoothing.precision import compute_type
 
 BUNDLED = "cifar10"

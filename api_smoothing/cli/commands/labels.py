@@ -17,10 +17,9 @@ from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from api_smoothing.adapters.base import Answer
-    from api_smoothing.adapters.labels.label_map import LabelMap, Words
+    from api_smoothing.adapters.labels import LabelMap, Words
 
 SUMMARY = "look at label maps, and at how they read an answer"
-FILTERING = ("aws", "clarifai")  # these look for a given set of labels alone, when told to
 SETTINGS = ("provider", "model", "labels", "size", "device", "rate", "options")
 
 
@@ -62,20 +61,24 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from api_smoothing.adapters.labels.label_map import VOCABULARIES, LabelMap
+    from api_smoothing.adapters import registry
+    from api_smoothing.adapters.labels.label_map import LabelMap
 
-    found = LabelMap.load(args.map)
-    provider = args.provider
-    if provider is not None and provider not in VOCABULARIES:
-        raise ConfigurationError(
-            f"--provider: maps have sections for {', '.join(VOCABULARIES)}, not for {provider!r}"
-        )
+    found, provider = LabelMap.load(args.map), args.provider
+    filters = False
+    if provider is not None:
+        if provider not in (known := registry.vocabularies()):
+            raise ConfigurationError(
+                f"--provider: maps have sections for {', '.join(known)}, not for {provider!r}"
+            )
+        found = found.for_provider(provider)
+        filters = registry.provider(provider).filter is not None
     if args.json:
         facts: dict[str, Any] = {"name": found.name, "sha256": found.sha256}
         facts["classes"] = {name: dict(_sections(found, name, provider)) for name in found.classes}
         facts |= {"order": list(found.order or found.classes), "ignore": list(found.ignore)}
         facts |= {"other": found.other, "none": found.none}
-        if provider in FILTERING:
+        if filters:
             facts["only"] = found.names_for(provider)
         print_json(facts)
         return 0
@@ -89,7 +92,7 @@ def _show(args: argparse.Namespace) -> int:
     if found.ignore:
         _print_wrapped("ignored: ", ", ".join(found.ignore))
     print("equal scores go to the class that stands first here")
-    if provider in FILTERING:
+    if filters:
         print(
             f"with --options only=map {provider} looks for these alone (it may refuse names it does not know):"
         )
@@ -120,7 +123,7 @@ def _explain(args: argparse.Namespace) -> int:
         "image": loaded.source,
         "provider": adapter.card.provider,
         "model_version": answer.model_version,
-        "label_map": None if found is None else f"{found.name}@{found.sha256}",
+        "label_map": None if read is None else f"{read.name}@{read.sha256}",
         "class": label,
         "usd": usd,
     }

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.sandbox import KINDS, PROVIDERS, Faults, Meter, Request, Sandbox
-from api_smoothing.sandbox.server import MICRO_USD
+from api_smoothing.sandbox import KINDS, Faults, Meter, Request, Sandbox
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,7 +32,7 @@ _STEPS: Final = 10_000  # rates of faults count in hundredths of a percent
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "provider", nargs="?", default=_DEFAULT, metavar="PROVIDER",
-        help=f"{', '.join(PROVIDERS)} (default: {_DEFAULT})",
+        help=f"one with a sandbox, such as aws (default: {_DEFAULT}; a wrong name lists them)",
     )  # fmt: skip
     parser.add_argument(
         "--port", type=int, default=0, metavar="P", help="to listen on (default: any free one)"
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         port=args.port,
     )
     if args.verbose:
-        sandbox.meter = _LoudMeter(micro_usd=MICRO_USD[sandbox.provider])
+        sandbox.meter = _LoudMeter(micro_usd=sandbox.declared.micro_usd)
     stopped = threading.Event()
     heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
     previous = [(number, signal.signal(number, _stop(stopped))) for number in heeded]
@@ -138,8 +137,9 @@ def _bill(meter: Meter) -> dict[str, Any]:
 
 def _describe(sandbox: Sandbox) -> str:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in sandbox.environment().items()]
-    flags = {"http": " --model sandbox-json"}.get(sandbox.provider, "")
-    if sandbox.provider in ("google", "http"):  # no variable of theirs says where the service is
+    model = sandbox.options().get("model")
+    flags = f" --model {model}" if model else ""
+    if sandbox.endpoint not in sandbox.environment().values():  # no variable says where the service is
         flags += f" --options endpoint={sandbox.endpoint},endpoint_id=sandbox"
     settings = (
         "--labels cifar10 --sigma 0.12 --radius 0.1"  # what the bundled classifier can be certified for

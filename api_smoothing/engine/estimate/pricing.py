@@ -1,4 +1,15 @@
-"""What queries cost: a dated table, which the user's own file overrides. Dollars are exact decimals throughout."""
+"""What queries cost: dated tables, a provider's in its folder, which the user's own file overrides.
+
+Dollars are exact decimals throughout. A price table ["PROVIDER/WHAT"] has
+
+    unit            what is billed, "image" if left out
+    tiers           US dollars per 1000 units, up to a volume a month; the last tier has no end; none: not billed by use
+    usd_per_hour    US dollars an hour while the model runs, whether it is asked or not
+    free_per_month  units a month that are not billed; estimates mention them and do not count on them
+    as_of, source   when the price was last seen, and the page that decides
+    note            what else one should know
+    unconfirmed     what was never seen on the page itself: shown with every estimate
+"""
 
 from __future__ import annotations
 
@@ -8,11 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import AdapterCard
+from api_smoothing.adapters.provider import Provider, text_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.secret import home
 
@@ -82,24 +94,38 @@ def price(card: AdapterCard, *, path: Path | None = None) -> Price:
     """The price of one query to the provider of `card`.
 
     `path` is a price file, by default the user's own, if there is one: pricing.toml in the folder of the cache. Its
-    entries replace those of the package. A card without a price key has the price it states itself.
+    entries replace those that providers declare, each as a whole. A card without a price key has the price it
+    states itself.
 
-    Raises ConfigurationError for a key in neither file, and for a file that is not as pricing.toml describes.
+    Raises ConfigurationError for a key that nobody has, and for a file that is not as this module describes.
     """
     if card.price is None:
         return _stated(card)
     own = home() / USER_FILE if path is None else path
-    table = _read(
-        resources.files("api_smoothing.engine.estimate").joinpath("pricing.toml").read_text("utf-8"),
-        "pricing.toml",
-    )
-    if path is not None or own.is_file():
-        table |= _read(_text(own), str(own))
+    table = _read(_text(own), str(own)) if path is not None or own.is_file() else {}
     if card.price not in table:
+        declared = registry.find(card.price.partition("/")[0])
+        table |= {} if declared is None else prices_of(declared)
+    if card.price not in table:
+        known = dict.fromkeys(key for declared in registry.declared() for key in prices_of(declared))
         raise ConfigurationError(
-            f'provider {card.name} has no price: add a table ["{card.price}"] to {own}; known are {", ".join(table)}'
+            f'provider {card.name} has no price: add a table ["{card.price}"] to {own}; '
+            f"known are {', '.join(known | table)}"
         )
     return table[card.price]
+
+
+def prices_of(declared: Provider) -> dict[str, Price]:
+    """The price tables that a provider declares. Raises ConfigurationError where one is malformed, or of another."""
+    if declared.prices is None:
+        return {}
+    table = _read(text_of(declared.prices), declared.prices)
+    for key in table:
+        if not key.startswith(f"{declared.name}/"):
+            raise ConfigurationError(
+                f'{declared.prices}: the table ["{key}"] must be called "{declared.name}/…"'
+            )
+    return table
 
 
 def dollars(amount: Decimal | float) -> str:

@@ -14,7 +14,8 @@ from api_smoothing import LabelMap
 from api_smoothing.adapters import Answer, Label
 from api_smoothing.adapters.labels.explanation import explain
 from api_smoothing.adapters.labels.file import built_in
-from api_smoothing.adapters.labels.label_map import VOCABULARIES, top_label
+from api_smoothing.adapters.labels.label_map import top_label
+from api_smoothing.adapters.registry import vocabularies
 from api_smoothing.errors import ConfigurationError
 
 
@@ -200,7 +201,7 @@ def test_built_in_maps_serve_every_vocabulary() -> None:
         found = LabelMap.load(name)
         assert found.name == name
         assert found.about
-        for provider in VOCABULARIES:
+        for provider in vocabularies():
             view = found.for_provider(provider)
             for class_, general in found.classes.items():
                 section = view.sections.get(provider, {}).get(class_)

@@ -52,17 +52,18 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 def on_the_wire(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The filters of the requests as the server reads them."""
     seen: list[list[str]] = []
-    front = importlib.import_module(f"api_smoothing.sandbox.{sandbox.provider}")
     if sandbox.provider == "aws":
-        settings: Callable[..., dict[str, Any]] = front._settings
+        wire = importlib.import_module("api_smoothing.adapters.aws.wire")
+        settings: Callable[..., dict[str, Any]] = wire.read_settings
 
         def read(operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
             found = settings(operation, body)
             seen.append(list(found.get("LabelInclusionFilters", [])))
             return found
 
-        monkeypatch.setattr(front, "_settings", read)
+        monkeypatch.setattr(wire, "read_settings", read)
         return seen
+    front = importlib.import_module("api_smoothing.sandbox.clarifai")
     chosen = front.Front._chosen
 
     def choose(self: Any, config: Any, *rest: Any) -> Any:
@@ -126,7 +127,7 @@ def map_of(**classes: Any) -> LabelMap:
 def test_ids_stand_in_for_labels_where_the_service_takes_them() -> None:
     """A class that has only ids is asked for by them, or the filter is refused: without it the class could not win."""
     pets = map_of(cat={"clarifai": {"ids": ["ai_mFqxrph2"]}}, dog={"labels": ["dog", "puppy"]})
-    assert filter_of(pets, "clarifai", ids=True) == ("dog", "puppy", "ai_mFqxrph2")
+    assert filter_of(pets, "clarifai") == ("dog", "puppy", "ai_mFqxrph2")
     with pytest.raises(ConfigurationError, match="class cat has no labels that aws"):
         filter_of(pets, "aws")
 

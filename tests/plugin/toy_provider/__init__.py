@@ -1,18 +1,48 @@
-"""A provider as another package would add it: one file, one entry point. It answers from the query's bytes.
+"""A provider as another package would add it: one folder, one entry point. It answers from the query's bytes.
 
 `model` sets it up: "share=0.9" of the queries are a cat and the others a dog, "delay" seconds each, "usd" a
-query, and after "fail" queries in one process it fails for good.
+query, and after "fail" queries in one process it fails for good. With an `endpoint` it is a service that is asked
+over HTTP, such as its own sandbox; see `service`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters import (
+    Adapter,
+    AdapterCard,
+    Answer,
+    Credentials,
+    EncodedImage,
+    Label,
+    Provider,
+    SandboxDeclaration,
+    Verdict,
+)
+
+PROVIDER = Provider(
+    name="toy",
+    load="toy_provider:load",
+    credentials="toy_provider:credentials",
+    heavy=("toy_sdk",),
+    vocabulary=True,
+    label_maps={"cifar10": "toy_provider:cifar10.toml"},
+    filter="names",
+    prices="toy_provider:prices.toml",
+    sandbox=SandboxDeclaration(
+        front="toy_provider.front:Front",
+        version="4",
+        micro_usd=700,
+        environment=lambda endpoint, key: {"TOY_KEY": key},
+        vocabulary="toy_provider:vocabulary.toml",
+    ),
+)
 
 
 @dataclass
@@ -38,7 +68,11 @@ class Toy:
         return "cat" if draw < self.share else "dog"
 
 
-def load(model: str = "", **options: Any) -> Toy:
+def load(model: str = "", endpoint: str | None = None, **options: Any) -> Adapter:
+    if endpoint is not None:
+        from toy_provider.service import load_service
+
+        return load_service(endpoint=endpoint, **options)
     given = dict(part.split("=") for part in model.split(",") if part)
     share = float(given.get("share", 1.0))
     return Toy(
@@ -53,3 +87,8 @@ def load(model: str = "", **options: Any) -> Toy:
             labels=("cat", "dog"),
         ),
     )
+
+
+def credentials() -> Credentials:
+    found = bool(os.environ.get("TOY_KEY"))
+    return Credentials(found=found, source="TOY_KEY" if found else "set TOY_KEY")

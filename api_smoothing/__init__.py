@@ -21,6 +21,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from api_smoothing.version import __version__
+
 if TYPE_CHECKING:
     from api_smoothing import errors, events, runs
     from api_smoothing.adapters.labels.label_map import LabelMap
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     )
     from api_smoothing.smoothed import SmoothedAPI
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "api_smoothing.results",

@@ -29,9 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
-from api_smoothing import __version__
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader
+from api_smoothing.version import __version__
 
 __all__ = ["UNDECIDED", "RunFile", "header", "open", "read"]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
-from api_smoothing import __version__
 from api_smoothing.cli import commands
 from api_smoothing.errors import ApiSmoothError
+from api_smoothing.version import __version__
 
 EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
 4 provider failed, 130 interrupted"

@@ -18,5 +18,6 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's secret seed, cache or configuration."""
+    """No test reads or writes the user's secret seed, cache or configuration, or waits for another one's turn."""
     monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("API_SMOOTH_MACHINE", str(tmp_path / "machine"))

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
     "training": {"adapters", "denoisers"},
 }
-LEAVES = {"results", "events", "errors", "precision", "convnet", "digests"}
+LEAVES = {"results", "events", "errors", "precision", "convnet", "digests", "home", "testing"}
 
 
 @pytest.fixture(scope="session")

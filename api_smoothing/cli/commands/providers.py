@@ -153,13 +153,13 @@ def _wait_for_a_turn(card: AdapterCard) -> None:
     """Keep to the account's quota, which runs of other processes may be using."""
     from contextlib import closing
 
-    from api_smoothing.engine.storage.rate import RateLimiter
-    from api_smoothing.secret import home
+    from api_smoothing.engine import parts
 
-    if card.quotas:
-        key = card.quota_key or card.name
-        with closing(RateLimiter(home() / "rate.db", key=key, quotas=card.quotas)) as limiter:
-            limiter.wait(1)
+    with closing(parts.storage(None, True)) as storage:
+        limiter = storage.limiter(card.quota_key or card.name, card.quotas)
+        if limiter is not None:
+            with closing(limiter):
+                limiter.wait(1)
 
 
 def _ask(adapter: Adapter, pixels: NDArray[np.uint8]) -> Answer:

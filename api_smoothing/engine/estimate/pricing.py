@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 USER_FILE: Final = "pricing.toml"
 STALE_DAYS: Final = 180

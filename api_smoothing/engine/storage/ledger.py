@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -30,28 +31,43 @@ CREATE TABLE IF NOT EXISTS entries (
 
 
 class Ledger:
-    """An BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
+    """A BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
 
     The state of an entry is "open", "sent" or "unsent". One that was sent is noted as such with the next write: it
-    is spent as it is.
+    is spent as it is. A run that is new in this file starts with what it has spent by the file `before`, if that is
+    there: a ledger that moves in with the answers forgets nothing.
     """
 
-    def __init__(self, path: Path, budget: Budget, *, run: str, provider: str, micro_usd: int) -> None:
+    def __init__(
+        self,
+        place: Path | Database,
+        budget: Budget,
+        *,
+        run: str,
+        provider: str,
+        micro_usd: int,
+        before: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._limits = Limits(budget, micro_usd=micro_usd)
-        self._run, self._provider = run, provider
-        self._database = Database(path, _SCHEMA, version=_VERSION)
-        self._database.write(lambda db: db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (run,)))
+        self._run, self._provider, self._clock = run, provider, clock
+        self._database = place if isinstance(place, Database) else ledger_file(place)
+        if self._database.read(_SPENT, (run,)):
+            return
+        spent = (0, 0) if before is None or not before.is_file() else _spent_in(before, run)
+        self._database.write(
+            lambda db: db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?)", (run, *spent))
+        )
 
     def affordable(self) -> int | None:
         return self._limits.left(*self.spent())
 
     def spent(self) -> tuple[int, int]:
-        """Queries and micro-dollars the run has spent, reservations included."""
         [(queries, micro_usd)] = self._database.read(_SPENT, (self._run,))
         return int(queries), int(micro_usd)
 
     def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
-        now = time.time()
+        now = self._clock()
 
         def take(db: sqlite3.Connection) -> tuple[int, int]:
             left = self._limits.left(*db.execute(_SPENT, (self._run,)).fetchone())
@@ -85,6 +101,17 @@ class Ledger:
 
     def close(self) -> None:
         self._database.close()
+
+
+def ledger_file(path: Path | None) -> Database:
+    """The file of a ledger; None for one in memory."""
+    return Database(path, _SCHEMA, version=_VERSION)
+
+
+def _spent_in(path: Path, run: str) -> tuple[int, int]:
+    with closing(ledger_file(path)) as earlier:
+        rows = earlier.read(_SPENT, (run,))
+    return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
 
 
 _SPENT: Final = "SELECT queries, micro_usd FROM runs WHERE run = ?"

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.engine.storage.answers import CHUNK, DiskCache, MemoryCache, VoteCache
+from api_smoothing.engine.storage.answers import CHUNK, DiskCache, MemoryCache
+from api_smoothing.engine.storage.base import VoteCache
 from api_smoothing.errors import ConfigurationError
 
 labels = st.builds(

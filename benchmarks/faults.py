@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-faults-")
+os.environ["API_SMOOTH_MACHINE"] = os.environ["API_SMOOTH_HOME"]
 
 import numpy as np
 

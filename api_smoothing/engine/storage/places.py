@@ -76,11 +76,17 @@ def limiter_folders(
         refuse_network(machine, lambda: text)
         places.append(machine)
     else:
-        shared = (place for place in (platform_folder(), *_temporary()) if local(place) and _usable(place))
-        places += [place for place in [next(shared, None)] if place is not None]
+        places += next(([place] for place in _of_the_user() if local(place) and _usable(place)), [])
     if not places:
         refuse_network(home, lambda: text)
     return sorted({place.resolve() for place in places})
+
+
+def _of_the_user() -> list[Path]:
+    try:
+        return [platform_folder(), *_temporary()]
+    except RuntimeError:  # a user without a home folder, as in some containers
+        return _temporary()
 
 
 def _temporary() -> list[Path]:
@@ -89,15 +95,13 @@ def _temporary() -> list[Path]:
 
 
 def _usable(folder: Path) -> bool:
-    """Whether `folder` is there, made if need be, and can be written to; by its owner only, and that is the user."""
+    """Whether `folder` is there, made if need be, and can be written to: by the user alone, whose it is."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except (OSError, RuntimeError):  # the latter where there is no home folder at all
+        found = os.stat(folder, follow_symlinks=folder not in _temporary())
+    except OSError:
         return False
-    writable = os.access(folder, os.W_OK | os.X_OK)
-    if sys.platform == "win32" or not writable:
+    writable = stat.S_ISDIR(found.st_mode) and os.access(folder, os.W_OK | os.X_OK)
+    if sys.platform == "win32":
         return writable
-    if stat.S_ISLNK(found.st_mode):
-        return folder.parent != Path("/tmp")  # noqa: S108
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return writable and found.st_uid == os.geteuid() and not found.st_mode & 0o022

@@ -223,6 +223,30 @@ def test_cache_info_and_clear(certify: Any, capsys: pytest.CaptureFixture[str]) 
     assert done["queries"] == 30
 
 
+def test_cache_clear_forgets_answers_only(
+    certify: Any, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a run has spent, and the looks, stay where the answers were, in whichever folder."""
+    from contextlib import closing
+
+    from api_smoothing.engine.storage.folder import FolderStorage
+    from api_smoothing.results import Budget
+
+    where = ["--cache", "answers"]
+    certify("images/a.png", "-n", "30", "--run", "r", *where)
+    storage = FolderStorage(project / "home", cache=project / "answers")
+    with closing(storage.looks()) as looks:
+        looks.record("s", "n=30")
+        assert main(["cache", "path", *where]) == 0
+        assert capsys.readouterr().out.strip() == "answers"
+        assert main(["cache", "clear", "--yes", *where]) == 0
+        assert capsys.readouterr().out == "30 answers forgotten\n"
+        assert storage.contents().answers == 0
+        assert looks.of("s") == ("n=30",)
+    with closing(storage.budget(Budget(), run="r", provider="p", micro_usd=0)) as account:
+        assert account.spent()[0] == 30
+
+
 def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
     """Killed in the middle and run again: every query is asked once, and the certificate is the undisturbed one."""
     slow = ["--model", "share=0.9,delay=0.01"]

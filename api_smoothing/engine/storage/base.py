@@ -76,10 +76,10 @@ class VoteCache(Protocol):
 
 
 class Limiter(Protocol):
-    """Where requests wait for their turn, or until they are `halted`. Thread-safe; see `engine.storage.rate`."""
+    """Where requests wait for their turn, or until `stop` is set. Thread-safe; see `storage.rate`."""
 
-    def wait(self, images: int, halted: threading.Event | None = None) -> None:
-        """Return when a request with `images` images may leave, or as soon as `halted` is set."""
+    def wait(self, images: int, stop: threading.Event | None = None) -> None:
+        """Return when a request with `images` images may leave, or as soon as `stop` is set."""
         ...
 
     def spare(self, images: int) -> None:

@@ -59,17 +59,17 @@ class RateLimiter:
         self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
         self._databases = [place if isinstance(place, Database) else rate_file(place) for place in places]
 
-    def wait(self, images: int, halted: threading.Event | None = None) -> None:
-        """Return when a request with `images` images may leave, or as soon as `halted` is set.
+    def wait(self, images: int, stop: threading.Event | None = None) -> None:
+        """Return when a request with `images` images may leave, or as soon as `stop` is set.
 
         A turn that was missed, because the machine was busy or everyone has been told to pause, is given up
         for a new one: leaving late would crowd the next window. For the next turn it is woken earlier by as much.
         """
-        halted = halted or threading.Event()
-        sleep, early = self._sleep or halted.wait, 0.0
-        while not halted.is_set():
+        stop = stop or threading.Event()
+        sleep, early = self._sleep or stop.wait, 0.0
+        while not stop.is_set():
             at, slept = self._book(images), False
-            while (left := at - self._clock()) > 0 and not halted.is_set():
+            while (left := at - self._clock()) > 0 and not stop.is_set():
                 slept = True
                 sleep(max(0.0, left - early))
             now = self._clock()

@@ -187,3 +187,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="API_SMOOTH_HOME") as caught:
         ledger_in(tmp_path / "file")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_moves_starts_with_what_it_has_spent(tmp_path: Path) -> None:
+    """A run new to a ledger is charged by the one before, once; a run that is there already, or never was, is not."""
+    ledger_in(tmp_path / "before").reserve("s", range(4))
+    before = tmp_path / "before" / "ledger.db"
+
+    def moved(run: str) -> Ledger:
+        path = tmp_path / "ledger.db"
+        return Ledger(path, Budget(queries=10), run=run, provider="p", micro_usd=1500, before=before)
+
+    assert moved("r").spent() == (4, 6000)
+    moved("r").reserve("s", range(2))
+    assert (moved("r").spent(), moved("other").spent()) == ((6, 9000), (0, 0))
+    assert ledger_in(tmp_path / "before").spent() == (4, 6000)
+    missing = Ledger(
+        tmp_path / "l.db", Budget(), run="r", provider="p", micro_usd=1, before=tmp_path / "no.db"
+    )
+    assert missing.spent() == (0, 0)
+    assert not (tmp_path / "no.db").exists()

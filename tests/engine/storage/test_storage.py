@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from api_smoothing.engine import session
+from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
 from api_smoothing.engine.storage.suite import Clock, Heartbeat, StorageSuite
@@ -45,3 +48,28 @@ storage = FolderStorage(Path(place))
             return FolderStorage(Path(place), surroundings=surroundings, steady=clock, sleep=clock.sleep)
 
         return lambda elsewhere=False: once_more(elsewhere)
+
+
+def test_a_session_builds_none_of_what_it_is_handed() -> None:
+    """The session knows of storage what the interface says, and the modules that keep it are not imported there."""
+    source = (Path(session.__file__)).read_text(encoding="utf-8")
+    imported = {
+        node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("api_smoothing.engine.storage")
+    }
+    room = "api_smoothing.engine.storage"
+    assert imported <= {f"{room}.base", f"{room}.budget", f"{room}.stream_key"}
+
+
+@pytest.mark.parametrize(
+    "storage", [MemoryStorage(), FolderStorage(Path("nowhere"))], ids=["memory", "folder"]
+)
+def test_both_are_storages(storage: object) -> None:
+    """What claims the interface has all of it."""
+    assert isinstance(storage, Storage)
+
+
+def test_two_memories_have_two_secrets() -> None:
+    """The secret seed of a storage in memory is nobody else's, and is written nowhere."""
+    assert MemoryStorage().seed(None) != MemoryStorage().seed(None)

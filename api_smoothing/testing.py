@@ -1,7 +1,9 @@
 """A switch for tests: requests that failed are tried again at once, not after the wait a service would want.
 
 ```python
-with api_smoothing.testing.no_waits():
+from api_smoothing import testing
+
+with testing.no_waits():
     api.certify(image, n=400)
 ```
 

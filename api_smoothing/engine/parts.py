@@ -165,9 +165,9 @@ def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
     if store is None:
         folder = None if isinstance(cache, bool) else Path(cache)
         return FolderStorage(home(), cache=folder, keep=cache is not False)
-    if not isinstance(cache, bool):
+    if cache is not True and (store, cache) != ("memory", False):
         raise ConfigurationError(
-            "cache= names a folder, which goes with no other store; leave one of them out"
+            "cache= is about the folder of the answers; leave it out where store= is given"
         )
     if isinstance(store, str):
         if store.startswith(("postgresql:", "postgres:")):

@@ -83,6 +83,7 @@ def test_the_folder_is_the_default(tmp_path: Path) -> None:
         (7, True, "int"),
         ("memory", "folder", "cache"),
         (MemoryStorage(), "folder", "cache"),
+        (MemoryStorage(), False, "cache"),
     ],
 )
 def test_a_store_that_cannot_be_is_refused(store: Any, cache: Any, word: str) -> None:

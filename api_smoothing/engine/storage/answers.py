@@ -206,7 +206,9 @@ class DiskCache:
         self._answers.fail(stream, {i: reason for i, reason in reasons.items() if i not in known})
 
     def failures(self, stream: str, indices: Sequence[int]) -> dict[int, str]:
-        return self._answers.failures(stream, indices)
+        failed = self._answers.failures(stream, indices)
+        answered = self.read(stream, sorted(failed)) if failed and not self._paid else {}
+        return {i: reason for i, reason in failed.items() if i not in answered}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
         self._cache.add(f"stream:{stream}", dict(facts), retry=True)

@@ -106,8 +106,7 @@ class PaidAnswers:
             busy = self._held(stream, indices) - known.keys()
             granted = tuple(i for i in indices if i not in known and i not in busy)
             if granted:
-                self._registered = True
-                db.execute(_REGISTER, self._presence())
+                self._register(db)
             for i in granted:
                 db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", (stream, i, *mine))
             self._asking.update((stream, i) for i in granted)
@@ -178,10 +177,17 @@ class PaidAnswers:
             self._pulse, self._beating, self._registered = threading.Lock(), False, False
         _HOLDERS.add(self._holder)
 
-    def _presence(self) -> tuple[str, str, str, str, float]:
-        """The row that says where this holder is, and until when it lives without another heartbeat."""
-        here, until = self._here, self._surroundings.clock() + LAPSE_SECONDS
-        return self._holder, here.host, here.boot, here.space, until
+    def _register(self, db: sqlite3.Connection) -> None:
+        """Say where this holder is; those that left without a word and have nothing any more are forgotten."""
+        if not self._registered:
+            db.execute(_TIDY, (self._surroundings.clock() - CLAIM_SECONDS,))
+            self._registered = True
+        here = self._here
+        db.execute(_REGISTER, (self._holder, here.host, here.boot, here.space, self._until()))
+
+    def _until(self) -> float:
+        """When this holder will be given up, where it cannot be seen and its heart does not beat again."""
+        return self._surroundings.clock() + LAPSE_SECONDS
 
     def _start_beating(self) -> None:
         with self._pulse:
@@ -196,10 +202,8 @@ class PaidAnswers:
             if not self._asking:
                 self._beating = False
                 return False
-        with contextlib.suppress(
-            sqlite3.Error
-        ):  # a disk that is full for a moment: the next one may get through
-            self._database.write(lambda db: db.execute(_REGISTER, self._presence()), durable=False)
+        with contextlib.suppress(sqlite3.Error):  # a full disk, for a moment: the next one may get through
+            self._database.write(lambda db: db.execute(_RENEW, (self._until(), self._holder)), durable=False)
         return True
 
     def _held(self, stream: str, indices: Sequence[int]) -> set[int]:
@@ -234,9 +238,8 @@ class PaidAnswers:
         if host is None:
             recent = until > now
         else:
-            recent = (
-                now < beat_until <= now + CLAIM_SECONDS
-            )  # beyond, it is of a clock that has been set back
+            # Beyond an hour from now it is of a clock that has been set back.
+            recent = now < beat_until <= now + CLAIM_SECONDS
             if not self._here.sees(host, boot, space):
                 return recent
         return holder in _HOLDERS if pid == self._pid else alive(pid, birth, recent)
@@ -249,6 +252,8 @@ SELECT query, claims.holder, pid, birth, claims.until, host, boot, space, holder
 FROM claims LEFT JOIN holders ON claims.holder = holders.holder WHERE stream = ? AND query BETWEEN ? AND ?
 """
 _REGISTER: Final = "INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?, ?)"
+_RENEW: Final = "UPDATE holders SET until = ? WHERE holder = ?"
+_TIDY: Final = "DELETE FROM holders WHERE until < ? AND holder NOT IN (SELECT holder FROM claims)"
 _RELEASE: Final = "DELETE FROM claims WHERE stream = ? AND query = ? AND holder = ?"
 _FORGIVE: Final = "DELETE FROM failures WHERE stream = ? AND query = ?"
 _FAIL: Final = """

@@ -335,14 +335,17 @@ class StorageSuite:
 
     # ------------------------------------------------------------------ final failures
 
-    def test_a_final_failure_is_remembered_like_an_answer(self, opened: Callable[..., Storage]) -> None:
+    @pytest.mark.parametrize("paid", [True, False])
+    def test_a_final_failure_is_remembered_like_an_answer(
+        self, opened: Callable[..., Storage], paid: bool
+    ) -> None:
         """Its first reason stays, for all and later; an answer takes its place, and what is answered has not failed."""
-        with closing(opened().answers(paid=True)) as cache:
+        with closing(opened().answers(paid=paid)) as cache:
             cache.fail("s", {0: "refused", 2: "refused"})
             cache.fail("s", {0: "another reason"})
             cache.write("s", {1: named("cat")})
             cache.fail("s", {1: "too late"})
-        with closing(opened().answers(paid=True)) as cache:
+        with closing(opened().answers(paid=paid)) as cache:
             assert cache.failures("s", range(5)) == {0: "refused", 2: "refused"}
             assert cache.failures("s", [1, 2]) == {2: "refused"}
             assert cache.failures("t", range(5)) == {}
@@ -350,7 +353,7 @@ class StorageSuite:
             assert cache.failures("s", range(5)) == {0: "refused"}
         storage = opened()
         storage.clear()
-        with closing(storage.answers(paid=True)) as cache:
+        with closing(storage.answers(paid=paid)) as cache:
             assert cache.failures("s", range(5)) == {}
 
     # ------------------------------------------------------------------ looks

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import LabelMap
-from api_smoothing.certify.base import Certifier
+from api_smoothing.certify import Certifier, Spec, certifier_of
 from api_smoothing.certify.presence import PresenceCertifier
+from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
+from api_smoothing.engine.affordable import within_budget
+from api_smoothing.engine.collecting import collect, take_all
 from api_smoothing.engine.estimate.forecast import forecast
-from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.presence import LabelReport, presences
-from api_smoothing.engine.question import Method, Question, within_budget
 from api_smoothing.engine.report import certificate, prediction
-from api_smoothing.engine.session import Session
-from api_smoothing.engine.votes import LabelReader, QueryCount, VoteSource, collect
+from api_smoothing.engine.session import Inquiry, Session
+from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction
@@ -122,25 +124,26 @@ class SmoothedAPI:
         n0: int = 100,
     ) -> Iterator[Certificate]:
         """Certify images one after the other, in order, on one budget; see `certify`."""
-        question = self._question(radius, n, n0)
+        spec = self._spec(radius, n, n0)
         for index, img in enumerate(imgs):
             loaded = images.load(img, size=self.size)
             noise = self._noise_stream(loaded)
-            source = self._source(loaded, noise)
-            certifier = self._certifier(question, noise.slack, source)
+            inquiry = self._inquiry(loaded, noise)
+            votes = inquiry.votes
+            certifier = self._certifier(replace(spec, slack=noise.slack), votes)
             self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
 
-            def on_round(tally: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
-                self._tell(self._progress(loaded, index, tally))
+            def on_round(count: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
+                self._tell(self._progress(loaded, index, count))
 
-            collect(certifier, source, on_round)
+            collect(certifier, votes, inquiry.ask, on_round)
             result = certificate(
                 certifier.result(),
-                source.tally,
+                votes.count,
                 loaded,
                 facts=self._facts(),
                 target=radius,
-                cost_usd=self._session.account.cost_usd(source.tally.sent),
+                cost_usd=self._session.account.cost_usd(votes.count.sent),
             )
             self._tell(ImageCertified(image=loaded.source, index=index, certificate=result))
             yield result
@@ -170,7 +173,8 @@ class SmoothedAPI:
         reader = LabelReport(self._labels, thresholds, most=most, absent=absent)
         loaded = images.load(img, size=self.size)
         noise = self._noise_stream(loaded)
-        source = self._source(loaded, noise, reader)
+        inquiry = self._inquiry(loaded, noise, reader)
+        votes = inquiry.votes
         certifier = PresenceCertifier(
             alpha=self.alpha,
             sigma=self.sigma,
@@ -182,15 +186,15 @@ class SmoothedAPI:
             slack=noise.slack,
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
-        collect(certifier, source, lambda tally: self._tell(self._progress(loaded, 0, tally)))
+        collect(certifier, votes, inquiry.ask, lambda count: self._tell(self._progress(loaded, 0, count)))
         found = presences(
             certifier.results(),
-            source.tally,
+            votes.count,
             loaded,
             facts=self._facts(),
             target=radius,
             named=reader.named,
-            cost_usd=self._session.account.cost_usd(source.tally.sent),
+            cost_usd=self._session.account.cost_usd(votes.count.sent),
         )
         for certificate_ in found:
             self._tell(ImageCertified(image=loaded.source, index=0, certificate=certificate_))
@@ -203,15 +207,16 @@ class SmoothedAPI:
         """
         parts.check_question(None, n)
         loaded = images.load(img, size=self.size)
-        source = self._source(loaded, self._noise_stream(loaded))
-        votes = [vote for portion in source.take(range(n)) for vote in portion]
-        source.finish()
+        inquiry = self._inquiry(loaded, self._noise_stream(loaded))
+        taken = take_all(inquiry.votes, inquiry.ask, n)
+        inquiry.votes.finish()
+        count = inquiry.votes.count
         return prediction(
-            votes,
-            source.tally,
+            taken,
+            count,
             loaded,
             facts=self._facts(),
-            cost_usd=self._session.account.cost_usd(source.tally.sent),
+            cost_usd=self._session.account.cost_usd(count.sent),
         )
 
     def estimate(
@@ -233,7 +238,7 @@ class SmoothedAPI:
             known = [self._known(img) for img in images.as_list(images_or_count)]
         return forecast(
             known,
-            question=self._question(radius, n, n0),
+            spec=self._spec(radius, n, n0),
             affordable=self._session.account.affordable(),
             card=self._adapter.card,
             price=self._session.price,
@@ -276,9 +281,9 @@ class SmoothedAPI:
             "seed": self._seed.label,
         }
 
-    def _question(self, radius: float | None, n: int | None, n0: int) -> Question:
+    def _spec(self, radius: float | None, n: int | None, n0: int) -> Spec:
         parts.check_question(radius, n)
-        return Question(
+        return Spec(
             radius=radius,
             n=n,
             n0=n0,
@@ -298,18 +303,16 @@ class SmoothedAPI:
             sub=loaded.sub,
         )
 
-    def _certifier(self, question: Question, slack: float, source: VoteSource | PathVotes) -> Certifier:
+    def _certifier(self, spec: Spec, votes: Votes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
         affordable = self._session.account.affordable()
-        if affordable is None or (affordable > _PLENTY and question.fixed is None):
-            return question.certifier(slack=slack)
+        if affordable is None or (affordable > _PLENTY and spec.fixed is None):
+            return certifier_of(spec)
         affordable = max(0, affordable - self._session.extra_per_image)
-        return within_budget(question, source.cached_ahead(affordable), slack=slack)
+        return within_budget(spec, votes.within(affordable))
 
-    def _source(
-        self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None
-    ) -> VoteSource | PathVotes:
-        return self._session.source(
+    def _inquiry(self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None) -> Inquiry:
+        return self._session.inquiry(
             loaded,
             noise,
             seed=self._seed.label,
@@ -319,19 +322,19 @@ class SmoothedAPI:
 
     def _known(self, img: images.ImageLike) -> list[Any]:
         loaded = images.load(img, size=self.size)
-        return list(self._source(loaded, self._noise_stream(loaded)).known(1000).values())
+        return list(self._inquiry(loaded, self._noise_stream(loaded)).votes.known(1000).values())
 
-    def _progress(self, loaded: images.Loaded, index: int, tally: QueryCount) -> VotesCounted:
-        leader, votes = tally.leader()
+    def _progress(self, loaded: images.Loaded, index: int, count: QueryCount) -> VotesCounted:
+        leader, votes = count.leader()
         return VotesCounted(
             image=loaded.source,
             index=index,
-            n=tally.n,
-            sent=tally.sent,
-            cached=tally.cached,
+            n=count.n,
+            sent=count.sent,
+            cached=count.cached,
             leader=leader,
             leader_votes=votes,
-            cost_usd=self._session.account.cost_usd(tally.sent),
+            cost_usd=self._session.account.cost_usd(count.sent),
         )
 
     def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:

@@ -39,6 +39,7 @@ from api_smoothing.adapters.local.adapter import ModuleAdapter
 from api_smoothing.adapters.local.cifar10net import CLASSES
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
+from api_smoothing.engine.collecting import take_all
 from api_smoothing.errors import ApiSmoothError
 from api_smoothing.training.data import load_images
 
@@ -141,8 +142,10 @@ class Votes:
         loaded = images.load(pixels, size=api.size)
         noise = api._noise_stream(loaded)
         self.slack = noise.slack
-        self._source, self._block = api._source(loaded, noise), block
-        self._source._read = lambda answer: tuple(label.name for label in answer.labels)
+        self._block = block
+        self._inquiry = api._inquiry(
+            loaded, noise, lambda answer: tuple(label.name for label in answer.labels)
+        )
         self._asked: list[tuple[Hashable, ...]] = []
 
     def upto(self, count: int) -> list[tuple[Hashable, ...]]:
@@ -150,8 +153,7 @@ class Votes:
         known = len(self._asked)
         if count > known:  # no farther than the block they lie in: all of it is denoised
             stop = known - (known - count) // self._block * self._block
-            for portion in self._source.take(range(known, stop)):
-                self._asked += portion
+            self._asked += take_all(self._inquiry.votes, self._inquiry.ask, stop - known)
         return self._asked
 
 

@@ -27,6 +27,7 @@ from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.cli import main
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.engine.collecting import take_all
 from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.engine.sending.drift import Canary, _name
 from api_smoothing.engine.sending.outcome import Limiter
@@ -345,7 +346,7 @@ def test_a_claim_lasts_as_long_as_the_wait_for_a_turn(
     service, answers = Service(), StreamAnswers(DiskCache(tmp_path), "s", shared=True)
 
     class SlowQuota:
-        def wait(self, images: int, halted: threading.Event) -> None:
+        def wait(self, images: int, stop: threading.Event) -> None:
             late[0] += CLAIM_SECONDS + 1
             sender_of(service, answers=StreamAnswers(DiskCache(tmp_path), "s", shared=True)).send(
                 [1], [IMAGE]
@@ -393,7 +394,7 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
     turn = threading.Event()
 
     class Closed:
-        def wait(self, images: int, halted: threading.Event) -> None:
+        def wait(self, images: int, stop: threading.Event) -> None:
             turn.wait(10)
 
         def spare(self, images: int) -> None: ...
@@ -437,11 +438,11 @@ def test_an_interrupted_canary_does_not_wait_out_its_pauses(monkeypatch: pytest.
         from api_smoothing import images
 
         loaded = images.load(GREY)
-        source = api._source(loaded, api._noise_stream(loaded))
-        timer = threading.Timer(0.1, source._pipeline._sender.halt)  # type: ignore[attr-defined]
+        asked = api._inquiry(loaded, api._noise_stream(loaded))
+        timer = threading.Timer(0.1, asked.ask.__self__._sender.halt)  # type: ignore[attr-defined]
         began = time.monotonic()
         with pytest.raises((ProviderError, RuntimeError)):
-            list(source.take(range(1)))
+            take_all(asked.votes, asked.ask, 1)
     assert time.monotonic() - began < 1.5
 
 
@@ -962,11 +963,11 @@ def test_a_run_under_way_does_not_count_refuted_answers() -> None:
 
     service, loaded = Changing(), images.load(GREY)
     with smoothed(service) as other, smoothed(service) as api:
-        source = other._source(loaded, other._noise_stream(loaded))
+        asked = other._inquiry(loaded, other._noise_stream(loaded))
         assert isinstance(error_of(lambda: api.certify(GREY, n=100)), DriftError)
         service.until = 10**9
-        votes = [vote for portion in source.take(range(100)) for vote in portion]
-        assert isinstance(error_of(source.finish), DriftError) or not votes
+        votes = take_all(asked.votes, asked.ask, 100)
+        assert isinstance(error_of(asked.votes.finish), DriftError) or not votes
 
 
 FORKED = """

@@ -256,12 +256,12 @@ def test_bundled_votes_do_not_depend_on_batches_or_order() -> None:
         from api_smoothing import images
 
         loaded = images.load(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8), size=32)
-        pipeline = api._source(loaded, api._noise_stream(loaded))._pipeline
+        ask = api._inquiry(loaded, api._noise_stream(loaded)).ask
         edges = np.cumsum([0, *sizes]).tolist()
         parts = [list(range(a, b)) for a, b in pairwise(edges)]
         found: dict[int, Any] = {}
         for part in reversed(parts) if backwards else parts:
-            for portion in pipeline.ask(part):
+            for portion in ask(part):
                 found.update(portion)
         return found
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api_smoothing.certify.base import FAILED, Bound, Certifier, Stopped
+from api_smoothing.certify.spec import Method, Spec
 
 if TYPE_CHECKING:
-    from api_smoothing.certify.choose import Method
     from api_smoothing.certify.radius import Noise
 
-__all__ = ["FAILED", "Bound", "Certifier", "Stopped", "certifier"]
+__all__ = ["FAILED", "Bound", "Certifier", "Spec", "Stopped", "certifier", "certifier_of"]
 
 
 def certifier(
@@ -39,11 +39,9 @@ def certifier(
     Raises ConfigurationError for settings out of range, UnreachableRadiusError if no answers could reach
     `target`.
     """
-    from api_smoothing.certify.choose import choose
-
-    return choose(
+    spec = Spec(
         method=method,
-        target=target,
+        radius=target,
         n=n,
         n0=n0,
         alpha=alpha,
@@ -53,3 +51,11 @@ def certifier(
         max_classes=max_classes,
         cap=cap,
     )
+    return certifier_of(spec)
+
+
+def certifier_of(spec: Spec) -> Certifier:
+    """The certifier for a `spec`; see `certifier`, which spells its settings out."""
+    from api_smoothing.certify.choose import choose
+
+    return choose(spec)

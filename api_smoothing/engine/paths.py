@@ -6,56 +6,62 @@ Query number q of the provider is path q mod K of noise number q div K; see `den
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from api_smoothing.certify.base import FAILED
 from api_smoothing.denoisers.paths import majority
-from api_smoothing.engine.votes import QueryCount, Vote, VoteSource
+from api_smoothing.engine.sending.outcome import Outcome
+from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
 
 class PathVotes:
-    """The votes of `source`, whose queries are taken `paths` at a time. `tally` counts votes, but every attempt."""
+    """The votes of `source`, whose queries are taken `paths` at a time. `count` counts votes, but every attempt."""
 
-    def __init__(self, source: VoteSource, paths: int) -> None:
+    def __init__(self, source: Votes, paths: int) -> None:
         self._source, self._paths = source, paths
-        self.tally = QueryCount()
+        self._answers: list[Vote] = []  # of a poll that is not complete
+        self._count = QueryCount()
+
+    @property
+    def count(self) -> QueryCount:
+        """Everything but the votes is as the queries have it."""
+        return replace(self._source.count, counted=self._count.counted, n=self._count.n)
+
+    @property
+    def settled(self) -> bool:
+        return self._source.settled
 
     def known(self, count: int) -> dict[int, Vote]:
-        """Those of the first `count` votes whose queries are all in the cache; asks nothing."""
         answers, k = self._source.known(count * self._paths), self._paths
         queries = {i: range(i * k, (i + 1) * k) for i in sorted({q // k for q in answers})}
         return {
             i: poll([answers[q] for q in of]) for i, of in queries.items() if all(q in answers for q in of)
         }
 
-    def cached_ahead(self, affordable: int) -> int:
-        """How many of the first votes could be had with `affordable` new queries."""
-        return self._source.cached_ahead(affordable) // self._paths
+    def within(self, affordable: int) -> int:
+        return self._source.within(affordable) // self._paths
 
-    def take(self, indices: range) -> Generator[Sequence[Vote]]:
-        """Votes of `indices` in portions, in order; ends early when the budget does (see `tally`)."""
-        waiting: list[Vote] = []
-        for answers in self._source.take(range(indices.start * self._paths, indices.stop * self._paths)):
-            waiting += answers
-            votes = []
-            while len(waiting) >= self._paths:
-                votes.append(poll(waiting[: self._paths]))
-                del waiting[: self._paths]
-                self.tally.count(votes[-1])
-            self._follow()
-            if votes:
-                yield votes
-        self._follow()
+    def expect(self, votes: int) -> None:
+        self._source.expect(votes * self._paths)
+
+    def need(self) -> Sequence[int]:
+        return self._source.need()
+
+    def give(self, outcomes: Mapping[int, Outcome]) -> None:
+        self._source.give(outcomes)
+
+    def take(self) -> Sequence[Vote]:
+        self._answers += self._source.take()
+        votes = []
+        while len(self._answers) >= self._paths:
+            votes.append(poll(self._answers[: self._paths]))
+            del self._answers[: self._paths]
+            self._count.count(votes[-1])
+        return votes
 
     def finish(self) -> None:
-        """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
         self._source.finish()
-        self._follow()
-
-    def _follow(self) -> None:
-        """Everything but the votes is as the queries have it."""
-        self.tally = replace(self._source.tally, counted=self.tally.counted, n=self.tally.n)
 
 
 def poll(answers: Sequence[Vote]) -> Vote:

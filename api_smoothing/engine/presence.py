@@ -82,7 +82,7 @@ class LabelReport:
 
 def presences(
     bounds: Sequence[Bound],
-    tally: QueryCount,
+    count: QueryCount,
     loaded: Loaded,
     *,
     facts: Mapping[str, Any],
@@ -92,7 +92,7 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in [*bounds, *_unreported(bounds, tally, named, target)]:
+    for bound in [*bounds, *_unreported(bounds, count, named, target)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
         told = bound.label is not None or name in named or isinstance(key, Absent)
@@ -100,36 +100,36 @@ def presences(
             continue
         sure = bound.label is not None
         bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
-        spent = tally if not found else QueryCount(cached=bound.n, version=tally.version)
+        spent = count if not found else QueryCount(cached=bound.n, version=count.version)
         made = certificate(
             bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
-    if not found and (tally.out_of_budget or _broken(tally)):  # somebody must say so, and what it cost
-        blank = _blank(tally, target)
-        found = [certificate(blank, tally, loaded, facts=facts, target=target, cost_usd=cost_usd)]
+    if not found and (count.out_of_budget or _broken(count)):  # somebody must say so, and what it cost
+        blank = _blank(count, target)
+        found = [certificate(blank, count, loaded, facts=facts, target=target, cost_usd=cost_usd)]
     return found
 
 
-def _broken(tally: QueryCount) -> bool:
-    return tally.counted.get(FAILED, 0) > MAX_FAILED * tally.n
+def _broken(count: QueryCount) -> bool:
+    return count.counted.get(FAILED, 0) > MAX_FAILED * count.n
 
 
-def _blank(tally: QueryCount, target: float | None) -> Bound:
-    """An abstention on the votes of `tally`."""
-    failed = tally.counted.get(FAILED, 0)
+def _blank(count: QueryCount, target: float | None) -> Bound:
+    """An abstention on the votes of `count`."""
+    failed = count.counted.get(FAILED, 0)
     stopped: Stopped | None = "futile"
     reason = "no answer reports it"
-    if _broken(tally):
-        stopped, reason = "failed", f"{failed} of {tally.n} answers failed"
-    elif tally.out_of_budget:
+    if _broken(count):
+        stopped, reason = "failed", f"{failed} of {count.n} answers failed"
+    elif count.out_of_budget:
         stopped, reason = None, ""
     return Bound(
         label=None,
         radius=0.0,
         p_lower=0.0,
         votes=0,
-        n=tally.n,
+        n=count.n,
         n0=0,
         counts={},
         failed=failed,
@@ -142,9 +142,9 @@ def _blank(tally: QueryCount, target: float | None) -> Bound:
 
 
 def _unreported(
-    bounds: Sequence[Bound], tally: QueryCount, named: Collection[str], target: float | None
+    bounds: Sequence[Bound], count: QueryCount, named: Collection[str], target: float | None
 ) -> list[Bound]:
     """Abstentions for the labels that were named and that no answer reported."""
     seen = {key for bound in bounds for key in bound.counts}
-    blank = _blank(tally, target)
+    blank = _blank(count, target)
     return [replace(blank, counts={name: 0}) for name in named if name not in seen]

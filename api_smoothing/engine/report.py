@@ -18,7 +18,7 @@ NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 
 def certificate(
     bound: Bound,
-    tally: QueryCount,
+    count: QueryCount,
     loaded: images.Loaded,
     *,
     facts: Mapping[str, Any],
@@ -32,8 +32,8 @@ def certificate(
     stopped, reason = bound.stopped, bound.reason
     if stopped is None:
         stopped, reason = "budget", f"the budget was spent after {bound.n + bound.n0} votes"
-    if stopped == "failed" and tally.last_error:
-        reason = f"{reason}; the last one: {tally.last_error}"
+    if stopped == "failed" and count.last_error:
+        reason = f"{reason}; the last one: {count.last_error}"
     return Certificate(
         label=label,
         radius=radius,
@@ -53,12 +53,12 @@ def certificate(
         runner_up=None if bound.runner_up is None else str(bound.runner_up),
         counts={str(k): v for k, v in sorted(bound.counts.items(), key=lambda item: -item[1])},
         failed=bound.failed,
-        queries=tally.sent,
-        cached=tally.cached,
+        queries=count.sent,
+        cached=count.cached,
         cost_usd=cost_usd,
         provider=facts["provider"],
         model=facts["model"],
-        model_version=tally.version,
+        model_version=count.version,
         denoiser=facts["denoiser"],
         label_map=facts["label_map"],
         noise=facts["noise"],
@@ -72,7 +72,7 @@ def certificate(
 
 def prediction(
     votes: Sequence[Hashable | None],
-    tally: QueryCount,
+    count: QueryCount,
     loaded: images.Loaded,
     *,
     facts: Mapping[str, Any],
@@ -94,8 +94,8 @@ def prediction(
         failed=sum(vote is FAILED for vote in votes),
         sigma=facts["sigma"],
         alpha=facts["alpha"],
-        queries=tally.sent,
-        cached=tally.cached,
+        queries=count.sent,
+        cached=count.cached,
         cost_usd=cost_usd,
         provider=facts["provider"],
         image=loaded.source,

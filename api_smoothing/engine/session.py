@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.samplers import paths_of
+from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending.drift import Canary, Watch
@@ -17,7 +20,7 @@ from api_smoothing.engine.sending.pipeline import Pipeline, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.stream_key import stream_name
-from api_smoothing.engine.votes import LabelReader, StreamAnswers, VoteSource
+from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
 
@@ -28,8 +31,16 @@ if TYPE_CHECKING:
 CANARIES = 2  # queries an image costs beyond its votes, where drift shows only through a canary
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """One image under way: the `votes` it gives, and who `ask`s for them."""
+
+    votes: Votes
+    ask: Asks
+
+
 class Session:
-    """Makes the vote source of each image, with what `storage` gives it.
+    """Makes the inquiry about each image, with what `storage` gives it.
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good.
@@ -70,16 +81,16 @@ class Session:
         """Queries one vote takes: as many as the denoiser has paths."""
         return paths_of(self._denoiser)
 
-    def source(
+    def inquiry(
         self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
-    ) -> VoteSource | PathVotes:
-        """The votes of one image; asks nothing yet. `seed` is the seed's public label."""
+    ) -> Inquiry:
+        """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
         stream = self._undrifted(stream)
         self._cache.describe(stream, {**facts, "image": loaded.source})
-        usage = Usage()
-        watch = self._watch(stream, usage) if self.card.drift == "canary" else None
+        usage, stop = Usage(), threading.Event()
+        watch = self._watch(stream, usage, stop) if self.card.drift == "canary" else None
         sender = Sender(
             stream=stream,
             adapter=self._adapter,
@@ -87,6 +98,7 @@ class Session:
             answers=StreamAnswers(self._cache, stream, shared=self._remote),
             limiter=self._limiter,
             usage=usage,
+            stop=stop,
             gate=self._gate,
             version=None if watch is None else watch.version,
             leave=None if watch is None else lambda: watch.unpaid,
@@ -102,14 +114,15 @@ class Session:
         )
         source = VoteSource(
             stream=stream,
-            pipeline=pipeline,
             usage=usage,
             cache=self._cache,
             account=self.account,
             read=read,
+            stop=stop,
             watch=watch,
         )
-        return source if self.queries_per_vote == 1 else PathVotes(source, self.queries_per_vote)
+        paths = self.queries_per_vote
+        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask)
 
     def _undrifted(self, stream: str) -> str:
         """The first generation of the stream in which the model has not been seen to change."""
@@ -126,7 +139,7 @@ class Session:
         if self._limiter is not None:
             self._limiter.close()
 
-    def _watch(self, stream: str, usage: Usage) -> Watch:
+    def _watch(self, stream: str, usage: Usage, stop: threading.Event) -> Watch:
         identity = hashlib.sha256(f"{self.card.name} {self.card.fingerprint}".encode()).hexdigest()[:24]
         name = f"canary-{identity}"
         sender = Sender(
@@ -136,6 +149,7 @@ class Session:
             answers=StreamAnswers(self._cache, name, shared=False),
             limiter=self._limiter,
             usage=usage,
+            stop=stop,
             gate=self._gate,
         )
         return Watch(

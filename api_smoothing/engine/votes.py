@@ -1,12 +1,13 @@
-"""Votes for one image: read from the cache, asked for what is missing, counted until the certifier is done."""
+"""Votes for one image, as a state machine: which queries it needs, what came of them, the votes in order.
+
+It never asks and never waits, so that one loop can drive one image (`engine.collecting`), or a scheduler many.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
@@ -18,24 +19,9 @@ from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
-_POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
 
 Vote = Any  # a class, None for "no label", FAILED; or for presence a collection of labels
 LabelReader = Callable[[Answer], Vote]
-
-
-class Asks(Protocol):
-    """What answers queries; see `engine.pipeline`."""
-
-    def ask(self, indices: Sequence[int]) -> Iterator[dict[int, Outcome]]: ...
-
-
-class Counts(Protocol):
-    """A certifier, as far as collecting goes."""
-
-    def need(self) -> int: ...
-
-    def add(self, answers: Sequence[Vote], /) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,38 +68,104 @@ class StreamAnswers:
             self._cache.release(self._stream, indices)
 
 
+class Votes(Protocol):
+    """The votes of one image. Whoever drives it asks what `need` says, and `give`s what came of it.
+
+    ```
+    votes.expect(certifier.need())
+    while not votes.settled:
+        outcomes = …ask(votes.need())…   # nothing to ask while others ask: come back later
+        votes.give(outcomes)
+        certifier.add(votes.take())
+    ```
+
+    An index that `need` has named is under way until `give` brings its outcome. Outcomes may come in any order and
+    from any thread's work, but the object itself is used by one thread at a time.
+    """
+
+    @property
+    def count(self) -> QueryCount:
+        """What was spent and counted so far."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether every vote that is expected and can be paid has been taken."""
+        ...
+
+    def known(self, count: int) -> dict[int, Vote]:
+        """The votes already kept among the first `count`, by their number, in order; asks nothing."""
+        ...
+
+    def within(self, affordable: int) -> int:
+        """How many of the first votes could be had with `affordable` new queries."""
+        ...
+
+    def expect(self, votes: int) -> None:
+        """Want that many votes more."""
+        ...
+
+    def need(self) -> Sequence[int]:
+        """The queries to ask now (ascending), each named once; none while all are under way, here or elsewhere."""
+        ...
+
+    def give(self, outcomes: Mapping[int, Outcome]) -> None:
+        """What came of queries: an answer, a failure (None), or `Open`: nothing, and they will be needed again."""
+        ...
+
+    def take(self) -> Sequence[Vote]:
+        """The next votes in order, as far as they are there. Raises DriftError when the model changed."""
+        ...
+
+    def finish(self) -> None:
+        """To be called when no more votes are wanted; may ask the canary. Raises DriftError."""
+        ...
+
+
 class VoteSource:
-    """Answers of one image's queries as votes, in the order of their indices.
+    """Votes of one image, one for each answer, in the order of their indices.
 
     `stream` names everything that decides an answer; equal streams share answers through the cache. Of the budget
-    enough is left for the canaries of `watch`: votes that cannot be confirmed are not bought.
+    enough is left for the canaries of `watch`: votes that cannot be confirmed are not bought. When `stop` is set,
+    nothing is claimed that would need confirming.
     """
 
     def __init__(
         self,
         *,
         stream: str,
-        pipeline: Asks,
         usage: Usage,
         cache: VoteCache,
         account: BudgetAccount,
         read: LabelReader,
+        stop: threading.Event | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._stream = stream
-        self._pipeline, self._usage = pipeline, usage
-        self._cache = cache
-        self._account = account
+        self._usage, self._cache, self._account = usage, cache, account
         self._read, self._watcher = read, watch
-        self.tally = QueryCount()
+        self._stop = threading.Event() if stop is None else stop
+        self.count = QueryCount()
+        self._taken = 0  # votes handed on, which is the index of the next one
+        self._wanted = 0  # votes expected in all
+        self._looked = 0  # queries below were looked up in the cache
+        self._outcomes: dict[int, Answer | None] = {}  # not yet taken
+        self._kept: set[int] = set()  # of those, the ones that were not asked for here
+        self._missing: list[int] = []  # to be asked
+        self._elsewhere: list[int] = []  # being asked by another process
+        self._under_way = 0
+
+    @property
+    def settled(self) -> bool:
+        if self._taken >= self._wanted:
+            return True
+        return self.count.out_of_budget and not (self._under_way or self._missing or self._elsewhere)
 
     def known(self, count: int) -> dict[int, Vote]:
-        """The votes already in the cache among the first `count` queries, by query, in order; asks nothing."""
         answers = self._cache.read(self._stream, range(count))
         return {i: self._read(answers[i]) for i in sorted(answers)}
 
-    def cached_ahead(self, affordable: int) -> int:
-        """How many of the first queries could be answered with `affordable` new ones."""
+    def within(self, affordable: int) -> int:
         index = 0
         while True:
             span = range(index, index + SPAN)
@@ -126,68 +178,84 @@ class VoteSource:
                     return index
             index = span.stop
 
+    def expect(self, votes: int) -> None:
+        self._wanted += votes
+
+    def need(self) -> Sequence[int]:
+        if not self._missing and not self._under_way:
+            self._look_ahead()
+            self._look_again()
+        todo, self._missing = self._missing, []
+        self._under_way += len(todo)
+        return todo
+
+    def give(self, outcomes: Mapping[int, Outcome]) -> None:
+        self._note_usage()
+        self._under_way -= len(outcomes)
+        for index, outcome in outcomes.items():
+            if outcome is Open.BUSY:
+                self._elsewhere.append(index)
+            elif outcome is Open.UNPAID:
+                self.count.out_of_budget = True
+            elif not isinstance(outcome, Open):
+                self._outcomes[index] = outcome
+
+    def take(self) -> Sequence[Vote]:
+        votes = []
+        while self._taken < self._wanted and self._taken in self._outcomes:
+            index = self._taken
+            self._taken += 1
+            self.count.cached += index in self._kept
+            self._kept.discard(index)
+            votes.append(self._vote(self._outcomes.pop(index)))
+        return votes
+
     def finish(self) -> None:
-        """To be called when no more votes are wanted. Raises DriftError when the model changed meanwhile."""
-        self.tally.sent = self._usage.sent
-        if self._usage.halted.is_set():  # the votes are void, and nothing is claimed that needs confirming
+        self.count.sent = self._usage.sent
+        if self._stop.is_set():  # the votes are void, and nothing is claimed that needs confirming
             return
         if self._cache.facts(f"{self._stream}/drift") is not None:
             raise DriftError(
                 "another run saw the provider's model change, which voids these answers; run again to start over"
             )
-        if self._watcher is not None and self.tally.n:
+        if self._watcher is not None and self.count.n:
             try:
-                self._watcher.finish(self.tally.version, self.tally.n)
+                self._watcher.finish(self.count.version, self.count.n)
             except DriftError:
                 self._forget()
                 raise
-        self.tally.sent = self._usage.sent
+        self.count.sent = self._usage.sent
 
-    def take(self, indices: range) -> Generator[Sequence[Vote]]:
-        """Votes of `indices` in portions, in order; ends early when the budget does (see `tally`)."""
-        for start in range(indices.start, indices.stop, SPAN):
-            yield from self._take_span(range(start, min(start + SPAN, indices.stop)))
-            if self.tally.out_of_budget:
-                return
-
-    def _take_span(self, span: range) -> Generator[Sequence[Vote]]:
+    def _look_ahead(self) -> None:
+        """Look up the next queries that are wanted, SPAN at most; miss what is not there and can be paid."""
+        if self._taken < self._looked or self._looked >= self._wanted or self.count.out_of_budget:
+            return
+        span = range(self._looked, min(self._looked + SPAN, self._wanted))
+        self._looked = span.stop
         known = self._cache.read(self._stream, span)
-        outcomes: dict[int, Answer | None] = dict(known)
+        self._outcomes |= known
+        self._kept.update(known)
         missing = [i for i in span if i not in known]
         affordable = self._account.affordable()
         spare = 0 if self._watcher is None else self._watcher.unpaid
-        todo = missing if affordable is None else missing[: max(0, affordable - spare)]
-        self.tally.out_of_budget = len(todo) < len(missing)
-        given = span.start
-        while True:
-            busy: list[int] = []
-            for portion in chain([{}], self._pipeline.ask(todo)):
-                self.tally.sent, self.tally.last_error = self._usage.sent, self._usage.last_error
-                for index, outcome in portion.items():
-                    if outcome is Open.BUSY:
-                        busy.append(index)
-                    elif outcome is Open.UNPAID:
-                        self.tally.out_of_budget = True
-                    elif not isinstance(outcome, Open):
-                        outcomes[index] = outcome
-                start = given
-                while given < span.stop and given in outcomes:
-                    given += 1
-                if given > start:
-                    self.tally.cached += sum(i in known for i in range(start, given))
-                    yield [self._vote(outcomes.pop(i)) for i in range(start, given)]
-            if not busy:
-                return
-            found: dict[int, Answer] = {}
-            while len(found) < len(busy):
-                held = self._cache.busy(self._stream, sorted(busy))
-                found = self._cache.read(self._stream, sorted(busy))
-                if not held:
-                    break
-                time.sleep(_POLL)
-            known |= found
-            outcomes |= found
-            todo = [i for i in sorted(busy) if i not in found]
+        self._missing = missing if affordable is None else missing[: max(0, affordable - spare)]
+        self.count.out_of_budget = len(self._missing) < len(missing)
+
+    def _look_again(self) -> None:
+        """Take over what another process has got meanwhile; miss what it has given up."""
+        if not self._elsewhere:
+            return
+        waiting = sorted(self._elsewhere)
+        held = self._cache.busy(self._stream, waiting)  # asked first: an answer comes before its claim ends
+        found = self._cache.read(self._stream, waiting)
+        self._outcomes |= found
+        self._kept.update(found)
+        left = [i for i in waiting if i not in found]
+        self._elsewhere = left if held else []
+        self._missing += [] if held else left
+
+    def _note_usage(self) -> None:
+        self.count.sent, self.count.last_error = self._usage.sent, self._usage.last_error
 
     def _vote(self, answer: Answer | None) -> Vote:
         if answer is None:
@@ -195,46 +263,19 @@ class VoteSource:
         else:
             self._watch(answer.model_version)
             vote = self._read(answer)
-        self.tally.count(vote)
+        self.count.count(vote)
         return vote
 
     def _watch(self, version: str | None) -> None:
-        if self.tally.n == self.tally.counted.get(FAILED, 0):
-            self.tally.version = version
-        if version != self.tally.version:
+        if self.count.n == self.count.counted.get(FAILED, 0):
+            self.count.version = version
+        if version != self.count.version:
             self._forget()
             raise DriftError(
-                f"the provider's model changed from {self.tally.version} to {version} after {self.tally.n} votes, "
+                f"the provider's model changed from {self.count.version} to {version} after {self.count.n} votes, "
                 f"which voids the certificate; run again to start over on the new model"
             )
 
     def _forget(self) -> None:
         """Have the next run start over: these answers are of more than one model."""
-        self._cache.describe(f"{self._stream}/drift", {"answers": self.tally.n})
-
-
-class Source(Protocol):
-    """Votes of one image, in order, and what they cost."""
-
-    @property
-    def tally(self) -> QueryCount: ...
-
-    def take(self, indices: range) -> Generator[Sequence[Vote]]: ...
-
-    def finish(self) -> None: ...
-
-
-def collect(certifier: Counts, source: Source, on_round: Callable[[QueryCount], None]) -> None:
-    """Feed `certifier` from `source` until it needs nothing more or the budget is spent."""
-    index = 0
-    while (count := certifier.need()) > 0:
-        with closing(source.take(range(index, index + count))) as portions:
-            for votes in portions:
-                certifier.add(votes)
-                index += len(votes)
-                on_round(source.tally)
-                if FAILED in votes and not certifier.need():  # too many have: the rest is not asked
-                    break
-        if source.tally.out_of_budget:
-            break
-    source.finish()
+        self._cache.describe(f"{self._stream}/drift", {"answers": self.count.n})

@@ -13,12 +13,14 @@ from api_smoothing import images
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.certify.base import FAILED
+from api_smoothing.engine.collecting import collect, take_all
 from api_smoothing.engine.sending import sender as attempts
+from api_smoothing.engine.sending.outcome import Open
 from api_smoothing.engine.sending.pipeline import Pipeline, batch_size, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.answers import MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
-from api_smoothing.engine.votes import StreamAnswers, VoteSource, collect
+from api_smoothing.engine.votes import SPAN, StreamAnswers, VoteSource
 from api_smoothing.errors import ConfigurationError, DriftError, ProviderError
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
@@ -54,10 +56,19 @@ def name_of(image: EncodedImage) -> str:
 
 
 def source_of(
-    adapter: Any, *, budget: Budget | None = None, cache: MemoryCache | None = None, workers: int = 1
-) -> VoteSource:
+    adapter: Any,
+    *,
+    budget: Budget | None = None,
+    cache: MemoryCache | None = None,
+    workers: int = 1,
+    seed: int = 0,
+) -> Asked:
     noise = NoiseStream(
-        sigma=0.25, seed=b"0" * 16, image_digest=IMAGE.digest, shape=IMAGE.grid.shape, sub=IMAGE.sub
+        sigma=0.25,
+        seed=bytes([48 + seed]) * 16,
+        image_digest=IMAGE.digest,
+        shape=IMAGE.grid.shape,
+        sub=IMAGE.sub,
     )
     cache = MemoryCache() if cache is None else cache
     account = InMemoryBudget(budget or Budget(), micro_usd=1000)
@@ -72,44 +83,58 @@ def source_of(
     pipeline = Pipeline(
         grid=IMAGE.grid, noise=noise, denoiser=None, card=adapter.card, sender=sender, workers=workers
     )
-    return VoteSource(
+    votes = VoteSource(
         stream="s",
-        pipeline=pipeline,
         usage=sender.usage,
         cache=cache,
         account=account,
         read=lambda answer: answer.labels[0].name if answer.labels else None,
     )
+    return Asked(votes, pipeline)
 
 
-def votes_of(source: VoteSource, indices: range) -> list[Hashable | None]:
-    return [vote for portion in source.take(indices) for vote in portion]
+class Asked:
+    """The votes of one image, and the pipeline that answers them."""
+
+    def __init__(self, votes: VoteSource, pipeline: Pipeline) -> None:
+        self.votes, self.pipeline = votes, pipeline
+
+    def take(self, count: int) -> list[Hashable | None]:
+        return take_all(self.votes, self.pipeline.ask, count)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("workers", [1, 5])
 def test_votes_do_not_depend_on_batches_or_threads(batch: int, workers: int) -> None:
     """The same queries get the same votes in the same order whatever the batch size and the concurrency."""
-    want = votes_of(source_of(Scripted(batch=16)), range(70))
-    assert votes_of(source_of(Scripted(batch=batch), workers=workers), range(70)) == want
+    want = source_of(Scripted(batch=16)).take(70)
+    assert source_of(Scripted(batch=batch), workers=workers).take(70) == want
     assert len(set(want)) > 3
 
 
 def test_votes_do_not_depend_on_the_order_of_asking() -> None:
-    """A query's vote is its own, whether it is asked first, last, or alone."""
-    source = source_of(Scripted())
-    late = votes_of(source, range(20, 40))
-    early = votes_of(source, range(20))
-    assert early + late == votes_of(source_of(Scripted()), range(40))
+    """A query's vote is its own: outcomes that come in any order, in any portions, give the votes of the indices."""
+    asked = source_of(Scripted())
+    votes, got = asked.votes, list[Hashable | None]()
+    votes.expect(40)
+    needed = list(votes.need())
+    assert needed == list(range(40))
+    assert not votes.need()
+    for part in (needed[20:], needed[:7], needed[7:20]):
+        for outcomes in asked.pipeline.ask(part[::-1]):
+            votes.give(outcomes)
+            got += votes.take()
+    assert votes.settled
+    assert got == source_of(Scripted()).take(40)
 
 
 def test_an_answer_is_never_asked_for_twice() -> None:
     """With a shared cache a second run sends only what the first did not."""
     cache, first, second = MemoryCache(), Scripted(), Scripted()
-    votes = votes_of(source_of(first, cache=cache), range(10))
+    votes = source_of(first, cache=cache).take(10)
     again = source_of(second, cache=cache)
-    assert votes_of(again, range(16))[:10] == votes
-    assert (again.tally.cached, again.tally.sent) == (10, 6)
+    assert again.take(16)[:10] == votes
+    assert (again.votes.count.cached, again.votes.count.sent) == (10, 6)
     assert sum(map(len, second.requests)) == 6
 
 
@@ -120,22 +145,22 @@ def test_budget_is_never_exceeded(budget: Budget, allowed: int) -> None:
     """Not one query more than the budget is sent; those that were paid are counted."""
     adapter = Scripted()
     source = source_of(adapter, budget=budget)
-    assert len(votes_of(source, range(40))) == allowed == sum(map(len, adapter.requests))
-    assert source.tally.out_of_budget
+    assert len(source.take(40)) == allowed == sum(map(len, adapter.requests))
+    assert source.votes.count.out_of_budget
 
 
 def test_cached_answers_cost_no_budget() -> None:
     """What is in the cache is counted even when nothing can be asked."""
     cache = MemoryCache()
-    votes_of(source_of(Scripted(), cache=cache), range(8))
+    source_of(Scripted(), cache=cache).take(8)
     source = source_of(Scripted(), cache=cache, budget=Budget(queries=2))
-    assert len(votes_of(source, range(20))) == 10
+    assert len(source.take(20)) == 10
 
 
 def test_transient_errors_are_tried_again() -> None:
     """A transient error costs further attempts at the same query, not its vote."""
     adapter = Scripted(errors=[TimeoutError(), TimeoutError(), None])
-    votes = votes_of(source_of(adapter), range(4))
+    votes = source_of(adapter).take(4)
     assert FAILED not in votes
     assert adapter.requests[0] == adapter.requests[1] == adapter.requests[2]
 
@@ -144,10 +169,10 @@ def test_final_failures_count_as_failed_and_are_not_cached() -> None:
     """A query refused twice votes for no class, is counted, and may be asked again by a later run."""
     cache = MemoryCache()
     errors = [ValueError("bad"), ValueError("bad")]
-    votes = votes_of(source_of(Scripted(errors=errors, batch=1), cache=cache), range(8))
+    votes = source_of(Scripted(errors=errors, batch=1), cache=cache).take(8)
     assert votes[0] is FAILED
     assert FAILED not in votes[1:]
-    assert FAILED not in votes_of(source_of(Scripted(), cache=cache), range(8))
+    assert FAILED not in source_of(Scripted(), cache=cache).take(8)
 
 
 def test_one_refused_image_does_not_fail_its_batch() -> None:
@@ -161,7 +186,7 @@ def test_one_refused_image_does_not_fail_its_batch() -> None:
             return answers
 
     adapter = Picky(batch=4)
-    votes = votes_of(source_of(adapter), range(4))
+    votes = source_of(adapter).take(4)
     assert [vote is FAILED for vote in votes] == [False, False, True, False]
     assert [len(request) for request in adapter.requests] == [4, 2, 2, 1, 1, 1]
 
@@ -169,7 +194,7 @@ def test_one_refused_image_does_not_fail_its_batch() -> None:
 def test_attempts_are_bounded() -> None:
     """An error that stays transient ends as a failed query after the fixed number of attempts."""
     adapter = Scripted(errors=[TimeoutError()] * 100)
-    assert votes_of(source_of(adapter), range(4)) == [FAILED] * 4
+    assert source_of(adapter).take(4) == [FAILED] * 4
     assert len(adapter.requests) == attempts.ATTEMPTS
 
 
@@ -178,7 +203,7 @@ def test_fatal_errors_stop_in_one_line_and_keep_what_is_paid() -> None:
     cache = MemoryCache()
     source = source_of(Scripted(errors=[None, None, KeyError("no\nkey")]), cache=cache)
     with pytest.raises(ProviderError, match="scripted failed: KeyError") as caught:
-        votes_of(source, range(40))
+        source.take(40)
     assert "\n" not in str(caught.value)
     assert set(cache.read("s", range(40))) == set(range(8))
 
@@ -187,13 +212,13 @@ def test_wrong_number_of_answers_is_refused() -> None:
     """An answer list of the wrong length can never be matched to queries, so it is an error."""
     adapter = CallableAdapter(lambda x: ["cat"] * (len(x) - 1))
     with pytest.raises(ProviderError, match="one a row"):
-        votes_of(source_of(adapter), range(4))
+        source_of(adapter).take(4)
 
 
 def test_model_change_voids_the_run() -> None:
     """Two model versions among the votes of one certificate stop it."""
     with pytest.raises(DriftError, match=r"from 3\.0 to 3\.1 after 8 votes"):
-        votes_of(source_of(Scripted(versions=["3.0", "3.0", "3.1"])), range(40))
+        source_of(Scripted(versions=["3.0", "3.0", "3.1"])).take(40)
 
 
 class Rounds:
@@ -218,8 +243,9 @@ class Rounds:
 def test_collect_asks_exactly_what_is_needed() -> None:
     """Rounds of every size give the certifier the votes of consecutive queries and ask for no more."""
     adapter, certifier = Scripted(), Rounds(1, 300, 3)
-    collect(certifier, source_of(adapter), lambda tally: None)
-    assert certifier.got == votes_of(source_of(Scripted()), range(304))
+    asked = source_of(adapter)
+    collect(certifier, asked.votes, asked.pipeline.ask, lambda count: None)
+    assert certifier.got == source_of(Scripted()).take(304)
     assert sum(map(len, adapter.requests)) == 304
 
 
@@ -231,9 +257,9 @@ def test_callable_sees_exactly_the_counted_queries_in_order() -> None:
         seen.append(x.clone())
         return [0] * len(x)
 
-    votes_of(source_of(CallableAdapter(function)), range(37))
+    source_of(CallableAdapter(function)).take(37)
     images_seen = torch.cat(seen)
-    noise = source_of(CallableAdapter(function))._pipeline._noise.sample(range(37))
+    noise = source_of(CallableAdapter(function)).pipeline._noise.sample(range(37))
     want = (torch.from_numpy(IMAGE.grid + noise).clamp(0, 255).permute(0, 3, 1, 2)).float() / 255
     assert images_seen.dtype == torch.float32
     assert torch.equal(images_seen, want)
@@ -277,3 +303,60 @@ def test_images_beyond_the_limits_are_refused_before_sending() -> None:
         with pytest.raises(ConfigurationError, match="size=224") as caught:
             enlargement(height, width, card)
         assert "\n" not in str(caught.value)
+
+
+def test_need_names_a_query_once() -> None:
+    """A query that is under way is not needed again; one that came back without an outcome is."""
+    votes = source_of(Scripted()).votes
+    votes.expect(3)
+    assert list(votes.need()) == [0, 1, 2]
+    assert not votes.need()
+    votes.give({0: None, 1: Open.BUSY})
+    assert not votes.need()  # 2 is under way still
+    votes.give({2: Answer(labels=(Label(name="cat"),))})
+    assert votes.take() == [FAILED]
+    assert list(votes.need()) == [1]  # nobody else asks it in this process's memory
+    votes.give({1: Answer(labels=(Label(name="dog"),))})
+    assert votes.take() == ["dog", "cat"]
+    assert votes.settled
+
+
+def test_nothing_is_asked_beyond_what_was_expected() -> None:
+    """`need` stays within what was expected, however many votes there could be."""
+    votes = source_of(Scripted()).votes
+    assert votes.settled
+    assert not votes.need()
+    votes.expect(2)
+    votes.expect(1)
+    assert not votes.settled
+    assert list(votes.need()) == [0, 1, 2]
+
+
+def test_one_loop_drives_many_images() -> None:
+    """Votes of several images that are asked turn by turn, in mixed order, are those of each image asked alone."""
+    alone = [source_of(Scripted(), seed=seed).take(50) for seed in range(3)]
+    asked = [source_of(Scripted(), seed=seed) for seed in range(3)]
+    got: list[list[Hashable | None]] = [[], [], []]
+    for one in asked:
+        one.votes.expect(50)
+    needed = [list(one.votes.need()) for one in asked]
+    while any(needed):
+        for image, one in enumerate(asked):
+            part, needed[image] = needed[image][-7:], needed[image][:-7]
+            for outcomes in one.pipeline.ask(part):
+                one.votes.give(outcomes)
+            got[image] += one.votes.take()
+    assert all(one.votes.settled for one in asked)
+    assert got == alone
+    assert got[0] != got[1]
+
+
+def test_a_long_question_is_looked_up_in_spans() -> None:
+    """What is looked up and held at once is bounded by SPAN, whatever was expected."""
+    votes = source_of(Scripted()).votes
+    votes.expect(10 * SPAN)
+    assert list(votes.need()) == list(range(SPAN))
+    answer = Answer(labels=(Label(name="cat"),))
+    votes.give(dict.fromkeys(range(SPAN), answer))
+    assert len(votes.take()) == SPAN
+    assert list(votes.need()) == list(range(SPAN, 2 * SPAN))

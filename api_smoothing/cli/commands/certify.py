@@ -211,10 +211,10 @@ class _Run:
 def _fewest(settings: Settings) -> int:
     """Queries that are enough to begin an image: all of a fixed number, or twice what a sure one takes."""
     from api_smoothing.certify.plan import min_queries
-    from api_smoothing.engine.question import Question
+    from api_smoothing.certify.spec import Spec
     from api_smoothing.engine.session import CANARIES
 
-    question = Question(
+    spec = Spec(
         radius=settings.radius,
         n=settings.n,
         n0=settings.n0 or _CHOOSING,
@@ -223,10 +223,10 @@ def _fewest(settings: Settings) -> int:
         method=settings.method,
         noise=settings.noise,
     )
-    if question.radius is None or question.fixed is not None:
-        return CANARIES + (question.fixed or 0)
+    if spec.radius is None or spec.fixed is not None:
+        return CANARIES + (spec.fixed or 0)
     of = {"alpha": settings.alpha, "sigma": settings.sigma, "noise": settings.noise}
-    return CANARIES + 2 * min_queries(question.radius, **of)  # type: ignore[arg-type]
+    return CANARIES + 2 * min_queries(spec.radius, **of)  # type: ignore[arg-type]
 
 
 def read_thresholds(text: str) -> float | dict[str, float]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from api_smoothing.adapters.base import AdapterCard, Quota
-from api_smoothing.certify import plan
+from api_smoothing.certify import Spec, certifier_of, plan
 from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, dollars
 from api_smoothing.engine.estimate.queries import Votes, to_come
-from api_smoothing.engine.question import Question
 from api_smoothing.results import CostEstimate
 
 _WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
@@ -18,7 +17,7 @@ _WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 def forecast(
     known: Sequence[Votes],
     *,
-    question: Question,
+    spec: Spec,
     affordable: int | None,
     card: AdapterCard,
     price: Price,
@@ -34,8 +33,8 @@ def forecast(
 
     Raises UnreachableRadiusError for a radius no answers can certify.
     """
-    question.certifier()  # refuses what no answers could certify
-    queries = to_come(known, question, affordable=affordable, extra=extra_per_image, each=queries_per_vote)
+    certifier_of(spec)  # refuses what no answers could certify
+    queries = to_come(known, spec, affordable=affordable, extra=extra_per_image, each=queries_per_vote)
     amounts = (queries.low, queries.expected, queries.high)
     usd = [price.usd(amount) for amount in amounts]
     rate = card.queries_per_second
@@ -47,7 +46,7 @@ def forecast(
             0,
             f"the denoiser votes over {queries_per_vote} paths: every answer costs {queries_per_vote} queries",
         )
-    if each is not None and question.n is None:
+    if each is not None and spec.n is None:
         lines.append(f"the budget leaves {each:,} queries an image, for which the largest radius is given")
     if extra_per_image:
         lines.append(f"{extra_per_image} canary queries an image, to notice a change of the model")
@@ -64,7 +63,7 @@ def forecast(
         seconds_low=seconds[0],
         seconds_expected=seconds[1],
         seconds_high=seconds[2],
-        max_radius=_reach(question, None if each is None else each // queries_per_vote),
+        max_radius=_reach(spec, None if each is None else each // queries_per_vote),
         assumptions=lines,
     )
 
@@ -112,16 +111,16 @@ def describe_quota(quota: Quota) -> str:
     return f"{quota.count:,} {unit} {f'a {window}' if window else f'in {quota.seconds:g} s'}"
 
 
-def _reach(question: Question, affordable_each: int | None) -> float | None:
+def _reach(spec: Spec, affordable_each: int | None) -> float | None:
     """The radius that all the answers an image can get certify if they agree; None where nothing limits them.
 
     With a target it may be a hair (0.02 at most) smaller in truth.
     """
-    n = affordable_each if question.n is None else question.n
+    n = affordable_each if spec.n is None else spec.n
     if n is None:
         return None
-    method = question.method
-    if question.radius is not None and method in ("auto", "sequential"):
-        method = "sequential" if question.n is None else "fixed"
-    settings = {"alpha": question.alpha, "sigma": question.sigma, "noise": question.noise}
+    method = spec.method
+    if spec.radius is not None and method in ("auto", "sequential"):
+        method = "sequential" if spec.n is None else "fixed"
+    settings = {"alpha": spec.alpha, "sigma": spec.sigma, "noise": spec.noise}
     return plan.max_radius(n=n, method=method, **settings) if n else 0.0  # type: ignore[arg-type]

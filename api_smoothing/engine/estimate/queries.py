@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
+from api_smoothing.certify import Spec, certifier_of
 from api_smoothing.certify.crossing import Floats
 from api_smoothing.certify.radius import threshold
 from api_smoothing.engine.estimate import shares
 from api_smoothing.engine.estimate.stopping import HORIZON, Rule, outlook, stopping_rule
-from api_smoothing.engine.question import Question
 
 TAIL: Final = 0.025  # of the runs take fewer than low, and as many more than high
 _RUNS = 2000
@@ -43,16 +43,16 @@ class Standing:
 
 
 def to_come(
-    known: Sequence[Votes], question: Question, *, affordable: int | None, extra: int, each: int = 1
+    known: Sequence[Votes], spec: Spec, *, affordable: int | None, extra: int, each: int = 1
 ) -> Queries:
     """The queries still to come for one image per entry of `known`, the votes it has already.
 
     `affordable` is what the budget has left (None: no limit), `extra` what an image costs beside its votes, once it
     costs anything, `each` what a vote costs. Raises UnreachableRadiusError for a radius no answers can certify.
     """
-    if question.fixed is not None and question.radius is None:
-        return _fixed(known, question.fixed, affordable, extra, each)
-    return _to_target(known, question, affordable, extra, each)
+    if spec.fixed is not None and spec.radius is None:
+        return _fixed(known, spec.fixed, affordable, extra, each)
+    return _to_target(known, spec, affordable, extra, each)
 
 
 def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: int, each: int) -> Queries:
@@ -72,13 +72,11 @@ def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: in
     return Queries(low=total, expected=total, high=total, lines=tuple(lines))
 
 
-def _to_target(
-    known: Sequence[Votes], question: Question, affordable: int | None, extra: int, each: int
-) -> Queries:
+def _to_target(known: Sequence[Votes], spec: Spec, affordable: int | None, extra: int, each: int) -> Queries:
     """The answers until the target is decided, summed over the images of many drawn runs."""
-    rule = stopping_rule(question)
-    fresh = _stand((), question, rule)
-    images = [_stand(votes, question, rule) if votes else fresh for votes in known]
+    rule = stopping_rule(spec)
+    fresh = _stand((), spec, rule)
+    images = [_stand(votes, spec, rule) if votes else fresh for votes in known]
     asked = [image for image, _ in images if image.n]
     ahead = Counter(image for image, decided in images if not decided)
     model = shares.model((image.n, image.votes) for image in asked)
@@ -96,7 +94,7 @@ def _to_target(
     lines += [
         "vote shares as in published certification logs, of a model that may differ from those",
         "19 of 20 runs cost between low and high; more if most images have shares near the "
-        f"{_needed(question):.1%} that the radius takes",
+        f"{_needed(spec):.1%} that the radius takes",
     ]
     if endless > 0.0005 and affordable is None:
         lines.append(
@@ -119,14 +117,14 @@ def _to_target(
     return Queries(low=low, expected=middle, high=high, lines=tuple(lines))
 
 
-def _needed(question: Question) -> float:
-    assert question.radius is not None
-    return threshold(question.radius, sigma=question.sigma, noise=question.noise)
+def _needed(spec: Spec) -> float:
+    assert spec.radius is not None
+    return threshold(spec.radius, sigma=spec.sigma, noise=spec.noise)
 
 
-def _stand(votes: Votes, question: Question, rule: Rule) -> tuple[Standing, bool]:
+def _stand(votes: Votes, spec: Spec, rule: Rule) -> tuple[Standing, bool]:
     """Where its votes take an image, and whether they decide it."""
-    certifier, left = question.certifier(), list(votes)
+    certifier, left = certifier_of(spec), list(votes)
     while left and (need := certifier.need()):
         certifier.add(left[:need])
         del left[:need]

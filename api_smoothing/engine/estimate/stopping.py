@@ -15,13 +15,12 @@ from typing import Final
 import numpy as np
 from scipy.special import gammaln
 
-from api_smoothing.certify import plan
+from api_smoothing.certify import Spec, certifier_of, plan
 from api_smoothing.certify.cohen import ClopperPearsonCertifier
 from api_smoothing.certify.crossing import Counts, Floats
 from api_smoothing.certify.fixed import FixedCertifier
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
 from api_smoothing.certify.radius import threshold
-from api_smoothing.engine.question import Question
 
 #: Answers to which a run without a cap is followed exactly.
 HORIZON: Final = 20_000
@@ -61,23 +60,23 @@ class Outlook:
     open_end: Floats
 
 
-def stopping_rule(question: Question) -> Rule:
-    """The rule by which the certifier of a question with a radius stops. Raises UnreachableRadiusError."""
-    made = question.certifier()
+def stopping_rule(spec: Spec) -> Rule:
+    """The rule by which the certifier of a spec with a radius stops. Raises UnreachableRadiusError."""
+    made = certifier_of(spec)
     if isinstance(made, FixedCertifier | ClopperPearsonCertifier):
         decision = made.decision
         lower = np.arange(1, decision.n + 1) - 1 - decision.n + decision.floor
-        skip = question.n0 if isinstance(made, ClopperPearsonCertifier) else 0
+        skip = spec.n0 if isinstance(made, ClopperPearsonCertifier) else 0
         return Rule(upper=np.full(decision.n, decision.enough), lower=lower, ends=True, skip=skip)
-    assert question.radius is not None
-    p0 = threshold(question.radius, sigma=question.sigma, noise=question.noise)
-    upper = plan.target_boundary(p0, alpha=question.alpha, cap=question.n)
-    n = np.arange(1, (question.n or HORIZON) + 1)
+    assert spec.radius is not None
+    p0 = threshold(spec.radius, sigma=spec.sigma, noise=spec.noise)
+    upper = plan.target_boundary(p0, alpha=spec.alpha, cap=spec.n)
+    n = np.arange(1, (spec.n or HORIZON) + 1)
     lower = n - futility_boundary(hopeless_share(upper, p0)).counts(n.size)
-    allowed = spare(upper, question.n)
+    allowed = spare(upper, spec.n)
     if allowed is not None:
         lower = np.maximum(lower, n - allowed - 1)
-    return Rule(upper=upper.counts(n.size), lower=lower, ends=question.n is not None)
+    return Rule(upper=upper.counts(n.size), lower=lower, ends=spec.n is not None)
 
 
 def outlook(rule: Rule, shares: Floats, *, n: int = 0, votes: int = 0) -> Outlook:

@@ -50,7 +50,6 @@ class Usage:
     seconds: float = 1.0
     last_error: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    halted: threading.Event = field(default_factory=threading.Event)
 
     def count(self, images: int, seconds: float) -> None:
         """Add a request."""

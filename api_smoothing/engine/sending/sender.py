@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ class Sender:
         version: Callable[[], str] | None = None,
         leave: Callable[[], int] | None = None,
         usage: Usage | None = None,
+        stop: threading.Event | None = None,
         gate: FirstRequestGate | None = None,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Sender:
         self._gate = gate or FirstRequestGate()
         self._stopped: ApiSmoothError | None = None
         self.usage = Usage() if usage is None else usage
+        self._stop_event = threading.Event() if stop is None else stop
         self._sleep = sleep
 
     def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
@@ -101,13 +104,13 @@ class Sender:
 
     def halt(self) -> None:
         """End all waits; what is under way comes in, and nothing more leaves."""
-        self.usage.halted.set()
+        self._stop_event.set()
 
     def _wait(self, seconds: float) -> None:
         if self._sleep is not None:
             self._sleep(seconds)
         elif testing.waits():
-            self.usage.halted.wait(seconds)
+            self._stop_event.wait(seconds)
 
     def _round(self, job: _Job, outcomes: dict[int, Outcome]) -> list[int]:
         """One attempt at every query of the job without an outcome; returns those to try again."""
@@ -202,12 +205,12 @@ class Sender:
         if connect is not None:
             connect()
         if self._limiter is not None:
-            self._limiter.wait(images, self.usage.halted)
+            self._limiter.wait(images, self._stop_event)
             self._check()
 
     def _check(self) -> None:
         """Raise when the run has ended meanwhile."""
-        if self._stopped is None and self.usage.halted.is_set():
+        if self._stopped is None and self._stop_event.is_set():
             self._stopped = ProviderError("the run was ended")
         if self._stopped is not None:
             raise self._stopped

@@ -14,14 +14,14 @@ import pytest
 
 from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, Label, Quota, Verdict
-from api_smoothing.certify import plan
+from api_smoothing.certify import Spec, certifier_of, plan
 from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.radius import threshold
+from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.estimate import shares
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.estimate.pricing import Price, Tier, price
 from api_smoothing.engine.estimate.stopping import outlook, stopping_rule
-from api_smoothing.engine.question import Question, within_budget
 from api_smoothing.errors import UnreachableRadiusError
 from api_smoothing.results import CostEstimate
 
@@ -51,14 +51,14 @@ def smoothed(adapter: Priced, budget: Budget | None = None, method: str = "auto"
     return SmoothedAPI(adapter, denoiser=None, seed=0, cache=False, budget=budget, method=method)  # type: ignore[arg-type]
 
 
-def question(**changes: Any) -> Question:
+def question(**changes: Any) -> Spec:
     usual = {"radius": 0.25, "n": None, "n0": 100, "sigma": 0.25, "alpha": 0.001}
-    return Question(**{**usual, "method": "auto", "noise": "gaussian", **changes})  # type: ignore[arg-type]
+    return Spec(**{**usual, "method": "auto", "noise": "gaussian", **changes})  # type: ignore[arg-type]
 
 
 def estimate(
     known: int | Sequence[Sequence[Hashable | None]],
-    asked: Question,
+    asked: Spec,
     *,
     card: AdapterCard = CARD,
     affordable: int | None = None,
@@ -68,7 +68,7 @@ def estimate(
     images = [[] for _ in range(known)] if isinstance(known, int) else known
     return forecast(
         images,
-        question=asked,
+        spec=asked,
         affordable=affordable,
         card=card,
         price=cost or price(card),
@@ -136,7 +136,7 @@ def test_the_facades_budget_reaches_the_estimate() -> None:
 
 
 @pytest.mark.parametrize("asked", [question(radius=0.2, n=100), question(radius=0.2, n=100, method="fixed")])
-def test_the_expectation_is_exact(asked: Question) -> None:
+def test_the_expectation_is_exact(asked: Spec) -> None:
     """Expected queries are the mean over the shares assumed of the exact mean of the stopping rule."""
     rule = stopping_rule(asked)
     calls = [passage(rule.upper, float(p), rule.lower).calls for p in shares.NODES]
@@ -267,10 +267,10 @@ def answers(p: float, rng: np.random.Generator) -> Iterator[int]:
         yield from np.where(rng.random(512) < p, 0, rng.integers(1, others + 1, 512)).tolist()
 
 
-def cost(p: float, asked: Question, rng: np.random.Generator, affordable: int | None = None) -> int:
+def cost(p: float, asked: Spec, rng: np.random.Generator, affordable: int | None = None) -> int:
     """The answers that certify's own certifier takes for one image of share `p`."""
-    budget = None if affordable is None else within_budget(asked, affordable, slack=0.0)
-    certifier = budget or asked.certifier()
+    budget = None if affordable is None else within_budget(asked, affordable)
+    certifier = budget or certifier_of(asked)
     stream, spent = answers(p, rng), 0
     while need := certifier.need():
         certifier.add(list(islice(stream, need)))
@@ -286,7 +286,7 @@ def cost(p: float, asked: Question, rng: np.random.Generator, affordable: int | 
         *((name, question(radius=0.5, n=1000)) for name in DISTRIBUTIONS if name != "a weak model"),
     ],
 )
-def test_the_range_holds_the_cost(name: str, asked: Question) -> None:
+def test_the_range_holds_the_cost(name: str, asked: Spec) -> None:
     """In at least 90 of 100 runs the true cost lies between low and high: of one image, of 10, and of 100."""
     rng = np.random.default_rng(len(name))
     costs = np.array([cost(p, asked, rng) for p in DISTRIBUTIONS[name](rng, 700).tolist()])
@@ -332,18 +332,18 @@ def test_the_largest_radius_under_a_cap_is_the_largest(changes: dict[str, Any]) 
     """A radius just below the one announced can be certified with the cap, and one just above it cannot."""
     most = estimate(1, question(radius=0.1, **changes)).max_radius
     assert most is not None
-    question(**{**changes, "radius": most - 0.001}).certifier()
+    certifier_of(question(**{**changes, "radius": most - 0.001}))
     with pytest.raises(UnreachableRadiusError):
-        question(**{**changes, "radius": most + 0.001}).certifier()
+        certifier_of(question(**{**changes, "radius": most + 0.001}))
 
 
 def test_the_largest_radius_of_a_budget_is_that_of_its_share_an_image() -> None:
     """Without a cap the budget limits the radius, divided among the images; no larger one can be certified."""
     found = estimate(10, question(radius=0.1), affordable=1000, extra=2)
     assert found.max_radius is not None
-    question(radius=found.max_radius - 0.02).certifier(cap=98)
+    certifier_of(question(radius=found.max_radius - 0.02, cap=98))
     with pytest.raises(UnreachableRadiusError):
-        question(radius=found.max_radius + 0.001).certifier(cap=98)
+        certifier_of(question(radius=found.max_radius + 0.001, cap=98))
     assert any("98 queries an image" in line for line in found.assumptions)
     assert estimate(10, question()).max_radius is None
     assert estimate(10, question(radius=0.1), affordable=5).max_radius == 0.0

@@ -52,7 +52,7 @@ class Pauses:
         self.waited: list[int] = []
         self.paused: list[float] = []
 
-    def wait(self, images: int, halted: threading.Event) -> None:
+    def wait(self, images: int, stop: threading.Event) -> None:
         self.waited.append(images)
 
     def spare(self, images: int) -> None:

@@ -100,11 +100,11 @@ def test_a_pause_holds_everyone(tmp_path: Path) -> None:
 def test_a_halted_wait_ends_at_once(tmp_path: Path) -> None:
     """Whoever is told to stop does not wait for a turn that comes in minutes."""
     limiter = RateLimiter(tmp_path / "rate.db", key="k", quotas=[Quota(unit="image", count=1, seconds=600.0)])
-    halted = threading.Event()
-    limiter.wait(1, halted)
-    threading.Timer(0.1, halted.set).start()
+    stop = threading.Event()
+    limiter.wait(1, stop)
+    threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
-    limiter.wait(1, halted)
+    limiter.wait(1, stop)
     assert time.monotonic() - began < 5.0
 
 

@@ -6,8 +6,8 @@
     HOME/rate.db                                   the turns of each account, here and in a folder of the machine
 
 Another folder of answers has its ledger and looks inside, so that whoever shares the answers shares the budgets. What
-a run had spent by HOME/ledger.db before it was first named in that folder is charged to it there as well: nobody
-knows which folder's answers that money bought, and a budget must not be spent twice.
+a run had spent by HOME/ledger.db when this home first names it in that folder is charged to it there as well, once:
+nobody knows which folder's answers that money bought, and a budget must not be spent twice.
 """
 
 from __future__ import annotations

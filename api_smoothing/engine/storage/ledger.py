@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,8 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS entries (
     entry INTEGER PRIMARY KEY, run TEXT NOT NULL, provider TEXT NOT NULL, stream TEXT NOT NULL,
     queries INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL, at REAL NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS carried (run TEXT NOT NULL, ledger REAL NOT NULL, PRIMARY KEY (run, ledger)) WITHOUT ROWID
 """
 
 
@@ -34,8 +36,8 @@ class Ledger:
     """A BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
 
     The state of an entry is "open", "sent" or "unsent". One that was sent is noted as such with the next write: it
-    is spent as it is. A run that is new in this file starts with what it has spent by the file `before`, if that is
-    there: a ledger that moves in with the answers forgets nothing.
+    is spent as it is. What the run has spent by the file `before`, if that is there, is charged here too, once: a
+    ledger that moves in with the answers forgets nothing, and two homes that bring theirs are both heard.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Ledger:
         self._limits = Limits(budget, micro_usd=micro_usd)
         self._run, self._provider, self._clock = run, provider, clock
         self._database = place if isinstance(place, Database) else ledger_file(place)
-        if self._database.read(_SPENT, (run,)):
-            return
-        spent = (0, 0) if before is None or not before.is_file() else _spent_in(before, run)
-        self._database.write(
-            lambda db: db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?)", (run, *spent))
-        )
+        self._database.write(partial(self._enter, [] if before is None else _spent_in(before, run)))
+
+    def _enter(self, carried: Sequence[tuple[float, int, int]], db: sqlite3.Connection) -> None:
+        """Have the run in the file, with what is `carried` over: the name of a ledger, queries and micro-dollars."""
+        db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (self._run,))
+        for ledger, queries, micro_usd in carried:
+            if db.execute("INSERT OR IGNORE INTO carried VALUES (?, ?)", (self._run, ledger)).rowcount:
+                db.execute(_SPEND, (queries, micro_usd, self._run))
 
     def affordable(self) -> int | None:
         return self._limits.left(*self.spent())
@@ -108,12 +112,17 @@ def ledger_file(path: Path | None) -> Database:
     return Database(path, _SCHEMA, version=_VERSION)
 
 
-def _spent_in(path: Path, run: str) -> tuple[int, int]:
+def _spent_in(path: Path, run: str) -> list[tuple[float, int, int]]:
+    """What `run` has spent by another ledger, after the time of its first entry, which names it wherever it lies."""
+    if not path.is_file():
+        return []
     with closing(ledger_file(path)) as earlier:
-        rows = earlier.read(_SPENT, (run,))
-    return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
+        return earlier.read(_FIRST, (run,))
 
 
+_FIRST: Final = (
+    "SELECT (SELECT COALESCE(MIN(at), 0) FROM entries), queries, micro_usd FROM runs WHERE run = ? AND queries > 0"
+)
 _SPENT: Final = "SELECT queries, micro_usd FROM runs WHERE run = ?"
 _SPEND: Final = "UPDATE runs SET queries = queries + ?, micro_usd = micro_usd + ? WHERE run = ?"
 _SETTLE: Final = "UPDATE entries SET state = ? WHERE entry = ?"

@@ -126,6 +126,18 @@ def test_what_a_run_spent_before_is_charged_where_its_answers_lie(tmp_path: Path
         assert len(one.reserve("s", range(9)).granted) == 3
 
 
+def test_what_two_homes_spent_before_is_charged_together(tmp_path: Path) -> None:
+    """Homes that shared --cache DIR with a ledger each bring what each has spent, whoever comes first, and once."""
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for number, each in enumerate(homes):
+        before = Ledger(each / "ledger.db", Budget(), run="r", provider="p", micro_usd=1)
+        before.reserve("s", range(3 + number))
+    for each in [*homes, *homes]:
+        account(FolderStorage(each, cache=tmp_path / "answers")).close()
+    with closing(account(FolderStorage(homes[0], cache=tmp_path / "answers"))) as one:
+        assert one.spent() == (7, 7)
+
+
 # ---------------------------------------------------------------- what lies where
 
 

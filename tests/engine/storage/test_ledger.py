@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_run_that_moves_starts_with_what_it_has_spent(tmp_path: Path) -> None:
-    """A run new to a ledger is charged by the one before, once; a run that is there already, or never was, is not."""
+    """A run is charged what it spent by the ledger before, once, however often it is named; another run is not."""
     ledger_in(tmp_path / "before").reserve("s", range(4))
     before = tmp_path / "before" / "ledger.db"
 

@@ -1,4 +1,20 @@
-"""Provable robustness for vision models you can only call, not change."""
+"""Provable robustness for vision models you can only call, not change.
+
+What is public, and stays. Everything is loaded on first use.
+
+SmoothedAPI   a provider behind noise, a denoiser and a certifier
+Budget        the most that may be spent, in queries and US dollars
+LabelMap      how answers are read as classes
+Certificate   what was proved about one image; JSON in and out
+Prediction    a label without a radius
+CostEstimate  what a run would cost, before anything is sent
+Provenance    what answered, and under which settings
+RunHeader     the first line of a run file
+purify        one image with the noise and the attacks taken out
+runs          run files: `read`, `header`, `open`
+errors        the one error tree; every message is one line
+events        what observers are told during a run
+"""
 
 from __future__ import annotations
 
@@ -6,8 +22,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from api_smoothing import errors, events, runs
     from api_smoothing.adapters.labels.label_map import LabelMap
-    from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, RunHeader
+    from api_smoothing.purification import purify
+    from api_smoothing.results import (
+        Budget,
+        Certificate,
+        CostEstimate,
+        Prediction,
+        Provenance,
+        RunHeader,
+    )
     from api_smoothing.smoothed import SmoothedAPI
 
 __version__ = "0.1.0"
@@ -18,9 +43,12 @@ _HOMES = {
     "CostEstimate": "api_smoothing.results",
     "LabelMap": "api_smoothing.adapters.labels.label_map",
     "Prediction": "api_smoothing.results",
+    "Provenance": "api_smoothing.results",
     "RunHeader": "api_smoothing.results",
     "SmoothedAPI": "api_smoothing.smoothed",
+    "purify": "api_smoothing.purification",
 }
+_MODULES = ("errors", "events", "runs")
 
 __all__ = [
     "Budget",
@@ -28,13 +56,20 @@ __all__ = [
     "CostEstimate",
     "LabelMap",
     "Prediction",
+    "Provenance",
     "RunHeader",
     "SmoothedAPI",
     "__version__",
+    "errors",
+    "events",
+    "purify",
+    "runs",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'api_smoothing' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

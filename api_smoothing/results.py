@@ -1,4 +1,16 @@
-"""What a run returns: frozen values that go to JSON and come back unchanged."""
+"""What a run returns: frozen values that go to JSON and come back unchanged.
+
+The rule by which certificates and run headers grow, so that every version reads what any other of its major wrote:
+
+- A field is never removed, renamed, or given another meaning or unit. That would be another major: `…/2` is refused.
+- A new field has a default, which stands for everything written before there was one. Where that would claim too much
+  the reader says better: `runs` takes the kind of a line about presence from its header.
+- A field that the reader does not know is kept in `extra`, and written back as it was. Word fields (`kind`, `method`,
+  `stopped`) may get new values, which a reader shows as they are.
+- A minor (`…/1.3`) may be told, and never decides anything.
+
+`tests/golden/` has files of past versions and one from the future; they stay readable for ever.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +18,15 @@ import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
 
 SCHEMA: Final = "api-smooth/certificate/1"
+RUN_SCHEMA: Final = "api-smooth/run/1"
+
+#: What a certificate is about: the label of most answers, or that one label is, or is not, in most of them.
+Kind: TypeAlias = Literal["label", "present", "absent"]
+
+_NOT: Final = "not: "  # before the label of a certificate of absence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +42,47 @@ class Budget:
     run: str | None = None
 
 
-T = TypeVar("T")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What answered, and under which settings: everything that the certificates of one object have in common.
+
+    `provider` is the card's name, a sandbox told apart; `model` what answered beyond it; `denoiser` and `label_map`
+    are name@sha256, shortened; `sigma` is in [0,1] pixel units; `seed` is the seed's public label.
+    """
+
+    provider: str
+    model: str
+    denoiser: str | None
+    label_map: str | None
+    sigma: float
+    alpha: float
+    method: str
+    noise: str
+    seed: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values."""
+        return asdict(self)
 
 
-def _from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"not a {kind.__name__}: unknown field {unknown[0]!r}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"not a {kind.__name__}: {error}") from None
+class Item(TypedDict):
+    """The example of a data set that an image is: its `id` there, its `path`, and its true label."""
+
+    id: str
+    path: str | None
+    truth: str | None
+
+
+class RadiusReached(TypedDict):
+    """One of several radii asked about at once: the label certified there, and the votes that decided it.
+
+    `reached` is None while it is undecided; `n` counts the image's answers up to the decision.
+    """
+
+    radius: float
+    label: str | None
+    reached: bool | None
+    n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +101,17 @@ class Certificate:
     `model` names what answered beyond the provider's name: weights or operation, options, endpoint; it is empty
     for a function nobody can name. `image_sha256` is the digest of the pixels that enter the noise. `created` is
     UTC, ISO 8601.
+
+    `kind` "present" says of `label` that more than half of the noisy copies report it with a score of at least
+    `threshold`, "absent" ("not: NAME") that more than half do not; `claim` says it in words. `linf_radius` is
+    derived: the ℓ∞ ball inside the ℓ2 ball of `radius`, radius/√d for the d = 3·height·width values of `space`,
+    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given. `looks`
+    counts the questions put to these votes, this one included, and `alpha_total` bounds the probability that any of
+    their answers is wrong; None where the version that wrote it did not say. `exploratory` marks a reading that was
+    chosen after the votes were seen. `radii` are those read from this image's votes where several were asked about;
+    then `radius` is the largest one reached. `parent` is the `image_sha256` of the certificate that answers for
+    this neighbour of its image, `prior` the sha256 of a learned prior, `epoch` the name of a round of fresh votes,
+    and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these.
     """
 
     label: str | None
@@ -88,43 +146,88 @@ class Certificate:
     image_sha256: str
     space: tuple[int, int]
     created: str
+    kind: Kind = "label"
+    threshold: float | None = None
+    linf_radius: float | None = None
+    space_original: tuple[int, int] | None = None
+    looks: int = 1
+    alpha_total: float | None = None
+    exploratory: bool = False
+    radii: tuple[RadiusReached, ...] = ()
+    parent: str | None = None
+    prior: str | None = None
+    epoch: str | None = None
+    item: Item | None = None
     schema: str = SCHEMA
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __bool__(self) -> bool:
         raise TypeError(
             "a Certificate is neither true nor false: test .label is not None, .reached, or .radius >= r"
         )
 
+    @property
+    def claim(self) -> str | None:
+        """What is certified, in words, or of an abstention what is not: "cat", "cat present at 0.5 or more".
+
+        None where nothing can be named: of an abstention every label might have been meant.
+        """
+        name = self.label
+        if self.kind == "label":
+            return name
+        if name is None:
+            name = next(iter(self.counts), None)
+        if name is None:
+            return None
+        with_score = "" if self.threshold is None else f" {self.threshold:g} or more"
+        if self.kind == "absent":
+            return f"{name.removeprefix(_NOT)} absent: not reported{with_score and ' with' + with_score}"
+        return f"{name} {self.kind}{with_score and ' at' + with_score}"
+
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return {**asdict(self), "space": list(self.space)}
+        """All fields as plain JSON values, those of `extra` among them."""
+        return _plain(
+            self,
+            space=list(self.space),
+            space_original=None if self.space_original is None else list(self.space_original),
+            radii=list(self.radii),
+        )
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return one_line(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave. Raises ValueError when it is not a certificate of this major version."""
+        known = _known(cls, values, SCHEMA)
+        try:
+            for name in ("space", "space_original", "radii"):
+                if known.get(name) is not None:
+                    known[name] = tuple(known[name])
+            return cls(**known)
+        except TypeError as error:
+            raise ValueError(f"not a Certificate: {error}") from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Raises ValueError when it is not a certificate of this schema."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not a Certificate: {error}") from None
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise ValueError(f"not a Certificate of schema {SCHEMA}")
-        if "space" in values:
-            values["space"] = tuple(values["space"])
-        return _from_dict(cls, values)
+        """Read what `to_json` wrote. Raises ValueError when it is not a certificate of this major version."""
+        return cls.from_dict(_object(text, "Certificate"))
 
     def _repr_html_(self) -> str:
-        rows: list[tuple[str, str]] = [("label", "abstained" if self.label is None else self.label)]
+        return _table(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        of_one = self.kind != "label" and self.claim is not None
+        what = self.claim or "abstained"
+        if self.label is None and of_one:
+            what = f"abstained: {what} is not proved"
+        rows: list[tuple[str, str]] = [("claim" if of_one else "label", what)]
         if self.label is not None:
-            rows.append(
-                (
-                    "radius",
-                    f"{self.radius:.4f} ({self.norm}, pixels in [0,1], {self.space[0]}×{self.space[1]})",
-                )
-            )
+            space = f"{self.space[0]}×{self.space[1]}"
+            rows.append(("radius", f"{self.radius:.4f} ({self.norm}, pixels in [0,1], {space})"))
+            if self.linf_radius is not None:
+                rows.append(("radius, ℓ∞", f"{self.linf_radius:.3g} (derived: the ℓ2 radius/√d)"))
             if self.radius_original != self.radius:
                 rows.append(("radius, original image", f"{self.radius_original:.4f}"))
         if self.target_radius is not None:
@@ -133,8 +236,7 @@ class Certificate:
         rows.append(("σ, α, method", f"{self.sigma:g}, {self.alpha:g}, {self.method}"))
         rows.append(("stopped", self.reason or self.stopped))
         rows.append(("queries", f"{self.queries} sent, {self.cached} cached, ${self.cost_usd:.4f}"))
-        cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
-        return f"<table>{cells}</table>"
+        return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +266,7 @@ class Prediction:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        return one_line(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,29 +292,89 @@ class CostEstimate:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        return one_line(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHeader:
-    """The first line of a run file: the settings every certificate in it shares."""
+    """The first line of a run file: the settings every certificate in it shares.
+
+    `version` is the one that began the file; `created` is UTC, ISO 8601. `extra` holds what a newer version wrote
+    besides.
+    """
 
     settings: dict[str, Any]
     version: str
     created: str
-    schema: str = "api-smooth/run/1"
+    schema: str = RUN_SCHEMA
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values, those of `extra` among them."""
+        return _plain(self)
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        return one_line(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave. Raises ValueError when it is not a run header of this major version."""
+        try:
+            return cls(**_known(cls, values, RUN_SCHEMA))
+        except TypeError as error:
+            raise ValueError(f"not a RunHeader: {error}") from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Raises ValueError when it is not a run header."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not a run file: {error}") from None
-        if not isinstance(values, dict) or values.get("schema") != "api-smooth/run/1":
-            raise ValueError("not a run file: the first line is no header")
-        return _from_dict(cls, values)
+        """Read what `to_json` wrote. Raises ValueError when it is not a run header of this major version."""
+        return cls.from_dict(_object(text, "RunHeader"))
+
+
+def one_line(value: Mapping[str, Any]) -> str:
+    """`value` as JSON in one line; letters as they are, or escaped where UTF-8 has none for them."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, which JSON can hold: a service may have said it
+        text = json.dumps(value, allow_nan=False)
+    return text
+
+
+_Growing = TypeVar("_Growing", Certificate, RunHeader)
+
+
+def _known(kind: type[_Growing], values: Mapping[str, Any], schema: str) -> dict[str, Any]:
+    """The fields of `kind` in `values`, and the others as its `extra`. Raises ValueError for another schema."""
+    theirs = values.get("schema")
+    if not isinstance(theirs, str) or theirs.rpartition("/")[0] != schema.rpartition("/")[0]:
+        raise ValueError(f"not a {kind.__name__} of schema {schema}")
+    if theirs.split(".")[0] != schema:
+        raise ValueError(
+            f"it has schema {theirs}, this version reads {schema}: upgrade api-smooth to read it"
+        )
+    names = {f.name for f in fields(kind)} - {"extra"}
+    known = {name: value for name, value in values.items() if name in names}
+    return known | {"extra": {name: value for name, value in values.items() if name not in names}}
+
+
+def _plain(value: Certificate | RunHeader, **as_json: Any) -> dict[str, Any]:
+    """The fields of `value`, some of them `as_json`, and after them those of its `extra` that are no fields."""
+    known = {**asdict(value), **as_json}
+    extra = known.pop("extra")
+    return known | {name: kept for name, kept in extra.items() if name not in known}
+
+
+def _object(text: str, kind: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not a {kind}: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"not a {kind}: no JSON object")
+    return values
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
+    return f"<table>{cells}</table>"

@@ -23,7 +23,7 @@ from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
-from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction
+from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,7 +141,7 @@ class SmoothedAPI:
                 certifier.result(),
                 votes.count,
                 loaded,
-                facts=self._facts(),
+                provenance=self._provenance(),
                 target=radius,
                 cost_usd=self._session.account.cost_usd(votes.count.sent),
             )
@@ -191,9 +191,9 @@ class SmoothedAPI:
             certifier.results(),
             votes.count,
             loaded,
-            facts=self._facts(),
+            report=reader,
+            provenance=self._provenance(),
             target=radius,
-            named=reader.named,
             cost_usd=self._session.account.cost_usd(votes.count.sent),
         )
         for certificate_ in found:
@@ -215,7 +215,7 @@ class SmoothedAPI:
             taken,
             count,
             loaded,
-            facts=self._facts(),
+            provenance=self._provenance(),
             cost_usd=self._session.account.cost_usd(count.sent),
         )
 
@@ -252,7 +252,8 @@ class SmoothedAPI:
 
     def settings(self) -> dict[str, Any]:
         """Everything that identifies a run with this object, as plain JSON values."""
-        return {**self._facts(), "size": self.size if not isinstance(self.size, tuple) else list(self.size)}
+        size = list(self.size) if isinstance(self.size, tuple) else self.size
+        return {**self._provenance().to_dict(), "size": size}
 
     def close(self) -> None:
         """Release files; answers on disk stay."""
@@ -268,18 +269,18 @@ class SmoothedAPI:
     ) -> None:
         self.close()
 
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "provider": self._provider,
-            "model": self._adapter.card.fingerprint,
-            "denoiser": None if self._denoiser is None else parts.denoiser_name(self._denoiser),
-            "label_map": None if self._labels is None else f"{self._labels.name}@{self._labels.sha256[:16]}",
-            "sigma": self.sigma,
-            "alpha": self.alpha,
-            "method": self.method,
-            "noise": self.noise,
-            "seed": self._seed.label,
-        }
+    def _provenance(self) -> Provenance:
+        return Provenance(
+            provider=self._provider,
+            model=self._adapter.card.fingerprint,
+            denoiser=None if self._denoiser is None else parts.denoiser_name(self._denoiser),
+            label_map=None if self._labels is None else f"{self._labels.name}@{self._labels.sha256[:16]}",
+            sigma=self.sigma,
+            alpha=self.alpha,
+            method=self.method,
+            noise=self.noise,
+            seed=self._seed.label,
+        )
 
     def _spec(self, radius: float | None, n: int | None, n0: int) -> Spec:
         parts.check_question(radius, n)
@@ -316,7 +317,7 @@ class SmoothedAPI:
             loaded,
             noise,
             seed=self._seed.label,
-            facts=self._facts(),
+            provenance=self._provenance(),
             read=read or parts.reader(self._labels),
         )
 

@@ -10,12 +10,12 @@ import torch
 from attacks import Model
 from torch import Tensor, nn
 
-from api_smoothing.cli.purifier import load_classifier, vote
 from api_smoothing.denoisers import Denoiser
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.purification import load_classifier, vote
 from api_smoothing.training.loop import generator
 from api_smoothing.training.objectives import add_noise, on_grid
 

@@ -33,8 +33,8 @@ from defences import METHODS, Options, Purify, defended, purified, purifier
 from torch import nn
 
 from api_smoothing import denoisers
-from api_smoothing.cli.purifier import load_classifier
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, MissingExtraError, WeightsError
+from api_smoothing.purification import load_classifier
 from api_smoothing.training.data import ImageSet, load_images
 from api_smoothing.training.likeness import Likeness, lpips, psnr, ssim
 from api_smoothing.training.loop import generator

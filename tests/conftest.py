@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from api_smoothing import testing
+from api_smoothing.sandbox import PROVIDERS
+
+_SDKS = {
+    "aws": "boto3",
+    "azure": "azure.ai.vision.imageanalysis",
+    "google": "google.cloud.vision",
+    "clarifai": "clarifai_grpc",
+    "http": "requests",
+}
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +34,25 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's secret seed, cache or configuration, or waits for another one's turn."""
     monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("API_SMOOTH_MACHINE", str(tmp_path / "machine"))
+
+
+@pytest.fixture
+def no_waits() -> Iterator[None]:
+    """What failed is tried again at once."""
+    with testing.no_waits():
+        yield
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """Every provider that has a sandbox; skips one whose SDK is not installed."""
+    if not _installed(_SDKS[request.param]):
+        pytest.skip(f"the SDK of {request.param} is not installed")
+    return str(request.param)

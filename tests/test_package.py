@@ -140,3 +140,28 @@ def test_nothing_is_unpickled() -> None:
                 assert not {a.name for a in node.names} & {"pickle", "dill", "joblib", "cloudpickle"}, file
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert "weights_only=True" in ast.unparse(node), file
+
+
+#: Tests that lie with a room and not with one of its modules, and why.
+OF_A_ROOM = {
+    "engine/storage/test_namespaces.py": "two containers with one folder need the whole facade, twice",
+    "engine/storage/test_storage.py": "one suite for both storages",
+    "training/test_resume.py": "a run that is killed in its second phase needs the loop, the phases and the command",
+}
+
+
+def test_tests_mirror_the_modules() -> None:
+    """A test file in a folder named after a room is named after a module of it; a command's lies in cli."""
+    tests = Path(__file__).parent
+    strays = []
+    for file in tests.rglob("test_*.py"):
+        name = str(file.relative_to(tests))
+        room = PACKAGE / Path(name).parent
+        if room == PACKAGE or not (room / "__init__.py").is_file() or name in OF_A_ROOM:
+            continue
+        places = [room, room / "commands"] if room.name == "cli" else [room]
+        module = file.stem.removeprefix("test_")
+        if not any((p / f"{module}.py").is_file() or (p / module / "__init__.py").is_file() for p in places):
+            strays.append(name)
+    assert not strays
+    assert all((tests / name).is_file() for name in OF_A_ROOM)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from api_smoothing.results import one_line
+
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one object on one line, at once. Letters beyond ASCII are escaped unless the stream is UTF-8."""
@@ -18,9 +20,4 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def one_object(value: Mapping[str, Any], *, plain: bool = True) -> str:
     """`value` as JSON in one line; letters as they are if `plain`, else, and where UTF-8 has none, escaped."""
-    text = json.dumps(value, ensure_ascii=not plain, allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a character, which JSON can hold: a service may have said it
-        text = json.dumps(value, allow_nan=False)
-    return text
+    return one_line(value) if plain else json.dumps(value, allow_nan=False)

@@ -93,6 +93,8 @@ def _votes(event: VotesCounted, rate: float, *, charged: bool) -> str:
 
 def _summary(event: ImageCertified, rate: float) -> str:
     done = event.certificate
-    result = "abstained" if done.label is None else f"{done.label}, radius {done.radius:.4f}"
+    result = f"{done.claim}, radius {done.radius:.4f}"
+    if done.label is None:
+        result = f"abstained: {done.claim}" if done.claim else "abstained"
     pace = f", {rate:.0f} queries/s" if done.queries else ""
     return f"{event.image}: {result}, {number_of(done.n, 'vote')} ({done.stopped}){pace}"

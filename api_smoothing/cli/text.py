@@ -20,15 +20,20 @@ def describe_certificate(done: Certificate) -> str:
     height, width = done.space
     norm = done.norm.replace("l", "ℓ")
     if done.label is None:
-        result = [("label", "none: abstained"), ("", _why_abstained(done))]
+        result = [
+            ("label" if done.kind == "label" else "claim", "none: abstained"),
+            ("", _why_abstained(done)),
+        ]
     else:
         result = [
-            ("label", done.label),
+            ("label" if done.kind == "label" else "claim", done.claim or done.label),
             (
                 "radius",
                 f"{done.radius:.4f} {norm} as it enters the noise ({height}×{width}, pixels in [0,1])",
             ),
         ]
+        if done.linf_radius is not None:
+            result.append(("", f"{done.linf_radius:.3g} ℓ∞, derived from it (R/√d)"))
         if done.radius_original != done.radius:
             result.append(("", f"{done.radius_original:.4f} {norm} for the image as given"))
     if done.target_radius is not None:
@@ -95,7 +100,8 @@ def _duration(seconds: float) -> str:
 def _why_abstained(done: Certificate) -> str:
     if not done.n:
         return "nothing was asked"
-    return "the votes do not prove that any label keeps its majority; this says nothing else about the image"
+    what = "that any label keeps its majority" if done.kind == "label" or not done.claim else done.claim
+    return f"the votes do not prove {what}; this says nothing else about the image"
 
 
 def _why_stopped(done: Certificate) -> str:
@@ -107,7 +113,7 @@ def _why_stopped(done: Certificate) -> str:
         "budget": "the budget is spent",
         "n": "all queries are counted",
         "failed": "too many queries failed",
-    }[done.stopped]
+    }.get(done.stopped, done.stopped)
     return f"{why} ({done.reason})" if done.reason else why
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scoreless
@@ -15,7 +15,7 @@ from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Loaded
-from api_smoothing.results import Certificate
+from api_smoothing.results import Certificate, Provenance
 
 _WORTH_TELLING: Final = 0.5  # share of the votes from which a label nobody named is listed
 
@@ -69,6 +69,12 @@ class LabelReport:
                 found.add(name)
         return frozenset(found) or None
 
+    def threshold(self, name: str | None) -> float | None:
+        """The score from which the label `name` counts as reported; of None, where it is the same for all."""
+        if isinstance(self._thresholds, Mapping):
+            return None if name is None else self._thresholds.get(name)
+        return self._thresholds
+
     def _class(self, label: Label, score: float) -> str | None:
         assert self._map is not None
         entry = counted(self._map.find(label)[1], score)
@@ -85,29 +91,47 @@ def presences(
     count: QueryCount,
     loaded: Loaded,
     *,
-    facts: Mapping[str, Any],
+    report: LabelReport,
+    provenance: Provenance,
     target: float | None,
-    named: Collection[str],
     cost_usd: float,
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
-    for bound in [*bounds, *_unreported(bounds, count, named, target)]:
+    for bound in [*bounds, *_unreported(bounds, count, report.named, target)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)
-        told = bound.label is not None or name in named or isinstance(key, Absent)
+        told = bound.label is not None or name in report.named or isinstance(key, Absent)
         if not told and bound.votes < _WORTH_TELLING * bound.n:
             continue
         sure = bound.label is not None
         bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
         spent = count if not found else QueryCount(cached=bound.n, version=count.version)
         made = certificate(
-            bound, spent, loaded, facts=facts, target=target, cost_usd=0.0 if found else cost_usd
+            bound,
+            spent,
+            loaded,
+            provenance=provenance,
+            target=target,
+            cost_usd=0.0 if found else cost_usd,
+            kind="absent" if isinstance(key, Absent) else "present",
+            threshold=report.threshold(str(key.label if isinstance(key, Absent) else key)),
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
     if not found and (count.out_of_budget or _broken(count)):  # somebody must say so, and what it cost
         blank = _blank(count, target)
-        found = [certificate(blank, count, loaded, facts=facts, target=target, cost_usd=cost_usd)]
+        found = [
+            certificate(
+                blank,
+                count,
+                loaded,
+                provenance=provenance,
+                target=target,
+                cost_usd=cost_usd,
+                kind="present",
+                threshold=report.threshold(None),
+            )
+        ]
     return found
 
 

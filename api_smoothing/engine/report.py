@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from api_smoothing import images
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
+from api_smoothing.certify.radius import linf_from_l2
 from api_smoothing.engine.votes import QueryCount
-from api_smoothing.results import Certificate, Prediction
+from api_smoothing.results import Certificate, Kind, Prediction, Provenance
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 
@@ -21,13 +21,15 @@ def certificate(
     count: QueryCount,
     loaded: images.Loaded,
     *,
-    facts: Mapping[str, Any],
+    provenance: Provenance,
     target: float | None,
     cost_usd: float,
+    kind: Kind = "label",
+    threshold: float | None = None,
 ) -> Certificate:
     """The certificate of one image: `bound` in the noise space, carried back to the original image."""
     label = None if bound.label is None else str(bound.label)
-    norm = NORMS[facts["noise"]]
+    norm = NORMS[provenance.noise]
     radius = 0.0 if label is None else bound.radius
     stopped, reason = bound.stopped, bound.reason
     if stopped is None:
@@ -42,8 +44,8 @@ def certificate(
         votes=bound.votes,
         n=bound.n,
         n0=bound.n0,
-        sigma=facts["sigma"],
-        alpha=facts["alpha"],
+        sigma=provenance.sigma,
+        alpha=provenance.alpha,
         norm=norm,
         method=bound.method,
         target_radius=target,
@@ -56,17 +58,22 @@ def certificate(
         queries=count.sent,
         cached=count.cached,
         cost_usd=cost_usd,
-        provider=facts["provider"],
-        model=facts["model"],
+        provider=provenance.provider,
+        model=provenance.model,
         model_version=count.version,
-        denoiser=facts["denoiser"],
-        label_map=facts["label_map"],
-        noise=facts["noise"],
-        seed=facts["seed"],
+        denoiser=provenance.denoiser,
+        label_map=provenance.label_map,
+        noise=provenance.noise,
+        seed=provenance.seed,
         image=loaded.source,
         image_sha256=loaded.digest.hex(),
         space=(loaded.grid.shape[0], loaded.grid.shape[1]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        kind=kind,
+        threshold=threshold,
+        linf_radius=linf_from_l2(radius, loaded.grid.size) if norm == "l2" else None,
+        space_original=loaded.original_size,
+        alpha_total=provenance.alpha,
     )
 
 
@@ -75,11 +82,11 @@ def prediction(
     count: QueryCount,
     loaded: images.Loaded,
     *,
-    facts: Mapping[str, Any],
+    provenance: Provenance,
     cost_usd: float,
 ) -> Prediction:
     """Cohen's PREDICT on `votes`."""
-    label = predict(votes, alpha=facts["alpha"])
+    label = predict(votes, alpha=provenance.alpha)
     counts = Counter(vote for vote in votes if vote is not None and vote is not FAILED)
     ranked = [*sorted(counts.values(), reverse=True), 0, 0]
     against = max(
@@ -92,12 +99,12 @@ def prediction(
         n=len(votes),
         counts={str(k): v for k, v in counts.most_common()},
         failed=sum(vote is FAILED for vote in votes),
-        sigma=facts["sigma"],
-        alpha=facts["alpha"],
+        sigma=provenance.sigma,
+        alpha=provenance.alpha,
         queries=count.sent,
         cached=count.cached,
         cost_usd=cost_usd,
-        provider=facts["provider"],
+        provider=provenance.provider,
         image=loaded.source,
         image_sha256=loaded.digest.hex(),
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.samplers import paths_of
@@ -22,7 +21,7 @@ from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.stream_key import stream_name
 from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
-from api_smoothing.results import Budget
+from api_smoothing.results import Budget, Provenance
 
 if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
@@ -82,13 +81,13 @@ class Session:
         return paths_of(self._denoiser)
 
     def inquiry(
-        self, loaded: Loaded, noise: NoiseStream, *, seed: str, facts: Mapping[str, Any], read: LabelReader
+        self, loaded: Loaded, noise: NoiseStream, *, seed: str, provenance: Provenance, read: LabelReader
     ) -> Inquiry:
         """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor)
         stream = self._undrifted(stream)
-        self._cache.describe(stream, {**facts, "image": loaded.source})
+        self._cache.describe(stream, {**provenance.to_dict(), "image": loaded.source})
         usage, stop = Usage(), threading.Event()
         watch = self._watch(stream, usage, stop) if self.card.drift == "canary" else None
         sender = Sender(

@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
-import numpy as np
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
 
-from api_smoothing.adapters.base import Adapter, Answer, Verdict
+import numpy as np
+from numpy.typing import NDArray
+
+from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
 from api_smoothing.engine.sending.pipeline import encode, enlargement
+from api_smoothing.engine.storage.base import Storage
+from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.errors import ApiSmoothError, ImageError, ProviderError
+from api_smoothing.home import home
 from api_smoothing.images import Loaded
 from api_smoothing.noise import to_uint8
 
 
-def ask_clean(adapter: Adapter, loaded: Loaded) -> Answer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer, and the `seconds` the request took."""
+
+    answer: Answer
+    seconds: float
+
+
+def ask_once(adapter: Adapter, loaded: Loaded, storage: Storage | None = None) -> Reply:
     """The answer to the image on the 8-bit grid, enlarged by the same whole factor as noisy queries.
 
-    Exactly one request, never repeated and outside any budget: the caller has said what it costs.
+    Exactly one request, never repeated and outside any budget: the caller has said what it costs. It waits for its turn
+    in the account's quota, which runs of other processes may be using, by the limiter of `storage`: the installation's
+    folder, when None.
 
     Raises ConfigurationError for an image of a size the provider does not take, before anything is sent;
     ImageError when it refuses the image; ProviderError for every other failure, in one line.
     """
-    pixels = to_uint8(loaded.grid, loaded.sub)
+    card = adapter.card
+    query = _query(to_uint8(loaded.grid, loaded.sub), card)
+    _wait_for_a_turn(card, storage or FolderStorage(home()))
+    start = perf_counter()
     try:
-        if adapter.card.accepts == "tensor":
-            import torch
-
-            image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
-            answers = adapter.label(image)
-        else:
-            answers = adapter.label([encode(pixels, enlargement(*loaded.size, adapter.card))])
+        answers = adapter.label(query)
     except ApiSmoothError:
         raise
     except Exception as error:
-        raise _failure(adapter, loaded, adapter.verdict(error), type(error).__name__) from error
+        raise _failure(card, loaded, adapter.verdict(error), type(error).__name__) from error
+    seconds = perf_counter() - start
     if len(answers) != 1:
-        raise ProviderError(f"provider {adapter.card.name} gave {len(answers)} answers to one query")
+        raise ProviderError(f"{card.provider} broke its contract: {len(answers)} answers to one query")
     if isinstance(answers[0], Verdict):
-        raise _failure(adapter, loaded, answers[0], "no reason given")
-    return answers[0]
+        raise _failure(card, loaded, answers[0], "no reason given")
+    return Reply(answer=answers[0], seconds=seconds)
 
 
-def _failure(adapter: Adapter, loaded: Loaded, verdict: Verdict, fallback: str) -> ApiSmoothError:
+def _query(pixels: NDArray[np.uint8], card: AdapterCard) -> Any:
+    """The image as the adapter takes it."""
+    if card.accepts == "tensor":
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    height, width = pixels.shape[:2]
+    return [encode(pixels, enlargement(height, width, card))]
+
+
+def _wait_for_a_turn(card: AdapterCard, storage: Storage) -> None:
+    limiter = storage.limiter(card.quota_key or card.name, card.quotas)
+    if limiter is not None:
+        with closing(limiter):
+            limiter.wait(1)
+
+
+def _failure(card: AdapterCard, loaded: Loaded, verdict: Verdict, fallback: str) -> ApiSmoothError:
     """The error for a verdict; its message carries no secret, the exception's own text might."""
-    said = verdict.message or fallback
+    reason = verdict.message or fallback
     if verdict.kind == "refused":
-        return ImageError(f"{loaded.source}: provider {adapter.card.name} refuses this image: {said}")
-    again = {
-        "fatal": "",
-        "transient": "; try again",
-        "throttled": f"; try again in {verdict.retry_after:g} s"
-        if verdict.retry_after
-        else "; try again later",
+        return ImageError(f"{card.provider} refuses this image: {reason} ({loaded.source})")
+    then = {
+        "fatal": "no query can succeed until this is put right",
+        "transient": "it may work the next time: try again",
+        "throttled": f"try again in {verdict.retry_after:g} s" if verdict.retry_after else "try again later",
     }[verdict.kind]
-    return ProviderError(f"provider {adapter.card.name} failed: {said}{again}")
+    return ProviderError(f"{card.provider} failed: {reason}; {then}")

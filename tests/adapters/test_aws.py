@@ -8,20 +8,16 @@ import json
 import os
 import re
 import socket
-import struct
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from wire import Wire
 
 from api_smoothing import adapters
 from api_smoothing.adapters import Answer, EncodedImage, Label
@@ -48,86 +44,11 @@ def image_of(number: int = 0) -> EncodedImage:
     return EncodedImage(data=encode_png(pixels), height=80, width=80)
 
 
-class Wire:
-    """A server that gives one scripted answer and keeps every request.
-
-    `answer` is (status, body), (status, body, headers), a function of the request's body that returns one of
-    these, or how the connection misbehaves: "reset", "silent", "stall" (half a body), "drip" or "drip-headers".
-    """
-
-    def __init__(self) -> None:
-        self.requests: list[SimpleNamespace] = []
-        self.answer: Any = (200, HONEST)
-        self.over = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def count(self) -> int:
-        """Requests so far, once at least one has been read; a client that gave up may be ahead of the server."""
-        end = time.monotonic() + 10
-        while not self.requests and time.monotonic() < end:
-            time.sleep(0.01)
-        return len(self.requests)
-
-    def _handler(wire) -> type[BaseHTTPRequestHandler]:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *_: Any) -> None: ...
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = SimpleNamespace(
-                    method=self.command, path=self.path, headers=self.headers, body=body
-                )
-                wire.requests.append(request)
-                answer = wire.answer(body) if callable(wire.answer) else wire.answer
-                if isinstance(answer, str):
-                    self.close_connection = True
-                    return self.misbehave(answer)
-                status, content, *rest = answer
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                headers = {"Content-Type": "application/x-amz-json-1.1", "Content-Length": str(len(data))}
-                self.send_response(status)
-                for name, value in {**headers, **(rest[0] if rest else {})}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST
-
-            def misbehave(self, how: str) -> None:
-                if how == "reset":
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
-                head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
-                if how in {"stall", "drip"}:
-                    self.wfile.write(head + b'{"LabelModelVersion": "3.0", ')
-                while how.startswith("drip") and not wire.over.wait(0.05):
-                    try:
-                        self.wfile.write(b" " if how == "drip" else head[:1])
-                        head = head[1:] or b" "
-                    except OSError:
-                        return
-                if how in {"silent", "stall"}:
-                    wire.over.wait(30)
-
-        return Handler
-
-
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    server = Wire()
+    server = Wire(
+        (200, HONEST), content_type="application/x-amz-json-1.1", half=b'{"LabelModelVersion": "3.0", '
+    )
     yield server
     server.close()
 

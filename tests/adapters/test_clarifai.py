@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -11,15 +10,25 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_service import (
+    KIND_OF_STATUS,
+    GrpcService,
+    Reply,
+    aborts,
+    certificate,
+    counted,
+    failure,
+    image,
+    recorded,
+    running,
+)
 
 from api_smoothing.adapters._transport.service import BrokenContract
-from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.base import Adapter, Answer, Label, Quota, Verdict
 from api_smoothing.adapters.clarifai import adapter as clarifai
 from api_smoothing.adapters.clarifai import errors as clarifai_errors
 from api_smoothing.errors import ConfigurationError, CredentialsError, DriftError, MissingExtraError
@@ -36,10 +45,6 @@ json_format = pytest.importorskip("google.protobuf.json_format")
 Response = service_pb2.MultiOutputResponse
 KEY = "planted-token-0123456789abcdef"
 VERSION = "aa7f35c01e0642fda5cf400f543e7c40"
-
-
-def image(data: bytes = b"pixels") -> EncodedImage:
-    return EncodedImage(data=data, height=8, width=8)
 
 
 def output(*concepts: tuple[str, float], version: str = VERSION) -> Any:
@@ -62,56 +67,21 @@ def response(*outputs: Any, code: int = 10000, description: str = "", details: s
     )
 
 
-@dataclass
-class Call:
-    """What the server saw of one request."""
-
-    request: Any
-    metadata: dict[str, str]
-    seconds_left: float | None
-
-
-@dataclass
-class Service:
-    """Clarifai's method on loopback. `reply` makes the answer: a message, or bytes that may be none."""
-
-    port: int = 0
-    reply: Callable[[Any, Any], Any] = lambda request, context: response(
-        *[output(("cat", 0.75))] * len(request.inputs)
+def clarifai_service(reply: Reply | None = None) -> GrpcService:
+    """Clarifai's method, which says "cat" of every image unless it is told otherwise."""
+    return GrpcService(
+        name="clarifai.api.V2",
+        method="PostModelOutputs",
+        read=service_pb2.PostModelOutputsRequest.FromString,
+        write=lambda answer: answer.SerializeToString(),
+        reply=reply or (lambda request, context: response(*[output(("cat", 0.75))] * len(request.inputs))),
     )
-    calls: list[Call] = field(default_factory=list)
-    server: Any = None
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def serve(self, raw: bytes, context: Any) -> bytes:
-        request = service_pb2.PostModelOutputsRequest.FromString(raw)
-        metadata = dict(context.invocation_metadata())
-        self.calls.append(Call(request=request, metadata=metadata, seconds_left=context.time_remaining()))
-        answer = self.reply(request, context)
-        return answer if isinstance(answer, bytes) else answer.SerializeToString()
-
-    def start(self, credentials: Any = None) -> None:
-        method = grpc.unary_unary_rpc_method_handler(self.serve)
-        handler = grpc.method_handlers_generic_handler("clarifai.api.V2", {"PostModelOutputs": method})
-        self.server = grpc.server(
-            ThreadPoolExecutor(20), handlers=(handler,), options=[("grpc.so_reuseport", 0)]
-        )
-        if credentials is None:
-            self.port = self.server.add_insecure_port("127.0.0.1:0")
-        else:
-            self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
-        self.server.start()
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
-    service.start()
-    yield service
-    service.server.stop(None).wait()
+def service() -> Iterator[GrpcService]:
+    with running(clarifai_service()) as service:
+        yield service
 
 
 @pytest.fixture(autouse=True)
@@ -121,32 +91,15 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def adapter(service: Service, **options: Any) -> clarifai.Clarifai:
+def adapter(service: GrpcService, **options: Any) -> clarifai.Clarifai:
     return clarifai.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 10.0, **options})
-
-
-def failure(adapter: Adapter, images: int = 1) -> tuple[Exception, Verdict]:
-    """The exception of a call that fails, and the verdict on it."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is matters less than the verdict
-        adapter.label([image()] * images)
-    assert isinstance(caught.value, Exception)
-    return caught.value, adapter.verdict(caught.value)
-
-
-def aborts(status: str, text: str = "it says so", details: bytes | None = None) -> Callable[[Any, Any], Any]:
-    def reply(request: Any, context: Any) -> Any:
-        if details is not None:
-            context.set_trailing_metadata((("grpc-status-details-bin", details),))
-        context.abort(grpc.StatusCode[status], text)
-
-    return reply
 
 
 def always(answer: Any) -> Callable[[Any, Any], Any]:
     return lambda request, context: answer
 
 
-def test_it_is_an_adapter(service: Service) -> None:
+def test_it_is_an_adapter(service: GrpcService) -> None:
     """The loader returns what the engine calls an adapter."""
     assert isinstance(adapter(service), Adapter)
 
@@ -217,7 +170,7 @@ def test_settings_out_of_range_are_one_line(options: dict[str, Any]) -> None:
     assert "planted" not in str(caught.value)
 
 
-def test_answers_keep_the_order_of_the_images(service: Service) -> None:
+def test_answers_keep_the_order_of_the_images(service: GrpcService) -> None:
     """128 images are one request, and each answer is its own image's."""
     service.reply = lambda request, context: response(
         *[output((one.data.image.base64.decode(), 0.5)) for one in request.inputs]
@@ -228,7 +181,7 @@ def test_answers_keep_the_order_of_the_images(service: Service) -> None:
     assert len(service.calls) == 1
 
 
-def test_request_says_what_was_asked_for(service: Service) -> None:
+def test_request_says_what_was_asked_for(service: GrpcService) -> None:
     """Raw bytes, model, owner, version, number of concepts, token and deadline arrive as they were set."""
     ask = adapter(service, model="own", user_id="me", app_id="mine", version=VERSION, max_labels=7)
     ask.label([image(b"\x89PNG"), image(b"b")])
@@ -243,7 +196,7 @@ def test_request_says_what_was_asked_for(service: Service) -> None:
     assert 0 < call.seconds_left < 11  # on the wire it is rounded up
 
 
-def test_a_closed_set_is_asked_of_the_server(service: Service) -> None:
+def test_a_closed_set_is_asked_of_the_server(service: GrpcService) -> None:
     """`only` selects concepts by id where it is one, else by name; any other concept breaks the contract."""
     service.reply = lambda request, context: response(output(("dog", 0.9), ("cat", 0.1)))
     ask = adapter(service, only=["dog", "ai_cat"], max_labels=1)
@@ -258,7 +211,7 @@ def test_a_closed_set_is_asked_of_the_server(service: Service) -> None:
     assert isinstance(failure(adapter(service, only=["dog"]))[0], BrokenContract)
 
 
-def test_labels_have_ids_and_come_best_first(service: Service) -> None:
+def test_labels_have_ids_and_come_best_first(service: GrpcService) -> None:
     """A label has Clarifai's id; equal scores are ordered by id; no more than asked for; floats as written."""
     concepts = [("b", 0.5), ("a", 0.5), ("c", 0.9), ("d", 0.1)]
     service.reply = lambda request, context: response(output(*concepts))
@@ -267,7 +220,7 @@ def test_labels_have_ids_and_come_best_first(service: Service) -> None:
     assert answer == Answer(labels=labels, model_version=VERSION)
 
 
-def test_nothing_found_is_an_answer_without_labels(service: Service) -> None:
+def test_nothing_found_is_an_answer_without_labels(service: GrpcService) -> None:
     """Data without concepts, from a named version, says "nothing"; it is no failure."""
     service.reply = lambda request, context: response(output())
     assert adapter(service).label([image()]) == [Answer(labels=(), model_version=VERSION)]
@@ -304,7 +257,7 @@ def without(field_name: str) -> Any:
         *("no-own-status", "no-version", "nameless", "over", "nan", "no-status", "html", "truncated"),
     ],
 )
-def test_a_response_out_of_contract_is_never_an_answer(service: Service, junk: Any) -> None:
+def test_a_response_out_of_contract_is_never_an_answer(service: GrpcService, junk: Any) -> None:
     """Success with anything but one sound answer an image raises, and may be tried again."""
     service.reply = lambda request, context: junk
     _, verdict = failure(adapter(service), images=2)
@@ -313,7 +266,7 @@ def test_a_response_out_of_contract_is_never_an_answer(service: Service, junk: A
     assert len(service.calls) == 1
 
 
-def test_a_response_without_a_status_says_so(service: Service) -> None:
+def test_a_response_without_a_status_says_so(service: GrpcService) -> None:
     """What is no response of Clarifai's is called a broken contract, not an error of Clarifai's."""
     service.reply = always(b"")
     error, verdict = failure(adapter(service))
@@ -321,7 +274,7 @@ def test_a_response_without_a_status_says_so(service: Service) -> None:
     assert "no status" in verdict.message
 
 
-def test_another_version_than_the_pinned_one_is_drift(service: Service) -> None:
+def test_another_version_than_the_pinned_one_is_drift(service: GrpcService) -> None:
     """An answer of a version that was not asked for stops everything; without a pin it is just reported."""
     service.reply = lambda request, context: response(output(("cat", 0.5), version="new"))
     (answer,) = adapter(service).label([image()])
@@ -331,28 +284,8 @@ def test_another_version_than_the_pinned_one_is_drift(service: Service) -> None:
         adapter(service, version=VERSION).label([image()])
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ("CANCELLED", "transient"),
-        ("UNKNOWN", "transient"),
-        ("INVALID_ARGUMENT", "refused"),
-        ("DEADLINE_EXCEEDED", "transient"),
-        ("NOT_FOUND", "fatal"),
-        ("ALREADY_EXISTS", "transient"),
-        ("PERMISSION_DENIED", "fatal"),
-        ("RESOURCE_EXHAUSTED", "throttled"),
-        ("FAILED_PRECONDITION", "fatal"),
-        ("ABORTED", "transient"),
-        ("OUT_OF_RANGE", "refused"),
-        ("UNIMPLEMENTED", "fatal"),
-        ("INTERNAL", "transient"),
-        ("UNAVAILABLE", "transient"),
-        ("DATA_LOSS", "transient"),
-        ("UNAUTHENTICATED", "fatal"),
-    ],
-)
-def test_every_status_is_one_request_and_has_a_verdict(service: Service, status: str, kind: str) -> None:
+@pytest.mark.parametrize(("status", "kind"), KIND_OF_STATUS.items())
+def test_every_status_is_one_request_and_has_a_verdict(service: GrpcService, status: str, kind: str) -> None:
     """Nothing is repeated, whatever the status; the vendor's own channel would send UNAVAILABLE five times."""
     service.reply = aborts(status)
     _, verdict = failure(adapter(service))
@@ -361,18 +294,18 @@ def test_every_status_is_one_request_and_has_a_verdict(service: Service, status:
     assert len(service.calls) == 1
 
 
-def test_the_vendors_channel_would_repeat(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vendors_channel_would_repeat(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: the same call over a channel that may retry is seen more than once."""
     channels = pytest.importorskip("clarifai_grpc.channel.clarifai_channel")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    service.reply = aborts("UNAVAILABLE")
+    service.reply = aborts("UNAVAILABLE", times=100)
     channel = channels.ClarifaiChannel.get_insecure_grpc_channel(base="127.0.0.1", port=service.port)
     with channel, pytest.raises(grpc.RpcError):
         service_pb2_grpc.V2Stub(channel).PostModelOutputs(service_pb2.PostModelOutputsRequest(), timeout=10)
     assert len(service.calls) > 1
 
 
-def test_retry_info_is_the_wait(service: Service) -> None:
+def test_retry_info_is_the_wait(service: GrpcService) -> None:
     """A gRPC throttle says how long to wait in its details; malformed details say nothing."""
     status = status_pb2.Status(code=8, message="slow")
     status.details.add().Pack(error_details.RetryInfo(retry_delay={"seconds": 2, "nanos": 500_000_000}))
@@ -437,7 +370,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("kind", CODES)
-def test_status_codes_mean_what_their_names_say(service: Service, kind: str) -> None:
+def test_status_codes_mean_what_their_names_say(service: GrpcService, kind: str) -> None:
     """Each code of the SDK's enum, of the request and of one image in it, has the verdict of its name."""
     ask = adapter(service)
     for name in CODES[kind]:
@@ -468,13 +401,13 @@ def test_every_code_that_is_not_transient_exists() -> None:
     assert sorted(listed) == sorted(codes.Value(n) for kind in ("fatal", "refused") for n in CODES[kind])
 
 
-def test_a_code_of_tomorrow_is_transient(service: Service) -> None:
+def test_a_code_of_tomorrow_is_transient(service: GrpcService) -> None:
     """A code that the SDK does not know yet has a verdict, too."""
     service.reply = lambda request, context: response(code=98765)
     assert failure(adapter(service))[1].kind == "transient"
 
 
-def test_a_failed_batch_is_split_and_a_single_failure_tried_again(service: Service) -> None:
+def test_a_failed_batch_is_split_and_a_single_failure_tried_again(service: GrpcService) -> None:
     """FAILURE of several images is refused, which has the batch split; of one image it may pass."""
     service.reply = lambda request, context: response(code=10020, description="Failure")
     ask = adapter(service)
@@ -486,7 +419,7 @@ def test_a_failed_batch_is_split_and_a_single_failure_tried_again(service: Servi
     assert failure(ask, images=2)[1].kind == "refused"
 
 
-def test_a_failed_request_that_explains_each_image_is_believed(service: Service) -> None:
+def test_a_failed_request_that_explains_each_image_is_believed(service: GrpcService) -> None:
     """Where every image has its own code, that counts; but not against a wrong token."""
     service.reply = lambda request, context: response(failed(47104), failed(21355), code=10020)
     ask = adapter(service)
@@ -496,7 +429,7 @@ def test_a_failed_request_that_explains_each_image_is_believed(service: Service)
     assert failure(ask, images=2)[1].kind == "fatal"
 
 
-def test_one_bad_image_fails_alone(service: Service) -> None:
+def test_one_bad_image_fails_alone(service: GrpcService) -> None:
     """In a mixed response the good answers stay, in their places."""
     good, bad = output(("cat", 0.5)), failed(30002, "Download failed", "cannot decode")
     service.reply = lambda request, context: response(good, bad, good, code=10010, description="Mixed")
@@ -508,7 +441,7 @@ def test_one_bad_image_fails_alone(service: Service) -> None:
     assert "cannot decode" in middle.message
 
 
-def test_an_answer_that_never_comes_ends_at_the_deadline(service: Service) -> None:
+def test_an_answer_that_never_comes_ends_at_the_deadline(service: GrpcService) -> None:
     """Every request has a deadline, after which it may have been paid for."""
     over = threading.Event()
     service.reply = lambda request, context: over.wait(30) and response(output())
@@ -520,7 +453,7 @@ def test_an_answer_that_never_comes_ends_at_the_deadline(service: Service) -> No
     assert len(service.calls) == 1
 
 
-def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: Service) -> None:
+def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: GrpcService) -> None:
     """A server that goes away in the middle of a call saw one request, which may have been paid for."""
 
     def stop(request: Any, context: Any) -> Any:
@@ -547,7 +480,7 @@ def test_what_could_not_connect_was_not_sent() -> None:
     assert "cannot connect" in verdict.message
 
 
-def test_connecting_beforehand_sends_nothing(service: Service) -> None:
+def test_connecting_beforehand_sends_nothing(service: GrpcService) -> None:
     """`connect` does all that needs no request, may fail where a call would be tried again, and names no token."""
     ask = adapter(service)
     ask.connect()
@@ -560,34 +493,16 @@ def test_connecting_beforehand_sends_nothing(service: Service) -> None:
         clarifai.load(endpoint="127.0.0.1:1").connect()
 
 
-def test_large_batches_pass(service: Service) -> None:
+def test_large_batches_pass(service: GrpcService) -> None:
     """A request above gRPC's default limit of 4 MB leaves, and an answer above it is read."""
-    service.server.stop(None).wait()
-    method = grpc.unary_unary_rpc_method_handler(service.serve)
-    handler = grpc.method_handlers_generic_handler("clarifai.api.V2", {"PostModelOutputs": method})
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    service.server = grpc.server(ThreadPoolExecutor(2), handlers=(handler,), options=options)
-    service.port = service.server.add_insecure_port("127.0.0.1:0")
-    service.server.start()
+    service.stop()
+    service.start(options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
     service.reply = lambda request, context: response(output(("x" * 5_000_000, 0.5)))
     (answer,) = adapter(service).label([image(bytes(5_000_000))])
     assert isinstance(answer, Answer)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
-    """What calls of a function of the SDK made from now on."""
-    made: list[Any] = []
-    make = getattr(module, name)
-
-    def count(*args: Any, **options: Any) -> Any:
-        made.append(make(*args, **options))
-        return made[-1]
-
-    monkeypatch.setattr(module, name, count)
-    return made
-
-
-def test_sixteen_threads_share_one_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixteen_threads_share_one_client(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls from many threads all get their own answer, over one client."""
     made = counted(monkeypatch, grpc, "insecure_channel")
     service.reply = lambda request, context: response(
@@ -600,7 +515,7 @@ def test_sixteen_threads_share_one_client(service: Service, monkeypatch: pytest.
     assert (len(made), len(service.calls)) == (1, 64)
 
 
-def test_a_forked_process_makes_its_own_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_makes_its_own_client(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel is used only in the process that made it."""
     made = counted(monkeypatch, grpc, "insecure_channel")
     ask = adapter(service)
@@ -612,7 +527,7 @@ def test_a_forked_process_makes_its_own_client(service: Service, monkeypatch: py
     assert len(made) == 2
 
 
-def test_loopback_ignores_proxies(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_ignores_proxies(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxy variables do not divert calls to this machine."""
     for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -621,7 +536,7 @@ def test_loopback_ignores_proxies(service: Service, monkeypatch: pytest.MonkeyPa
     assert isinstance(adapter(service).label([image()])[0], Answer)
 
 
-def test_no_secret_leaves_with_an_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_leaves_with_an_error(service: GrpcService, caplog: pytest.LogCaptureFixture) -> None:
     """A service that quotes the token gets it into no message, representation, card or log."""
     ask = adapter(service)
     seen = [repr(ask), repr(ask.card), str(ask.card.fingerprint)]
@@ -644,7 +559,7 @@ def test_no_secret_leaves_with_an_error(service: Service, caplog: pytest.LogCapt
     assert not [line for line in seen if "planted" in line]
 
 
-def test_a_json_channel_elsewhere_changes_nothing(service: Service) -> None:
+def test_a_json_channel_elsewhere_changes_nothing(service: GrpcService) -> None:
     """The SDK's stubs depend on the channel it made last in the process; the adapter does not."""
     channels = pytest.importorskip("clarifai_grpc.channel.clarifai_channel")
     pytest.importorskip("requests")
@@ -678,7 +593,7 @@ def test_credentials_are_found_by_looking(monkeypatch: pytest.MonkeyPatch) -> No
     assert "planted" not in repr(clarifai.credentials())
 
 
-def test_missing_or_unusable_tokens_name_the_variable(service: Service) -> None:
+def test_missing_or_unusable_tokens_name_the_variable(service: GrpcService) -> None:
     """Without a token, or with one that cannot be a header, nothing is sent and the error says what to do."""
     for key in (None, " ", "planted\ntoken", "plänted"):
         with pytest.raises(CredentialsError) as caught:
@@ -689,38 +604,17 @@ def test_missing_or_unusable_tokens_name_the_variable(service: Service) -> None:
     assert not service.calls
 
 
-def test_the_token_of_the_environment_is_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_of_the_environment_is_used(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """CLARIFAI_PAT stands in for a token that is not given."""
     monkeypatch.setenv("CLARIFAI_PAT", f" {KEY}\n")
     adapter(service, key=None).label([image()])
     assert service.calls[0].metadata["authorization"] == f"Key {KEY}"
 
 
-def certificate() -> tuple[bytes, bytes]:
-    """A self-signed certificate for localhost, and its key."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return made.public_bytes(pem), private
-
-
 def test_https_endpoints_are_spoken_to_over_tls_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TLS, with certificates of one's own, the token arrives, and a failing call is one request too."""
     public, private = certificate()
-    secure = Service(reply=aborts("UNAVAILABLE"))
+    secure = clarifai_service(reply=aborts("UNAVAILABLE"))
     secure.start(grpc.ssl_server_credentials([(private, public)]))
     monkeypatch.setenv("CLARIFAI_ROOT_CERTIFICATES_PATH", str(tmp_path / "roots.pem"))
     ask = clarifai.load(endpoint=f"https://localhost:{secure.port}", key=KEY, timeout=10.0)
@@ -730,19 +624,12 @@ def test_https_endpoints_are_spoken_to_over_tls_once(tmp_path: Path, monkeypatch
     try:
         _, verdict = failure(ask)
     finally:
-        secure.server.stop(None).wait()
+        secure.stop()
     assert (verdict.kind, verdict.sent) == ("transient", True)
     assert [call.metadata["authorization"] for call in secure.calls] == [f"Key {KEY}"]
 
 
-def recorded(shared: Path, name: str) -> Any:
-    path = shared / "fixtures" / "recorded" / name
-    if not path.is_file():
-        pytest.skip("no recorded responses")
-    return json.loads(path.read_text("utf-8"))
-
-
-def test_a_recorded_answer_is_read(service: Service, shared: Path) -> None:
+def test_a_recorded_answer_is_read(service: GrpcService, shared: Path) -> None:
     """A response of the real service gives its concepts, their ids, and the version."""
     body = recorded(shared, "clarifai_metro_north_v_aa7f35c0.json")
     service.reply = lambda request, context: json_format.ParseDict(body, Response())
@@ -755,7 +642,7 @@ def test_a_recorded_answer_is_read(service: Service, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["body", "docs_2024"])
-def test_a_recorded_throttle_is_a_throttle(service: Service, shared: Path, kind: str) -> None:
+def test_a_recorded_throttle_is_a_throttle(service: GrpcService, shared: Path, kind: str) -> None:
     """The real service's complaint about the rate is no answer; its window of a second is the wait."""
     body = recorded(shared, "clarifai_throttle.json")[kind]
     service.reply = lambda request, context: json_format.ParseDict(body, Response())

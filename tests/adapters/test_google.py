@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_service import (
+    KIND_OF_STATUS,
+    GrpcService,
+    Reply,
+    aborts,
+    certificate,
+    counted,
+    failure,
+    image,
+    recorded,
+    running,
+)
 
 from api_smoothing.adapters._transport.service import BrokenContract
-from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.adapters.base import Adapter, Answer, Label, Quota, Verdict
 from api_smoothing.adapters.google import adapter as google
 from api_smoothing.errors import ConfigurationError, CredentialsError, MissingExtraError
 
@@ -34,73 +43,27 @@ Response = vision.BatchAnnotateImagesResponse
 KEY = "planted-key-0123456789abcdef"
 
 
-def image(data: bytes = b"pixels") -> EncodedImage:
-    return EncodedImage(data=data, height=8, width=8)
-
-
 def labelled(*descriptions: str) -> Any:
     """A response with one image for each description, labelled with it."""
     labels = [[{"mid": f"/m/{d}", "description": d, "score": 0.9}] if d else [] for d in descriptions]
     return Response(responses=[{"label_annotations": one} for one in labels])
 
 
-@dataclass
-class Call:
-    """What the server saw of one request."""
-
-    images: list[bytes]
-    feature: Any
-    metadata: dict[str, str]
-    seconds_left: float | None
-
-
-@dataclass
-class Service:
-    """Google's method on loopback. `reply` makes the answer: a message, or bytes that may be none."""
-
-    port: int = 0
-    reply: Callable[[Any, Any], Any] = lambda request, context: labelled(*["cat"] * len(request.requests))
-    calls: list[Call] = field(default_factory=list)
-    server: Any = None
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def serve(self, raw: bytes, context: Any) -> bytes:
-        request = Request.deserialize(raw)
-        first = request.requests[0].features[0]
-        self.calls.append(
-            Call(
-                images=[one.image.content for one in request.requests],
-                feature=first,
-                metadata=dict(context.invocation_metadata()),
-                seconds_left=context.time_remaining(),
-            )
-        )
-        answer = self.reply(request, context)
-        return answer if isinstance(answer, bytes) else Response.serialize(answer)
-
-    def start(self, credentials: Any = None) -> None:
-        method = grpc.unary_unary_rpc_method_handler(self.serve)
-        name = "google.cloud.vision.v1.ImageAnnotator"
-        handler = grpc.method_handlers_generic_handler(name, {"BatchAnnotateImages": method})
-        self.server = grpc.server(
-            ThreadPoolExecutor(20), handlers=(handler,), options=[("grpc.so_reuseport", 0)]
-        )
-        if credentials is None:
-            self.port = self.server.add_insecure_port("127.0.0.1:0")
-        else:
-            self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
-        self.server.start()
+def google_service(reply: Reply | None = None) -> GrpcService:
+    """Google's method, which says "cat" of every image unless it is told otherwise."""
+    return GrpcService(
+        name="google.cloud.vision.v1.ImageAnnotator",
+        method="BatchAnnotateImages",
+        read=Request.deserialize,
+        write=Response.serialize,
+        reply=reply or (lambda request, context: labelled(*["cat"] * len(request.requests))),
+    )
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
-    service.start()
-    yield service
-    service.server.stop(None).wait()
+def service() -> Iterator[GrpcService]:
+    with running(google_service()) as service:
+        yield service
 
 
 @pytest.fixture(autouse=True)
@@ -113,32 +76,8 @@ def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_GCE_CHECK", "true")
 
 
-def adapter(service: Service, **options: Any) -> google.GoogleVision:
+def adapter(service: GrpcService, **options: Any) -> google.GoogleVision:
     return google.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 10.0, **options})
-
-
-def failure(adapter: Adapter, images: int = 1) -> tuple[Exception, Verdict]:
-    """The exception of a call that fails, and the verdict on it."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is matters less than the verdict
-        adapter.label([image()] * images)
-    assert isinstance(caught.value, Exception)
-    return caught.value, adapter.verdict(caught.value)
-
-
-def aborts(status: str, text: str = "it says so", details: bytes | None = None) -> Callable[[Any, Any], Any]:
-    calls: list[Any] = []
-
-    def reply(request: Any, context: Any) -> Any:
-        calls.append(request)
-        if (
-            len(calls) > 2
-        ):  # no test calls as often: a client that repeats shall be found out, not wait for ever
-            return labelled(*["cat"] * len(request.requests))
-        if details is not None:
-            context.set_trailing_metadata((("grpc-status-details-bin", details),))
-        context.abort(grpc.StatusCode[status], text)
-
-    return reply
 
 
 def rich(status: str, text: str, *details: Any) -> bytes:
@@ -149,7 +88,7 @@ def rich(status: str, text: str, *details: Any) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def test_it_is_an_adapter(service: Service) -> None:
+def test_it_is_an_adapter(service: GrpcService) -> None:
     """The loader returns what the engine calls an adapter."""
     assert isinstance(adapter(service), Adapter)
 
@@ -214,7 +153,7 @@ def test_settings_out_of_range_are_one_line(options: dict[str, Any]) -> None:
     assert "planted" not in str(caught.value)
 
 
-def test_answers_keep_the_order_of_the_images(service: Service) -> None:
+def test_answers_keep_the_order_of_the_images(service: GrpcService) -> None:
     """Sixteen images are one request, and each answer is its own image's."""
     service.reply = lambda request, context: labelled(*[r.image.content.decode() for r in request.requests])
     names = [f"n{i}" for i in range(16)]
@@ -223,19 +162,20 @@ def test_answers_keep_the_order_of_the_images(service: Service) -> None:
     assert len(service.calls) == 1
 
 
-def test_request_says_what_was_asked_for(service: Service) -> None:
+def test_request_says_what_was_asked_for(service: GrpcService) -> None:
     """The bytes, feature, number of labels, model, key and deadline arrive as they were set."""
     adapter(service, model="builtin/latest", max_labels=7).label([image(b"a"), image(b"b")])
     (call,) = service.calls
-    assert call.images == [b"a", b"b"]
-    assert call.feature.type_ == vision.Feature.Type.LABEL_DETECTION
-    assert (call.feature.max_results, call.feature.model) == (7, "builtin/latest")
+    assert [one.image.content for one in call.request.requests] == [b"a", b"b"]
+    feature = call.request.requests[0].features[0]
+    assert feature.type_ == vision.Feature.Type.LABEL_DETECTION
+    assert (feature.max_results, feature.model) == (7, "builtin/latest")
     assert call.metadata["x-goog-api-key"] == KEY
     assert call.seconds_left is not None
     assert 0 < call.seconds_left < 11  # on the wire it is rounded up
 
 
-def test_labels_are_keyed_by_mid_and_best_first(service: Service) -> None:
+def test_labels_are_keyed_by_mid_and_best_first(service: GrpcService) -> None:
     """A label has the mid as id and the description as name; equal scores are ordered by id, whatever came."""
     annotations = [
         {"mid": "/m/b", "description": "Second", "score": 0.5},
@@ -254,7 +194,7 @@ def test_labels_are_keyed_by_mid_and_best_first(service: Service) -> None:
     assert answer.model_version is None
 
 
-def test_nothing_found_is_an_answer_without_labels(service: Service) -> None:
+def test_nothing_found_is_an_answer_without_labels(service: GrpcService) -> None:
     """A response that holds one empty answer for one image says "nothing"; it is no failure."""
     service.reply = lambda request, context: labelled("")
     assert adapter(service).label([image()]) == [Answer(labels=())]
@@ -275,7 +215,7 @@ def test_nothing_found_is_an_answer_without_labels(service: Service) -> None:
     ],
     ids=["empty", "one-few", "one-many", "html", "truncated", "nameless", "over", "nan", "under"],
 )
-def test_a_response_out_of_contract_is_never_an_answer(service: Service, junk: Any) -> None:
+def test_a_response_out_of_contract_is_never_an_answer(service: GrpcService, junk: Any) -> None:
     """Success with anything but one sound answer an image raises, and may be tried again."""
     service.reply = lambda request, context: junk
     _, verdict = failure(adapter(service), images=2)
@@ -284,7 +224,7 @@ def test_a_response_out_of_contract_is_never_an_answer(service: Service, junk: A
     assert len(service.calls) == 1
 
 
-def test_safe_search_is_five_labels_in_fixed_order(service: Service) -> None:
+def test_safe_search_is_five_labels_in_fixed_order(service: GrpcService) -> None:
     """Likelihoods become documented scores; UNKNOWN leaves its label out and is no score of zero."""
     found = {"adult": 1, "spoof": 2, "medical": 0, "violence": 4, "racy": 5}
     service.reply = lambda request, context: Response(responses=[{"safe_search_annotation": found}])
@@ -292,10 +232,10 @@ def test_safe_search_is_five_labels_in_fixed_order(service: Service) -> None:
     assert isinstance(answer, Answer)
     expected = [("adult", 0.1), ("spoof", 0.3), ("violence", 0.7), ("racy", 0.9)]
     assert [(label.name, label.score) for label in answer.labels] == expected
-    assert service.calls[0].feature.type_ == vision.Feature.Type.SAFE_SEARCH_DETECTION
+    assert service.calls[0].request.requests[0].features[0].type_ == vision.Feature.Type.SAFE_SEARCH_DETECTION
 
 
-def test_safe_search_without_likelihoods_is_no_answer(service: Service) -> None:
+def test_safe_search_without_likelihoods_is_no_answer(service: GrpcService) -> None:
     """An annotation that is absent breaks the contract; one that knows nothing fails its image only."""
     ask = adapter(service, feature="safe-search")
     service.reply = lambda request, context: labelled("")
@@ -308,28 +248,8 @@ def test_safe_search_without_likelihoods_is_no_answer(service: Service) -> None:
     assert answer == Answer(labels=(Label(name="racy", score=0.5),))
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ("CANCELLED", "transient"),
-        ("UNKNOWN", "transient"),
-        ("INVALID_ARGUMENT", "refused"),
-        ("DEADLINE_EXCEEDED", "transient"),
-        ("NOT_FOUND", "fatal"),
-        ("ALREADY_EXISTS", "transient"),
-        ("PERMISSION_DENIED", "fatal"),
-        ("RESOURCE_EXHAUSTED", "throttled"),
-        ("FAILED_PRECONDITION", "fatal"),
-        ("ABORTED", "transient"),
-        ("OUT_OF_RANGE", "refused"),
-        ("UNIMPLEMENTED", "fatal"),
-        ("INTERNAL", "transient"),
-        ("UNAVAILABLE", "transient"),
-        ("DATA_LOSS", "transient"),
-        ("UNAUTHENTICATED", "fatal"),
-    ],
-)
-def test_every_status_is_one_request_and_has_a_verdict(service: Service, status: str, kind: str) -> None:
+@pytest.mark.parametrize(("status", "kind"), KIND_OF_STATUS.items())
+def test_every_status_is_one_request_and_has_a_verdict(service: GrpcService, status: str, kind: str) -> None:
     """The SDK repeats nothing, whatever the status; what it means is the adapter's to say."""
     service.reply = aborts(status)
     _, verdict = failure(adapter(service))
@@ -369,7 +289,9 @@ def test_every_error_of_the_sdk_has_a_verdict() -> None:
         ),
     ],
 )
-def test_a_throttle_says_how_long_to_wait(service: Service, details: list[Any], wait: float | None) -> None:
+def test_a_throttle_says_how_long_to_wait(
+    service: GrpcService, details: list[Any], wait: float | None
+) -> None:
     """RetryInfo among the details becomes the wait; a limit per minute is a matter of rate."""
     text = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'"
     service.reply = aborts("RESOURCE_EXHAUSTED", text, rich("RESOURCE_EXHAUSTED", text, *details))
@@ -407,7 +329,7 @@ def test_a_throttle_says_how_long_to_wait(service: Service, details: list[Any], 
     ],
 )
 def test_one_status_can_mean_several_things(
-    service: Service, status: str, text: str, details: list[Any], kind: str
+    service: GrpcService, status: str, text: str, details: list[Any], kind: str
 ) -> None:
     """A day's quota, a wrong key, a message too large and a revoked login are told apart from their status."""
     service.reply = aborts(status, text, rich(status, text, *details))
@@ -416,7 +338,7 @@ def test_one_status_can_mean_several_things(
 
 
 @pytest.mark.parametrize("details", [b"\xff\xff\xff", rich("INTERNAL", "another")])
-def test_details_that_do_not_fit_do_not_hide_the_status(service: Service, details: bytes) -> None:
+def test_details_that_do_not_fit_do_not_hide_the_status(service: GrpcService, details: bytes) -> None:
     """The SDK fails on malformed error details; the status is reported all the same."""
     service.reply = aborts("RESOURCE_EXHAUSTED", "slower", details)
     _, verdict = failure(adapter(service))
@@ -424,7 +346,7 @@ def test_details_that_do_not_fit_do_not_hide_the_status(service: Service, detail
     assert "slower" in verdict.message
 
 
-def test_one_bad_image_fails_alone(service: Service) -> None:
+def test_one_bad_image_fails_alone(service: GrpcService) -> None:
     """An error inside a response is the verdict on its image; its neighbours keep their answers."""
     errors = [
         (3, "Bad image data."),
@@ -443,7 +365,7 @@ def test_one_bad_image_fails_alone(service: Service) -> None:
     assert kinds == ["transient", "refused", "throttled", "transient", "fatal", "transient"]
 
 
-def test_an_answer_that_never_comes_ends_at_the_deadline(service: Service) -> None:
+def test_an_answer_that_never_comes_ends_at_the_deadline(service: GrpcService) -> None:
     """Every request has a deadline, after which it may have been paid for."""
     over = threading.Event()
     service.reply = lambda request, context: over.wait(30) and labelled("cat")
@@ -455,7 +377,7 @@ def test_an_answer_that_never_comes_ends_at_the_deadline(service: Service) -> No
     assert len(service.calls) == 1
 
 
-def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: Service) -> None:
+def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: GrpcService) -> None:
     """A server that goes away in the middle of a call saw one request, which may have been paid for."""
 
     def stop(request: Any, context: Any) -> Any:
@@ -492,7 +414,7 @@ def test_a_listener_that_says_nothing_may_have_got_the_request() -> None:
     assert (verdict.kind, verdict.sent) == ("transient", True)
 
 
-def test_the_text_of_a_failed_connection_is_no_proof(service: Service) -> None:
+def test_the_text_of_a_failed_connection_is_no_proof(service: GrpcService) -> None:
     """A service can report a connection of its own that failed in the same words; then ours was sent."""
     text = "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:443: Connection refused"
     service.reply = aborts("UNAVAILABLE", text)
@@ -501,20 +423,7 @@ def test_the_text_of_a_failed_connection_is_no_proof(service: Service) -> None:
     )
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
-    """What calls of a function of the SDK made from now on."""
-    made: list[Any] = []
-    make = getattr(module, name)
-
-    def count(*args: Any, **options: Any) -> Any:
-        made.append(make(*args, **options))
-        return made[-1]
-
-    monkeypatch.setattr(module, name, count)
-    return made
-
-
-def test_sixteen_threads_share_one_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixteen_threads_share_one_client(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls from many threads all get their own answer, over one client."""
     made = counted(monkeypatch, vision, "ImageAnnotatorClient")
     service.reply = lambda request, context: labelled(request.requests[0].image.content.decode())
@@ -525,7 +434,7 @@ def test_sixteen_threads_share_one_client(service: Service, monkeypatch: pytest.
     assert (len(made), len(service.calls)) == (1, 64)
 
 
-def test_a_forked_process_makes_its_own_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_makes_its_own_client(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel is used only in the process that made it."""
     made = counted(monkeypatch, vision, "ImageAnnotatorClient")
     ask = adapter(service)
@@ -537,7 +446,7 @@ def test_a_forked_process_makes_its_own_client(service: Service, monkeypatch: py
     assert len(made) == 2
 
 
-def test_connecting_beforehand_sends_nothing(service: Service) -> None:
+def test_connecting_beforehand_sends_nothing(service: GrpcService) -> None:
     """`connect` does all that needs no request, and may fail where a call would be tried again."""
     ask = adapter(service)
     ask.connect()
@@ -550,7 +459,7 @@ def test_connecting_beforehand_sends_nothing(service: Service) -> None:
         google.load(timeout=5.0).connect()
 
 
-def test_loopback_ignores_proxies(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_ignores_proxies(service: GrpcService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxy variables do not divert calls to this machine."""
     for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -559,7 +468,7 @@ def test_loopback_ignores_proxies(service: Service, monkeypatch: pytest.MonkeyPa
     assert isinstance(adapter(service).label([image()])[0], Answer)
 
 
-def test_no_secret_leaves_with_an_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_leaves_with_an_error(service: GrpcService, caplog: pytest.LogCaptureFixture) -> None:
     """A service that quotes the key and a token gets neither into messages, representations, cards or logs."""
     token = "ya29.planted-token-abcdef"
     text = f"Consumer 'api_key:{KEY}' has been suspended; authorization: Bearer {token}"
@@ -625,7 +534,7 @@ def test_missing_credentials_name_the_variable(tmp_path: Path, monkeypatch: pyte
     assert "planted" not in str(caught.value)
 
 
-def test_a_key_with_a_line_break_is_refused_before_it_is_sent(service: Service) -> None:
+def test_a_key_with_a_line_break_is_refused_before_it_is_sent(service: GrpcService) -> None:
     """A key that cannot be a header is an error about the key, and is not quoted."""
     with pytest.raises(CredentialsError) as caught:
         adapter(service, key="planted\nkey").label([image()])
@@ -634,7 +543,7 @@ def test_a_key_with_a_line_break_is_refused_before_it_is_sent(service: Service) 
 
 
 def test_the_key_of_the_environment_serves_loopback(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: GrpcService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GOOGLE_API_KEY is used where no key is given; without any, loopback is asked without one."""
     adapter(service, key=None).label([image()])
@@ -643,31 +552,10 @@ def test_the_key_of_the_environment_serves_loopback(
     assert [call.metadata.get("x-goog-api-key") for call in service.calls] == [None, KEY]
 
 
-def certificate() -> tuple[bytes, bytes]:
-    """A self-signed certificate for localhost, and its key."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return made.public_bytes(pem), private
-
-
-def test_https_endpoints_are_spoken_to_over_tls_once(service: Service, tmp_path: Path) -> None:
+def test_https_endpoints_are_spoken_to_over_tls_once(service: GrpcService, tmp_path: Path) -> None:
     """Over TLS the API key arrives, and a failing call is one request there too."""
     public, private = certificate()
-    secure = Service(reply=aborts("UNAVAILABLE"))
+    secure = google_service(reply=aborts("UNAVAILABLE"))
     secure.start(grpc.ssl_server_credentials([(private, public)]))
     (tmp_path / "roots.pem").write_bytes(public)
     code = (
@@ -681,21 +569,18 @@ def test_https_endpoints_are_spoken_to_over_tls_once(service: Service, tmp_path:
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     finally:
-        secure.server.stop(None).wait()
+        secure.stop()
     assert done.stdout.strip() == "transient"
     assert [call.metadata["x-goog-api-key"] for call in secure.calls] == [KEY]
 
 
-def recorded(shared: Path, name: str) -> Any:
-    path = shared / "fixtures" / "recorded" / name
-    if not path.is_file():
-        pytest.skip("no recorded responses")
-    return Response.wrap(json_format.ParseDict(json.loads(path.read_text("utf-8")), Response.pb(Response())))
+def recorded_response(shared: Path, name: str) -> Any:
+    return Response.wrap(json_format.ParseDict(recorded(shared, name), Response.pb(Response())))
 
 
-def test_a_recorded_answer_is_read(service: Service, shared: Path) -> None:
+def test_a_recorded_answer_is_read(service: GrpcService, shared: Path) -> None:
     """A response of the real service gives its labels, generic parents above the car included."""
-    response = recorded(shared, "google_labels_car.json")
+    response = recorded_response(shared, "google_labels_car.json")
     service.reply = lambda request, context: response
     (answer,) = adapter(service).label([image()])
     assert isinstance(answer, Answer)
@@ -704,9 +589,9 @@ def test_a_recorded_answer_is_read(service: Service, shared: Path) -> None:
     assert answer.labels[2] == Label(name="Car", id="/m/0k4j", score=0.98701257)
 
 
-def test_a_recorded_bad_image_is_tried_again(service: Service, shared: Path) -> None:
+def test_a_recorded_bad_image_is_tried_again(service: GrpcService, shared: Path) -> None:
     """The real service's complaint about one image is transient: users saw it pass on a second try."""
-    response = recorded(shared, "google_per_image_error.json")
+    response = recorded_response(shared, "google_per_image_error.json")
     service.reply = lambda request, context: response
     (verdict,) = adapter(service).label([image()])
     assert isinstance(verdict, Verdict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.special import ndtr
 
 from api_smoothing.certify.crossing import passage
+from api_smoothing.certify.error_bounds import open_crossing
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
 from api_smoothing.certify.plan import expected_queries, target_boundary
 
@@ -35,3 +37,12 @@ def test_it_saves_half_the_answers_below_the_target_and_costs_no_power() -> None
     assert expected_queries(0.7951, P0, alpha=0.001, cap=CAP).calls < 0.5 * against_p0(0.7951)[0]
     for p in (0.86, 0.88, 0.9, 0.93):
         assert expected_queries(p, P0, alpha=0.001, cap=CAP).power > against_p0(p)[1] - 0.002
+
+
+@pytest.mark.parametrize("p0", [0.5, P0, 0.99])
+def test_giving_up_on_a_good_image_is_rare(p0: float) -> None:
+    """A class at p0 or above is put below p0 with probability at most 0.01, over an unlimited run."""
+    boundary = futility_boundary(p0)
+    at_p0 = open_crossing(boundary, 4096, 1.0 - p0)
+    assert 0.009 < at_p0 <= 0.01 * (1 + 1e-9)
+    assert open_crossing(boundary, 1024, (1.0 - p0) * 0.8) < at_p0

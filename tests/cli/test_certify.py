@@ -1,75 +1,25 @@
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import os
-import shlex
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from command_line import TOY, objects, one_line, resume, start
 
+from api_smoothing.adapters import Verdict
 from api_smoothing.cli import main
+from api_smoothing.sandbox import Sandbox
 
-PLUGIN = Path(__file__).parents[1] / "plugin"
-TOY = ["--provider", "toy", "--denoiser", "none", "--seed", "7", "--sigma", "0.25"]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three images, where the toy provider is installed."""
-    monkeypatch.syspath_prepend(str(PLUGIN))
-    folder = tmp_path / "project"
-    (folder / "images").mkdir(parents=True)
-    for number, name in enumerate("abc"):
-        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-Objects = list[dict[str, Any]]
-
-
-@pytest.fixture
-def certify(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Objects, str]]:
-    """Runs `certify --json` and returns exit code, objects printed, and standard error."""
-
-    def run(*arguments: str) -> tuple[int, Objects, str]:
-        code = main(["certify", *TOY, "--json", *arguments])
-        printed = capsys.readouterr()
-        return code, [json.loads(line) for line in printed.out.splitlines()], printed.err
-
-    return run
-
-
-def resume(error: str) -> list[str]:
-    """The arguments of the command a message names."""
-    return shlex.split(error.strip().split("resume with: api-smooth ")[1])
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a process of its own, as a user would have it."""
-    path = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])
-    return subprocess.Popen(
-        [sys.executable, "-m", "api_smoothing", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        preexec_fn=_as_from_a_terminal,
-    )
-
-
-def _as_from_a_terminal() -> None:
-    """A job started in the background ignores SIGINT, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def wait_for_answers(count: int) -> None:
@@ -201,52 +151,6 @@ def test_one_bad_image_costs_no_query(project: Path, certify: Any) -> None:
     assert done[0]["cached"] == 0
 
 
-def test_predict(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """predict gives a label without a radius, and shares its answers with certify."""
-    assert main(["predict", "images/a.png", *TOY, "-n", "60", "--json"]) == 0
-    one = json.loads(capsys.readouterr().out)
-    assert (one["label"], one["votes"], one["queries"]) == ("cat", 60, 60)
-    assert main(["certify", "images/a.png", *TOY, "-n", "60", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cached"] == 60
-
-
-def test_cache_info_and_clear(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """`cache info` counts the answers; `cache clear` refuses without --yes and then forgets them all."""
-    certify("images/a.png", "-n", "30")
-    assert main(["cache", "info", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["answers"] == 30
-    assert main(["cache", "clear"]) == 2
-    assert "30 answers" in capsys.readouterr().err
-    assert main(["cache", "clear", "--yes"]) == 0
-    capsys.readouterr()
-    _, [done], _ = certify("images/a.png", "-n", "30")
-    assert done["queries"] == 30
-
-
-def test_cache_clear_forgets_answers_only(
-    certify: Any, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What a run has spent, and the looks, stay where the answers were, in whichever folder."""
-    from contextlib import closing
-
-    from api_smoothing.engine.storage.folder import FolderStorage
-    from api_smoothing.results import Budget
-
-    where = ["--cache", "answers"]
-    certify("images/a.png", "-n", "30", "--run", "r", *where)
-    storage = FolderStorage(project / "home", cache=project / "answers")
-    with closing(storage.looks()) as looks:
-        looks.record("s", "n=30")
-        assert main(["cache", "path", *where]) == 0
-        assert capsys.readouterr().out.strip() == "answers"
-        assert main(["cache", "clear", "--yes", *where]) == 0
-        assert capsys.readouterr().out == "30 answers forgotten\n"
-        assert storage.contents().answers == 0
-        assert looks.of("s") == ("n=30",)
-    with closing(storage.budget(Budget(), run="r", provider="p", micro_usd=0)) as account:
-        assert account.spent()[0] == 30
-
-
 def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
     """Killed in the middle and run again: every query is asked once, and the certificate is the undisturbed one."""
     slow = ["--model", "share=0.9,delay=0.01"]
@@ -266,6 +170,7 @@ def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
     assert again["radius"] == undisturbed["radius"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_exit_130_and_resumable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Interrupted: exit 130, one line that says what is kept and how to resume, and resuming uses it."""
     process = start("certify", *TOY, "--model", "share=0.9,delay=0.01", "--json", "-n", "600", "images/a.png")
@@ -293,3 +198,112 @@ def test_a_closed_pipe_is_quiet(project: Path) -> None:
     process.wait(timeout=60)
     assert "Traceback" not in error
     assert "error" not in error.lower()
+
+
+def test_presence_without_money_is_exit_3(server: Sandbox) -> None:
+    """A presence run that its budget did not allow one query is exit code 3, not done."""
+    command = ["certify", "0.png", "-n", "30", "--labels-present", "dog", "--budget-queries", "0"]
+    assert main(command) == 3
+
+
+def present(server: Sandbox, budget: int) -> int:
+    """Certify two classes, cat for sure and dog on the margin, into one run file."""
+
+    def classifier(images: Sequence[Any]) -> list[dict[str, float]]:
+        draws = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        return [{"cat": 0.97 * (d[0] < 235), "dog": 0.97 * (d[1] < 20)} for d in draws]
+
+    server.classifier = classifier
+    labels = ["--labels", "cifar10", "--labels-present", "cat,dog"]
+    run = ["--radius", "0.2", "--budget-queries", str(budget), "--output", "r.jsonl"]
+    return main(["certify", "0.png", *labels, *run])
+
+
+def lines(path: Path = Path("r.jsonl")) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()[1:]]
+
+
+def test_a_label_that_the_budget_left_open_is_asked_again(server: Sandbox) -> None:
+    """With more money the labels that were left open are decided, although another one was given up."""
+    assert present(server, 50) == 3
+    assert {line["stopped"] for line in lines()} == {"budget", "futile"}
+    asked = server.meter.images
+    present(server, 5000)
+    assert server.meter.images > asked
+
+
+def test_a_killed_run_file_gets_the_labels_it_lacks(server: Sandbox) -> None:
+    """A run killed between two labels of one image writes the second one when it is given again."""
+    present(server, 5000)
+    complete = {tuple(line["counts"]) for line in lines()}
+    path = Path("r.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    present(server, 5000)
+    assert {tuple(line["counts"]) for line in lines()} == complete
+
+
+def test_a_label_that_is_never_reported_is_not_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every label named has a certificate, one that abstains where no answer reports the label."""
+    assert main(["certify", "a.png", *TOY, "-n", "40", "--labels-present", "cat,unicorn", "--json"]) == 0
+    found = objects(capsys)
+    assert [one["label"] for one in found] == ["cat", None]
+    assert "unicorn" in found[1]["counts"] or "unicorn" in found[1]["reason"]
+
+
+@pytest.mark.parametrize("labels", ["", " ", "cat,", ":0.7"])
+def test_an_empty_label_is_refused(labels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--labels-present without a name is a slip, and costs nothing."""
+    assert main(["certify", "a.png", *TOY, "-n", "40", "--labels-present", labels]) == 2
+    one_line(capsys.readouterr().err, "--labels-present")
+
+
+def test_an_abstention_about_presence_names_the_label(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several blocks about one image, each says which label it is about, certified or not."""
+    command = ["certify", "a.png", *TOY, "--radius", "0.25", "--budget-queries", "20"]
+    assert main([*command, "--labels-present", "cat"]) == 3
+    assert "cat" in capsys.readouterr().out
+
+
+def test_the_error_line_has_the_providers_reason(
+    no_waits: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When every query fails, the line that says so also says why, in the provider's words."""
+    toy = importlib.import_module("toy_provider").Toy
+    offline = Verdict(kind="transient", message="no connection: the cable is out", sent=False)
+    monkeypatch.setattr(toy, "verdict", lambda self, error: offline)
+    assert main(["certify", "a.png", *TOY, "--model", "fail=0", "--radius", "0.25", "--json"]) == 4
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "api-smooth: error:" in line]
+    assert "the cable is out" in line
+
+
+def test_a_canary_that_gets_no_answer_says_why(
+    no_waits: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first query is a canary and fails, the line has the reason, as it has for any other query."""
+    plugin = importlib.import_module("toy_provider")
+    load = plugin.load
+
+    def watched(**options: Any) -> Any:
+        toy = load(**options)
+        toy.card = replace(toy.card, drift="canary")
+        return toy
+
+    offline = Verdict(kind="transient", message="no connection: the cable is out", sent=False)
+    monkeypatch.setattr(plugin, "load", watched)
+    monkeypatch.setattr(plugin.Toy, "verdict", lambda self, error: offline)
+    assert main(["certify", "a.png", *TOY, "--model", "fail=0", "--radius", "0.25"]) == 4
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "api-smooth: error:" in line]
+    assert "the cable is out" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_file_whose_name_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """A photograph with a name in another encoding is certified, and found again in a run file."""
+    odd = os.fsdecode(b"caf\xe9.png")
+    Path("a.png").rename(odd)
+    assert main(["certify", odd, *TOY, "-n", "40", "--json"]) == 0
+    assert "caf" in objects(capsys)[0]["image"]
+    command = ["certify", odd, *TOY, "-n", "40", "--output", "run.jsonl"]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "1 of 1 image is already in run.jsonl" in capsys.readouterr().err

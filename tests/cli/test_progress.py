@@ -3,14 +3,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from command_line import Terminal
 
 from api_smoothing.cli import progress
 from api_smoothing.events import ImageStarted, VotesCounted
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def votes(n: int) -> VotesCounted:

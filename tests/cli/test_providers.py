@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import PLUGIN, Terminal
 from PIL import Image
 
 from api_smoothing.adapters import AdapterCard, Answer, Credentials, EncodedImage, Label, Quota, Verdict
@@ -22,7 +24,6 @@ from api_smoothing.cli import main
 from api_smoothing.cli.overview import has_package
 from api_smoothing.home import home
 
-PLUGIN = Path(__file__).parents[1] / "plugin"
 CARD = AdapterCard(name="fake", fingerprint="1", usd_per_query=0.0015, min_side=300)
 CAT = Answer(labels=(Label(name="Cat", score=0.97, id="c1"), Label(name="Animal")), model_version="7")
 
@@ -70,11 +71,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def rows(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -218,7 +214,7 @@ def test_the_user_is_asked(
     assert main(["providers", "check", "fake"]) == 0
     assert len(fake.images) == sent
     printed = capsys.readouterr()
-    assert "one image to fake costs $0.0015" in printed.err
+    assert "one query to fake costs $0.0015" in printed.err
     assert ("nothing was sent" in printed.err) == (not sent)
     assert bool(printed.out) == bool(sent)
 
@@ -275,10 +271,10 @@ SECRET = "sk-planted"
             Verdict(kind="fatal", message="the key is not valid; set FAKE_KEY"),
             "set FAKE_KEY",
         ),
-        (RuntimeError(SECRET), Verdict.TRANSIENT, "may work the next: RuntimeError"),
-        (RuntimeError(SECRET), Verdict(kind="throttled", retry_after=7.0), "come back in 7 s"),
+        (RuntimeError(SECRET), Verdict.TRANSIENT, "RuntimeError; it may work the next time"),
+        (RuntimeError(SECRET), Verdict(kind="throttled", retry_after=7.0), "try again in 7 s"),
         ((Verdict(kind="refused", message="too dark"),), Verdict.FATAL, "this image: too dark"),
-        ((), Verdict.FATAL, "0 answers to one image"),
+        ((), Verdict.FATAL, "0 answers to one query"),
     ],
 )
 def test_a_failure_is_explained_in_one_line(
@@ -344,3 +340,18 @@ def test_provider_options_reach_the_loader(
     flags = ["--model", "m", "--rate", "5", "--options", "region=eu-west-1"]
     assert main(["providers", "check", "fake", "--yes", *flags]) == 0
     assert given == {"model": "m", "rate": 5.0, "region": "eu-west-1"}
+
+
+@pytest.mark.usefixtures("project")
+def test_the_test_command_of_an_endpoint_can_be_pasted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command a message names to test a key checks the endpoint that refused it."""
+    pytest.importorskip("requests")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    endpoint = ["--model", "openai", "--options", "vision_model=m,usd_per_query=0,classes=cat|dog"]
+    command = ["certify", "a.png", "--provider", "http", *endpoint, "--denoiser", "none", "-n", "20"]
+    assert main(command) == 4
+    advice = capsys.readouterr().err.split("test it with: api-smooth ")[1].split(";")[0]
+    assert main([*shlex.split(advice), "--yes"]) == 4
+    assert "OPENAI_API_KEY" in capsys.readouterr().err

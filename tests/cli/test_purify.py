@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from api_smoothing.cli import main
-from api_smoothing.cli.purifier import vote
+from api_smoothing.purification import vote
 
 METHODS = {
     "oneshot": "",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,12 +26,16 @@ from api_smoothing.denoisers.memnet import MemNet
 from api_smoothing.denoisers.noise_blind import BlindDenoiser
 from api_smoothing.denoisers.suite import DenoiserSuite
 from api_smoothing.errors import ConfigurationError, WeightsError
-from api_smoothing.training import train_denoiser
-from api_smoothing.training.networks import architecture, create
-from api_smoothing.training.recipe import RECIPES, read_recipe
 
 State = dict[str, Tensor]
 ONE = (0.25, 0.25)
+
+
+def noisy(count: int = 3, side: int = 12) -> Tensor:
+    draw = torch.Generator().manual_seed(5)
+    return torch.rand((count, 3, side, side), generator=draw) + 0.25 * torch.randn(
+        (count, 3, side, side), generator=draw
+    )
 
 
 def chain(
@@ -60,13 +63,6 @@ def _shaken(net: Any) -> Any:
             random = torch.randn(value.shape, generator=draw) * 0.3
             value.copy_(random.square() + 0.1 if name.endswith(("running_var", "bn.weight")) else random)
     return net.eval()
-
-
-def noisy(count: int = 3, side: int = 12) -> Tensor:
-    draw = torch.Generator().manual_seed(5)
-    return torch.rand((count, 3, side, side), generator=draw) + 0.25 * torch.randn(
-        (count, 3, side, side), generator=draw
-    )
 
 
 def under(head: str, state: Mapping[str, Tensor]) -> State:
@@ -556,64 +552,3 @@ def test_the_facade_and_the_command_line_pass_it_on(
     said = capsys.readouterr().err
     assert "'best.pth.tar?sigma=0.25'" in said
     assert len(said.strip().splitlines()) == 1
-
-
-# --- our own --------------------------------------------------------------------------------------------------
-
-
-def write_batches(folder: Path) -> None:
-    """CIFAR-10 binary batches of random pixels: 32 to train on, 510 to measure on."""
-    draw = np.random.default_rng(3)
-    for name, count in (("data_batch_1", 32), ("test_batch", 510)):
-        draw.integers(0, 10, (count, 3073), dtype=np.uint8).tofile(folder / f"{name}.bin")
-
-
-@pytest.mark.parametrize(
-    ("table", "parameters"),
-    [
-        ({"kind": "dncnn", "channels": 8, "depth": 5}, 224 + 3 * 584 + 219),
-        ({"kind": "memnet", "channels": 8, "blocks": 1, "units": 1}, 222 + 232 + 1184 + 160),
-        ({"kind": "unet", "channels": [16, 16], "blocks": [1, 1], "width": 16}, None),
-    ],
-)
-def test_the_trainer_trains_each_architecture(
-    tmp_path: Path, table: dict[str, Any], parameters: int | None
-) -> None:
-    """A recipe's architecture is trained, shipped without normalisations to fold, measured at its σ, and loads."""
-    write_batches(tmp_path)
-    lines = (RECIPES / "dncnn-cifar10-mse.toml").read_text(encoding="utf-8").splitlines()
-    start, end = lines.index("[architecture]"), lines.index("[[phase]]")
-    own = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
-    changed = {"steps": "steps = 3", "batch": "batch = 16"}
-    rest = [changed.get(line.split("=")[0].strip(), line) for line in lines[end:]]
-    recipe = tmp_path / "own.toml"
-    recipe.write_text("\n".join([*lines[: start + 1], *own, *rest]), encoding="utf-8")
-    file = train_denoiser(recipe, tmp_path, tmp_path / "out")
-    card = json.loads(file.with_suffix(".json").read_text())
-    assert card["architecture"] == table
-    assert parameters in {None, card["parameters"]}
-    assert set(card["quality"]) == {"0.25"}
-    found = denoisers.load(file, dtype="fp32")
-    assert found(noisy(2, 32), 0.25).shape == (2, 3, 32, 32)
-    with pytest.raises(ConfigurationError, match="serves σ"):
-        found(noisy(2, 32), 0.5)
-    file.with_suffix(".json").write_text(json.dumps(card | {"architecture": {"kind": "swin"}}))
-    with pytest.raises(WeightsError, match="swin; known are unet, dncnn, memnet"):
-        denoisers.load(file)
-
-
-def test_the_baseline_is_the_papers() -> None:
-    """The recipe is a DnCNN of 17 layers and 64 channels, for one σ at a time, by mean squared error alone."""
-    plan = read_recipe("dncnn-cifar10-mse", "denoiser")
-    assert architecture(plan) == {"kind": "dncnn", "channels": 64, "depth": 17}
-    assert {phase["objective"] for phase in plan["phase"]} == {"mse"}
-    for phase, sigma in zip(plan["phase"], (0.25, 0.12, 0.5), strict=True):
-        assert [phase["sigma"][end] for end in ("low", "high")] == [sigma, sigma]
-        assert phase.get("sigma_range", plan["sigma_range"]) == [sigma, sigma]
-
-
-@pytest.mark.parametrize("table", [{"kind": "swin"}, {"kind": "dncnn", "channels": 8}, {}])
-def test_unknown_architectures_are_refused(table: dict[str, Any]) -> None:
-    """A recipe with an unknown kind, or without a size, is a ConfigurationError."""
-    with pytest.raises(ConfigurationError):
-        create(architecture({"architecture": table}))

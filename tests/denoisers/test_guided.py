@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian_pixels import Exact, blur
 from torch import Tensor, nn
 
 from api_smoothing import SmoothedAPI, denoisers
@@ -184,3 +185,13 @@ def test_divergence_and_psnr_have_their_zero_points() -> None:
     assert float(divergence(logits.flip(1), logits).min()) > 0
     assert psnr(torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)) == pytest.approx(20.0)
     assert psnr(logits, logits) == math.inf
+
+
+class TestGuidedSuite(Exact):
+    """Guidance by both terms, with a linear classifier for a surrogate."""
+
+    @pytest.fixture
+    def denoiser(self) -> denoisers.Denoiser:
+        torch.manual_seed(0)
+        surrogate = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+        return Guided(denoiser=blur(), surrogate=surrogate, scale=2.0, weight=1.0, distance="ssim", steps=4)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from counting_service import TRANSIENT, CountingService, api_of
 
-from api_smoothing import LabelMap, SmoothedAPI
+from api_smoothing import Budget, LabelMap, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.adapters.labels.label_map import Words
 from api_smoothing.cli.commands.certify import read_thresholds
+from api_smoothing.cli.text import describe_certificate
 from api_smoothing.errors import ConfigurationError
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -40,11 +42,6 @@ class Tagger:
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path))
 
 
 def smoothed(tagger: Tagger, **options: object) -> SmoothedAPI:
@@ -80,6 +77,35 @@ def test_absence_is_certified_for_labels_named_in_advance() -> None:
     assert "not: ball" not in labels
     with pytest.raises(ConfigurationError, match="sofa"):
         smoothed(Tagger(TAGS)).certify_labels(GREY, radius=0.1, thresholds={"dog": 0.5}, absent=["sofa"])
+
+
+def test_a_certificate_says_presence_or_absence_and_its_score() -> None:
+    """Kind and threshold are the label's own, proved or not, and terminal, notebook and JSON tell them."""
+    found = smoothed(Tagger(TAGS)).certify_labels(
+        GREY, radius=0.1, thresholds={"dog": 0.7, "ball": 0.5, "sofa": 0.6}, absent=["sofa"]
+    )
+    by_name = {next(iter(c.counts)): c for c in found}
+    dog, ball, sofa = by_name["dog"], by_name["ball"], by_name["not: sofa"]
+    assert (dog.kind, dog.threshold, dog.claim) == ("present", 0.7, "dog present at 0.7 or more")
+    assert (ball.label, ball.kind, ball.threshold) == (None, "present", 0.5)
+    assert (sofa.kind, sofa.threshold) == ("absent", 0.6)
+    assert sofa.claim == "sofa absent: not reported with 0.6 or more"
+    for certificate in (dog, ball, sofa):
+        assert str(certificate.claim) in describe_certificate(certificate)
+        assert str(certificate.claim) in certificate._repr_html_()
+        values = certificate.to_dict()
+        assert (values["kind"], values["threshold"]) == (certificate.kind, certificate.threshold)
+    assert "label  " not in describe_certificate(dog), "it is not the top label"
+
+
+def test_one_score_for_every_label_is_each_ones() -> None:
+    """A number is the threshold of all, of an abstention that names no label as well."""
+    found = smoothed(Tagger(TAGS)).certify_labels(GREY, n=100, thresholds=0.3)
+    assert {(c.kind, c.threshold) for c in found} == {("present", 0.3)}
+    (nothing,) = SmoothedAPI(
+        Tagger(TAGS), denoiser=None, seed=3, cache=False, budget=Budget(queries=0)
+    ).certify_labels(GREY, n=100, thresholds=0.3)
+    assert (nothing.kind, nothing.threshold, nothing.claim) == ("present", 0.3, None)
 
 
 def test_a_label_map_makes_its_classes_the_labels() -> None:
@@ -121,3 +147,23 @@ def test_the_flag_names_labels_and_scores() -> None:
     assert read_thresholds("cat, dog:0.7") == {"cat": 0.5, "dog": 0.7}
     with pytest.raises(ConfigurationError, match="dog:x"):
         read_thresholds("cat,dog:x")
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("thresholds", [0.5, {"dog": 0.5}], ids=["all", "named"])
+def test_presence_on_a_service_that_is_down_has_failed(thresholds: Any) -> None:
+    """Where all answers failed, somebody says so, and says what it cost."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise TRANSIENT
+
+    with api_of(CountingService(reply, max_labels=4), cache=False) as api:
+        found = api.certify_labels(GREY, thresholds=thresholds, radius=0.1)
+    assert [(one.stopped, one.queries > 0) for one in found[:1]] == [("failed", True)]
+
+
+def test_a_label_that_nobody_reports_did_not_reach_its_target() -> None:
+    """A named label without a vote says, like the others, whether the radius was reached."""
+    with api_of(CountingService(max_labels=4), cache=False) as api:
+        found = api.certify_labels(GREY, thresholds={"dog": 0.5, "cat": 0.5}, radius=0.1)
+    assert [(one.reached, list(one.counts)) for one in found] == [(True, ["dog"]), (False, ["cat"])]

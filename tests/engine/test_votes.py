@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from counting_service import GREY, TRANSIENT, CountingService, api_of, draw, is_canary, says
 
 from api_smoothing import images
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.certify.base import FAILED
 from api_smoothing.engine.collecting import collect, take_all
+from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.engine.sending import sender as attempts
 from api_smoothing.engine.sending.outcome import Open
 from api_smoothing.engine.sending.pipeline import Pipeline, batch_size, enlargement
@@ -360,3 +362,69 @@ def test_a_long_question_is_looked_up_in_spans() -> None:
     votes.give(dict.fromkeys(range(SPAN), answer))
     assert len(votes.take()) == SPAN
     assert list(votes.need()) == list(range(SPAN, 2 * SPAN))
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("method", ["auto", "clopper-pearson"])
+@pytest.mark.parametrize("drift", ["none", "canary"])
+def test_failures_that_decide_end_the_run(method: Any, drift: str) -> None:
+    """When more than 5 % of n have failed the certificate is void; no further query is paid for it."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if is_canary(images):
+            return [says("house")]
+        raise TRANSIENT
+
+    service = CountingService(reply, drift=drift)
+    with api_of(service, method=method) as api:
+        found = api.certify(GREY, n=120, n0=10)
+    of = 130 if method == "clopper-pearson" else 120
+    assert (found.stopped, found.failed, found.label) == ("failed", of // 20 + 1, None)
+    assert service.seen <= found.failed * attempt.ATTEMPTS + 2  # the canary, and one that was just leaving
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_failures_end_a_capped_and_a_presence_run_too() -> None:
+    """Also with a target, and for labels that are certified on their own, a void run ends."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        return [says("dog") if draw(images[0]) < 0.67 else Verdict.REFUSED]
+
+    for ask in ("certify", "certify_labels"):
+        service = CountingService(reply, max_labels=4)
+        with api_of(service, cache=False) as api:
+            found = getattr(api, ask)(GREY, radius=0.05, n=1000)
+        found = found if ask == "certify" else found[0]
+        assert (found.stopped, found.reached) == ("failed", False)
+        assert (found.failed, service.seen < 400) == (51, True)
+
+
+@pytest.fixture
+def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks up 100,000 queries in the cache fails."""
+    looks, read = [0], MemoryCache.read
+
+    def counted(self: MemoryCache, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        looks[0] += len(indices)
+        assert looks[0] < 100_000
+        return read(self, stream, indices)
+
+    monkeypatch.setattr(MemoryCache, "read", counted)
+
+
+def test_a_large_budget_does_not_delay_the_first_query(few_looks: None) -> None:
+    """A budget of a billion queries costs no more looks into the cache than a small one."""
+    with api_of(CountingService(), budget=Budget(queries=10**9), cache=False) as api:
+        assert api.certify(GREY, radius=0.1).reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("queries", "question"), [(10**9, {"n": 60}), (900_000, {"radius": 0.1})], ids=["fixed", "target"]
+)
+def test_no_large_budget_delays_the_first_query(
+    queries: int, question: dict[str, Any], few_looks: None
+) -> None:
+    """Whatever the question, what is looked up before the first query does not grow with the budget."""
+    with api_of(CountingService(), budget=Budget(queries=queries), cache=False) as api:
+        assert api.certify(GREY, **question).label == "dog"

@@ -24,7 +24,7 @@ from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
     from api_smoothing import Certificate, SmoothedAPI
-    from api_smoothing.cli.runfile import RunFile
+    from api_smoothing.runs import RunFile
 
 SUMMARY = "certify a radius for images"
 SETTINGS = ("radius", "n", "n0", *FACADE)
@@ -127,8 +127,8 @@ class _Run:
 
     def _certificates(self, api: SmoothedAPI, stack: ExitStack) -> Iterator[list[Certificate]]:
         """The certificates of each image that the run file does not have, as they are made."""
+        from api_smoothing import runs
         from api_smoothing.cli.inputs import digest_images
-        from api_smoothing.cli.runfile import open_run
 
         settings = self._settings
         digests = digest_images(api, self._images)
@@ -138,7 +138,7 @@ class _Run:
             asked = {"radius": settings.radius, "n": settings.n, "n0": settings.n0}
             if self._args.labels_present is not None:
                 asked["labels_present"] = self._args.labels_present
-            done = stack.enter_context(open_run(self._args.output, {**api.settings(), **asked}))
+            done = stack.enter_context(runs.open(self._args.output, {**api.settings(), **asked}))
             of_labels = self._args.labels_present is not None  # read from the cache again: which are lacking?
             known = (
                 {} if of_labels else {image: done.find(image, digest) for image, digest in digests.items()}

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from api_smoothing.adapters.base import AdapterCard, Answer
+    from api_smoothing.adapters.base import Answer
     from api_smoothing.adapters.labels.label_map import LabelMap, Words
 
 SUMMARY = "look at label maps, and at how they read an answer"
@@ -102,8 +101,9 @@ def _explain(args: argparse.Namespace) -> int:
     from api_smoothing import images
     from api_smoothing.adapters.labels.explanation import explain
     from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+    from api_smoothing.cli.consent import agreed
     from api_smoothing.engine.estimate.pricing import price
-    from api_smoothing.engine.single import ask_clean
+    from api_smoothing.engine.single import ask_once
 
     settings = settings_of(args, SETTINGS)
     found = None if settings.labels is None else LabelMap.load(settings.labels)
@@ -111,8 +111,9 @@ def _explain(args: argparse.Namespace) -> int:
         loaded = images.load(args.image, size=settings.size or adapter.card.native_side)
         read = None if found is None else found.for_provider(adapter.card.name)
         usd = 0.0 if args.sandbox else price(adapter.card).usd(1)
-        _agree(adapter.card, usd, yes=args.yes)
-        answer = ask_clean(adapter, loaded)
+        if not agreed(adapter.card, free=args.sandbox, yes=args.yes):
+            return 0
+        answer = ask_once(adapter, loaded).answer
     rows = explain(answer, read)
     label = top_label(answer) if read is None else read(answer)
     facts: dict[str, Any] = {
@@ -137,21 +138,6 @@ def _explain(args: argparse.Namespace) -> int:
         print(f"{'→' if won else ' '} {line}")
     print(f"class: {label if label is not None else 'none'}{_reason(rows, answer, read)}")
     return 0
-
-
-def _agree(card: AdapterCard, usd: float, *, yes: bool) -> None:
-    """Say what will be sent and what it costs; where it costs something, go on only if that is agreed to."""
-    if card.accepts == "tensor":
-        return
-    cost = f"${usd:.4f}" if usd else "free of charge"
-    print(f"api-smooth: one query to {card.provider}, {cost}", file=sys.stderr)
-    if not usd or yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigurationError("this query costs money; add --yes")
-    print("send it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigurationError("nothing was sent")
 
 
 def _reason(rows: Sequence[Any], answer: Answer, read: LabelMap | None) -> str:

@@ -7,33 +7,25 @@ says what its one image costs, and asks before it goes.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
-from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
+from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from api_smoothing.adapters import Adapter, AdapterCard, Answer
-    from api_smoothing.engine.estimate.pricing import Price
+    from api_smoothing.adapters import AdapterCard, Answer
 
 SUMMARY = "list the providers, or check one with one image"
 SETTINGS = ("model", "rate", "options", "device")
 
 _SIDE: Final = 224
 _SHOWN: Final = 20  # labels
-_MEANINGS: Final = {
-    "fatal": "no query can succeed until this is put right",
-    "transient": "it failed this time and may work the next",
-    "throttled": "it takes no more requests for now",
-    "refused": "it does not answer about this image",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,22 +70,24 @@ def _list(*, as_json: bool) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from time import perf_counter
+    from dataclasses import replace
 
+    from api_smoothing import images
+    from api_smoothing.cli.consent import agreed
     from api_smoothing.engine.estimate.pricing import dollars, price
+    from api_smoothing.engine.single import ask_once
 
     args.provider = args.name
     with open_adapter(settings_of(args, ("provider", "labels", *SETTINGS)), sandbox=args.sandbox) as adapter:
         card, cost = adapter.card, price(adapter.card)
-        pixels = _photograph(card)
-        if card.accepts == "png" and not args.sandbox:
-            if not _agreed(card, cost, yes=args.yes):
-                print("api-smooth: nothing was sent", file=sys.stderr)
-                return 0
-            _wait_for_a_turn(card)
-        start = perf_counter()
-        answer = _ask(adapter, pixels)
-        seconds = perf_counter() - start
+        loaded = replace(images.load(_photograph(card)), source="the picture of the check")
+        if not agreed(card, free=args.sandbox, yes=args.yes):
+            return 0
+        try:
+            reply = ask_once(adapter, loaded)
+        except ImageError as error:  # the image is ours, so it is the provider that fails the check
+            raise ProviderError(str(error)) from None
+    answer, seconds = reply.answer, reply.seconds
     usd = 0.0 if args.sandbox else cost.micro_usd / 1e6
     charge = "nothing, as this is the sandbox" if args.sandbox else dollars(usd)
     if args.json:
@@ -127,74 +121,6 @@ def _photograph(card: AdapterCard) -> NDArray[np.uint8]:
             side, math.isqrt(max(3, card.max_image_bytes - 1024) // 3)
         )  # a PNG adds less than 1024 bytes
     return np.asarray(Image.fromarray(picture()).resize((side, side), Image.Resampling.BOX))
-
-
-def _agreed(card: AdapterCard, cost: Price, *, yes: bool) -> bool:
-    """Say what the image costs, and ask. Raises ConfigurationError where nobody can be asked."""
-    from datetime import date
-
-    from api_smoothing.engine.estimate.pricing import dollars
-
-    offer = f"one image to {card.provider} costs {dollars(cost.micro_usd / 1e6)}"
-    if cost.usd_per_hour is not None:
-        offer += f", besides {dollars(cost.usd_per_hour)} an hour while the model runs"
-    if cost.as_of is not None:
-        offer += f" (price seen on {cost.as_of}{', long ago' if cost.stale(date.today()) else ''})"
-    if yes:
-        print(f"api-smooth: {offer}", file=sys.stderr)
-        return True
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{offer}; add --yes to send it")
-    print(f"{offer}; send it? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _wait_for_a_turn(card: AdapterCard) -> None:
-    """Keep to the account's quota, which runs of other processes may be using."""
-    from contextlib import closing
-
-    from api_smoothing.engine import parts
-
-    with closing(parts.storage(None, True)) as storage:
-        limiter = storage.limiter(card.quota_key or card.name, card.quotas)
-        if limiter is not None:
-            with closing(limiter):
-                limiter.wait(1)
-
-
-def _ask(adapter: Adapter, pixels: NDArray[np.uint8]) -> Answer:
-    """Send the image, once. Raises ProviderError with what a failure means."""
-    from api_smoothing.adapters import Answer
-
-    card = adapter.card
-    cause = ""
-    try:
-        outcomes = adapter.label(_query(card, pixels))
-    except ApiSmoothError:
-        raise
-    except Exception as error:
-        cause, verdict = type(error).__name__, adapter.verdict(error)
-    else:
-        if len(outcomes) != 1:
-            raise ProviderError(f"{card.provider} broke its contract: {len(outcomes)} answers to one image")
-        if isinstance(outcomes[0], Answer):
-            return outcomes[0]
-        verdict = outcomes[0]
-    later = f", come back in {verdict.retry_after:g} s" if verdict.retry_after is not None else ""
-    why = verdict.message or cause
-    raise ProviderError(f"{card.provider}: {_MEANINGS[verdict.kind]}{later}{f': {why}' if why else ''}")
-
-
-def _query(card: AdapterCard, pixels: NDArray[np.uint8]) -> Any:
-    """The image as the adapter takes it."""
-    if card.accepts == "tensor":
-        import torch
-
-        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div_(255)
-    from api_smoothing.engine.sending.pipeline import encode, enlargement
-
-    height, width = pixels.shape[:2]
-    return [encode(pixels, enlargement(height, width, card))]
 
 
 def _describe(answer: Answer) -> list[str]:

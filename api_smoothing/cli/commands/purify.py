@@ -9,27 +9,18 @@ is no certificate.
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
-from api_smoothing.denoisers import samplers
 from api_smoothing.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from api_smoothing.purification import METHODS, method_options
 
 SUMMARY = "take noise and attacks out of an image"
 SETTINGS: Final = ("sigma", "denoiser", "seed", "size", "device")
-
-#: The flags each method takes, with their defaults. Here a surrogate counts the votes, not a provider.
-METHODS: Final[dict[str, Mapping[str, Any]]] = {
-    **samplers.METHODS,
-    "vote": {**samplers.METHODS["vote"], "surrogate": "cifar10"},
-}
+OPTIONS: Final = ("views", "steps", "eta", "paths", "guidance", "weight", "surrogate", "distance")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,60 +52,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    options = _options(args)
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    method_options(args.how, given, spell="--{} ".format)
     output = _output(args)
     settings = resolve_settings(args, SETTINGS)
-    from time import perf_counter
-
-    from api_smoothing import images
     from api_smoothing.cli.inputs import find_images
-    from api_smoothing.cli.purifier import choose_denoiser, purifier, with_noise
-    from api_smoothing.engine import parts
+    from api_smoothing.images import encode_png
+    from api_smoothing.purification import purify_and_measure
 
-    parts.check(sigma=settings.sigma, alpha=0.001, method="auto", noise="gaussian", budget=None)
     (image, *more) = find_images([args.image])
     if more or image != args.image:
         raise ConfigurationError(f"{args.image} is a folder; purify takes one image")
-    loaded = images.load(image, size=settings.size)
-    denoiser = choose_denoiser(settings, loaded)
-    purify = purifier(args.how, options, denoiser, parts.device(settings.device))
-    clean, noisy = with_noise(loaded, settings)
-    start = perf_counter()
-    found, votes = purify(noisy, clean, settings.sigma)
-    seconds = perf_counter() - start
-    decibels = _write(output, found, clean)
+    done = purify_and_measure(
+        image,
+        denoiser=settings.denoiser,
+        sigma=settings.sigma,
+        method=args.how,
+        seed=settings.seed,
+        size=settings.size,
+        device=settings.device,
+        **given,
+    )
+    output.write_bytes(encode_png(done.pixels, level=6))
     facts = {
         "image": image,
         "output": str(output),
-        "method": args.how,
-        **options,
-        "sigma": settings.sigma,
-        "denoiser": parts.denoiser_name(denoiser),
-        "seed": "secret" if settings.seed is None else f"public:{settings.seed}",
-        "height": loaded.size[0],
-        "width": loaded.size[1],
-        "psnr": decibels,
-        "seconds": round(seconds, 3),
-        **({} if votes is None else {"votes": votes}),
+        "method": done.method,
+        **done.options,
+        "sigma": done.sigma,
+        "denoiser": done.denoiser,
+        "seed": "secret" if settings.seed is None else done.seed,
+        "height": done.pixels.shape[0],
+        "width": done.pixels.shape[1],
+        "psnr": None if done.psnr is None else round(done.psnr, 2),
+        "seconds": round(done.seconds, 3),
+        **({} if done.votes is None else {"votes": done.votes}),
     }
     if args.json:
         print_json(facts)
     else:
         print(_describe(facts))
     return 0
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The method's own flags, given or by default. Refuses those of other methods."""
-    chosen = METHODS[args.how]
-    for name in ("views", "steps", "eta", "paths", "guidance", "weight", "surrogate", "distance"):
-        if getattr(args, name) is not None and name not in chosen:
-            takers = " or ".join(method for method, flags in METHODS.items() if name in flags)
-            raise ConfigurationError(f"--{name} goes with --method {takers}, not {args.how}")
-    return {
-        name: default if getattr(args, name) is None else getattr(args, name)
-        for name, default in chosen.items()
-    }
 
 
 def _output(args: argparse.Namespace) -> Path:
@@ -126,17 +104,6 @@ def _output(args: argparse.Namespace) -> Path:
     if not output.parent.is_dir():
         raise ConfigurationError(f"--output {output}: no such folder; make it first")
     return output
-
-
-def _write(output: Path, found: Tensor, clean: Tensor) -> float | None:
-    """Write the PNG; returns its PSNR to the input in dB, or None where they are equal."""
-    from api_smoothing.denoisers.distances import psnr
-    from api_smoothing.images import encode_png
-
-    levels = found[0].float().clamp(0, 1).mul(255).round()
-    output.write_bytes(encode_png(levels.byte().permute(1, 2, 0).cpu().contiguous().numpy(), level=6))
-    decibels = psnr((levels / 255).cpu(), clean[0].cpu())
-    return round(decibels, 2) if math.isfinite(decibels) else None
 
 
 def _describe(facts: dict[str, Any]) -> str:

@@ -10,9 +10,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.engine.storage.base import Claim, Limiter
-
-__all__ = ["AnswerStore", "FirstRequestGate", "Limiter", "Open", "Outcome", "Usage"]
+from api_smoothing.engine.storage.base import Claim
 
 
 class Open(Enum):

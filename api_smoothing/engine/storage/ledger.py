@@ -120,7 +120,9 @@ def _spent_in(path: Path, run: str) -> list[tuple[float, int, int]]:
         return earlier.read(_FIRST, (run,))
 
 
-_FIRST: Final = "SELECT (SELECT COALESCE(MIN(at), 0) FROM entries), queries, micro_usd FROM runs WHERE run = ? AND queries > 0"
+_FIRST: Final = """
+SELECT (SELECT COALESCE(MIN(at), 0) FROM entries), queries, micro_usd FROM runs WHERE run = ? AND queries > 0
+"""
 _SPENT: Final = "SELECT queries, micro_usd FROM runs WHERE run = ?"
 _SPEND: Final = "UPDATE runs SET queries = queries + ?, micro_usd = micro_usd + ? WHERE run = ?"
 _SETTLE: Final = "UPDATE entries SET state = ? WHERE entry = ?"

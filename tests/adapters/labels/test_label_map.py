@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from label_maps import ASPECTS, SINGLE, content_of, map_of, says
 
-from api_smoothing import LabelMap, images
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.adapters.labels.explanation import explain
-from api_smoothing.adapters.labels.file import built_in, parse
-from api_smoothing.adapters.labels.label_map import VOCABULARIES, key_of, top_label
-from api_smoothing.cli import main
-from api_smoothing.cli.commands import labels as command
-from api_smoothing.engine.single import ask_clean
-from api_smoothing.errors import ApiSmoothError, ConfigurationError, ImageError, ProviderError
-
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-
-
-def says(*labels: tuple[str, float | None] | Label) -> Answer:
-    return Answer(
-        labels=tuple(
-            found if isinstance(found, Label) else Label(name=found[0], score=found[1]) for found in labels
-        )
-    )
-
-
-def map_of(content: dict[str, Any]) -> LabelMap:
-    return LabelMap(**parse(content, "map.toml"))
-
+from api_smoothing import LabelMap
+from api_smoothing.adapters import Answer, Label
+from api_smoothing.adapters.labels.label_map import key_of, top_label
 
 # Without a map
 
@@ -213,65 +187,6 @@ def test_the_digest_does_not_depend_on_the_layout(tmp_path: Path) -> None:
     assert len(set(found)) == 1
 
 
-WORDS = st.sampled_from(["cat", "Cat", "dog", "/m/1", "Pet"])
-OWNERS = st.sampled_from(["a", "b"])
-SCORES = st.sampled_from([0.0, 0.4, 0.6])
-SCOPES = st.sampled_from(["general", "google"])
-SECTION = st.fixed_dictionaries(
-    {kind: st.dictionaries(WORDS, OWNERS, max_size=3) for kind in ("labels", "ids", "parents")}
-)
-
-#: A map over a small world, one field for each thing that may differ from its close relatives.
-ASPECTS = st.fixed_dictionaries(
-    {
-        "general": SECTION,
-        "google": SECTION,
-        "threshold": st.dictionaries(st.tuples(SCOPES, OWNERS), SCORES, max_size=2),
-        "thresholds": st.dictionaries(st.tuples(SCOPES, WORDS), SCORES, max_size=2),
-        "ignore": st.lists(WORDS, max_size=1),
-        "order": st.sampled_from([None, ["a", "b"], ["b", "a"]]),
-        "other": st.sampled_from([None, "a", "rest"]),
-        "none": st.sampled_from([None, "a", "empty"]),
-    }
-)
-
-
-def content_of(aspects: dict[str, Any]) -> dict[str, Any]:
-    """The file's content; each class has a word of its own, so that none is empty."""
-    content: dict[str, Any] = {"classes": {}}
-    for name in ("a", "b"):
-        tables: dict[str, Any] = {}
-        for scope in ("general", "google"):
-            table = tables[scope] = {"labels": [f"only {name}"]} if scope == "general" else {}
-            for kind, words in aspects[scope].items():
-                mine = [w for w, owner in words.items() if owner == name]
-                if kind == "labels":
-                    mine = [w for w in mine if w not in aspects["ignore"]]
-                if mine:
-                    table[kind] = [*table.get(kind, []), *mine]
-            if (scope, name) in aspects["threshold"]:
-                table["threshold"] = aspects["threshold"][scope, name]
-            lists = [t.get(kind, []) for t in (table, tables["general"]) for kind in aspects[scope]]
-            single = {
-                word: score
-                for (where, word), score in aspects["thresholds"].items()
-                if where == scope and any(word in words for words in lists)
-            }
-            if single:
-                table["thresholds"] = single
-        content["classes"][name] = tables["general"] | (
-            {"google": tables["google"]} if tables["google"] else {}
-        )
-    return content | {k: aspects[k] for k in ("ignore", "order", "other", "none") if aspects[k]}
-
-
-SINGLE = [
-    Label(name=name, score=score, id=id, parents=parents)
-    for name in ("cat", "Cat", "dog", "pet", "other")
-    for score in (0.5, 1.0)
-    for id in (None, "/m/1", "cat")
-    for parents in ((), ("Pet",), ("dog", "cat"))
-]
 QUESTIONS = [
     says(),
     *(says(label) for label in SINGLE),
@@ -338,434 +253,57 @@ def test_the_digest_sees_every_field(change: dict[str, Any]) -> None:
     assert map_of({**base, **change}).sha256 != map_of(base).sha256
 
 
-# Files
-
-
-@pytest.mark.parametrize(
-    ("text", "needles"),
-    [
-        ("[clases.a]\nlabels = ['x']", ["clases", "did you mean classes"]),
-        ("[classes.a]\nlabels = ['x']\ntreshold = 0.5", ["classes.a.treshold", "did you mean threshold"]),
-        ("[classes.a]\nlabels = ['x']\n[classes.a.goggle]\nids = ['y']", ["classes.a.goggle", "google"]),
-        ("[classes.a]\nlabels = ['x']\n[classes.a.google]\nid = ['y']", ["classes.a.google.id", "ids"]),
-        ("[classes.a]\nlabels = ['x']\n[classes.a.http]\nids = ['y']", ["classes.a.http"]),
-        ("[classes.a]\nlabels = 'x'", ["classes.a.labels", "list"]),
-        ("[classes.a]\nlabels = []", ["classes.a.labels", "empty"]),
-        ("[classes.a]\nlabels = ['']", ["classes.a.labels"]),
-        ("[classes.a]\nids = [1]", ["classes.a.ids"]),
-        ("[classes.a]\nthreshold = 0.5", ["[classes.a]", "labels"]),
-        ("classes.a = 1", ["classes.a", "table"]),
-        ("classes = 1", ["[classes.NAME]"]),
-        ("[classes.a]\nlabels = ['x']\ngoogle = 1", ["classes.a.google", "table"]),
-        ("[classes.a]\nlabels = ['x']\nthreshold = 1.5", ["classes.a.threshold", "[0, 1]"]),
-        ("[classes.a]\nlabels = ['x']\nthreshold = nan", ["classes.a.threshold"]),
-        ("[classes.a]\nlabels = ['x']\nthreshold = true", ["classes.a.threshold"]),
-        ("[classes.a]\nlabels = ['x']\nthresholds = { x = '1' }", ["classes.a.thresholds.x"]),
-        ("[classes.a]\nlabels = ['tabby']\nthresholds = { taby = 1 }", ["taby", "did you mean tabby"]),
-        ("other = 1\n[classes.a]\nlabels = ['x']", ["other", "text"]),
-        ("none = ''\n[classes.a]\nlabels = ['x']", ["none"]),
-        ("order = ['b']\n[classes.a]\nlabels = ['x']", ["order names b"]),
-        ("order = ['a', 'a']\n[classes.a]\nlabels = ['x']", ["order names a twice"]),
-        ("order = ['a']\n[classes.a]\nlabels = ['x']\n[classes.b]\nids = ['y']", ["order leaves out b"]),
-        ("[classes.a]\nlabels = ['x']\n[classes.b]\nlabels = ['x']", ["'x'", "classes.b.labels", "in a"]),
-        ("ignore = ['x']\n[classes.a]\nlabels = ['x']", ["'x'", "classes.a.labels", "ignore"]),
-        (
-            "[classes.a.google]\nids = ['1']\n[classes.b.google]\nids = ['1']",
-            ["'1'", "classes.b.google.ids", "in a"],
-        ),
-    ],
-)
-def test_a_map_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, needles: Sequence[str]) -> None:
-    """Every mistake is one line that names the file and the key, with the nearest known word."""
-    path = tmp_path / "pets.toml"
-    path.write_text(text, "utf-8")
-    with pytest.raises(ConfigurationError) as caught:
-        LabelMap.load(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for needle in ["pets.toml", *needles]:
-        assert needle in message
-
-
-def test_a_file_that_is_no_map_is_refused(tmp_path: Path) -> None:
-    """Files that are missing or no text are errors in one line."""
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for name in ("binary.toml", "missing.toml"):
-        with pytest.raises(ConfigurationError, match=name):
-            LabelMap.load(tmp_path / name)
-
-
-# The built-in maps
-
-
-def test_a_four_way_tie_is_read_by_the_class_it_holds() -> None:
-    """Rekognition's exact tie of a label with its ancestors is no tie in a closed map, in any order."""
-    top = [
-        Label(name="Vehicle", score=1.0, parents=("Transportation",)),
-        Label(name="Transportation", score=1.0),
-        Label(name="Sedan", score=1.0, parents=("Car", "Transportation", "Vehicle")),
-        Label(name="Car", score=1.0, parents=("Transportation", "Vehicle")),
-    ]
-    read = LabelMap.load("cifar10").for_provider("aws")
-    assert {read(says(*top[turn:], *top[:turn])) for turn in range(4)} == {"automobile"}
-    jaguar = Label(name="Jaguar Car", score=0.8, parents=("Car", "Transportation", "Vehicle"))
-    assert read(says(jaguar)) == "automobile"
-
-
-def recorded(shared: Path, name: str) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads((shared / "fixtures" / "recorded" / name).read_text("utf-8"))
-    return body
-
-
-def test_a_recorded_car_is_an_automobile_to_rekognition(shared: Path) -> None:
-    """A real four-way tie at 100 reads as automobile, and openly as "Car"."""
-    body = recorded(shared, "aws_detectlabels_v3_car.json")
-    said = says(
-        *(
-            Label(
-                name=found["Name"],
-                score=found["Confidence"] / 100,
-                parents=tuple(parent["Name"] for parent in found["Parents"]),
-            )
-            for found in body["Labels"]
-        )
-    )
-    assert LabelMap.load("cifar10").for_provider("aws")(said) == "automobile"
-    assert LabelMap.load("imagenet-coarse").for_provider("aws")(said) == "vehicle"
-    assert top_label(said) == "Car"
-    won = next(row for row in explain(said, LabelMap.load("cifar10").for_provider("aws")) if row.won)
-    assert (won.name, won.counts_for, won.tie) == ("Car", "automobile", "")
-    openly = next(row for row in explain(said) if row.won)
-    assert "as high as Sedan, Transportation, Vehicle" in openly.tie
-
-
-def test_a_recorded_car_is_an_automobile_to_cloud_vision(shared: Path) -> None:
-    """A real answer in which "Land vehicle" and "Vehicle" rank above "Car" reads as automobile, by its id."""
-    (body,) = recorded(shared, "google_labels_car.json")["responses"]
-    said = says(
-        *(
-            Label(name=found["description"], score=found["score"], id=found["mid"])
-            for found in body["labelAnnotations"]
-        )
-    )
-    assert top_label(said) == "Land vehicle (/m/01prls)"
-    read = LabelMap.load("cifar10").for_provider("google")
-    assert read(said) == "automobile"
-    assert LabelMap.load("imagenet-coarse").for_provider("google")(said) == "vehicle"
-    renamed = says(*(Label(name="renamed", score=label.score, id=label.id) for label in said.labels))
-    assert read(renamed) == "automobile", "ids stay when a provider renames its labels"
-
-
-def test_recorded_tags_and_concepts_have_a_coarse_class(shared: Path) -> None:
-    """Real Azure tags and Clarifai concepts are read by their generic words."""
-    tags = recorded(shared, "azure40_tags.json")["body"]["tagsResult"]["values"]
-    office = says(*(Label(name=tag["name"], score=tag["confidence"]) for tag in tags))
-    read = LabelMap.load("imagenet-coarse")
-    assert read.for_provider("azure")(office) == "furniture"
-    assert LabelMap.load("cifar10").for_provider("azure")(office) is None
-    output = recorded(shared, "clarifai_metro_north_v_aa7f35c0.json")["outputs"][0]
-    train = says(*(Label(name=c["name"], score=c["value"], id=c["id"]) for c in output["data"]["concepts"]))
-    assert read.for_provider("clarifai")(train) == "vehicle"
-
-
-@pytest.fixture(scope="module")
-def imagenet() -> list[str]:
-    """The 1,000 ImageNet categories, as torchvision names them."""
-    models = pytest.importorskip("torchvision.models")
-    return list(models.get_model_weights("resnet18").DEFAULT.meta["categories"])
-
-
-def test_every_imagenet_category_has_one_coarse_class(imagenet: list[str]) -> None:
-    """A category is listed under exactly one class and read as that, or under none and read as "other"."""
-    read = LabelMap.load("imagenet-coarse").for_provider("torchvision/resnet50")
-    listed = {name: words.labels for name, words in read.sections["torchvision"].items()}
-    assert sorted(listed) == sorted(read.classes)
-    for category in imagenet:
-        classes = [name for name, labels in listed.items() if category in labels]
-        assert len(classes) <= 1, category
-        assert read(says((category, 0.5))) == (classes[0] if classes else "other"), category
-    assert {category for labels in listed.values() for category in labels} <= set(imagenet)
-    assert len(listed["animal"]) == 398, "the categories below animal in ImageNet's own hierarchy"
-
-
-@pytest.mark.parametrize(
-    ("category", "want"),
-    [
-        ("tench", "animal"), ("Cardigan", "animal"), ("cardigan", "clothing"), ("crane bird", "animal"),
-        ("crane", "other"), ("minivan", "vehicle"), ("trolleybus", "vehicle"), ("pizza", "food"),
-        ("daisy", "plant"), ("rocking chair", "furniture"), ("cello", "instrument"), ("laptop", "electronics"),
-        ("rugby ball", "sports"), ("palace", "structure"), ("volcano", "landscape"), ("toaster", "appliance"),
-        ("rifle", "weapon"), ("hammer", "tool"), ("beer bottle", "container"), ("scuba diver", "person"),
-        ("bubble", "other"),
-    ],
-)  # fmt: skip
-def test_coarse_classes_are_what_their_names_say(category: str, want: str) -> None:
-    """A category of each class, homonyms included."""
-    read = LabelMap.load("imagenet-coarse").for_provider("torchvision/resnet50")
-    assert read(says((category, 0.5))) == want
-
-
-def test_cifar10_over_imagenet_names_real_categories(imagenet: list[str]) -> None:
-    """The sections for ImageNet models hold categories there are; homonyms of another kind are no class."""
-    read = LabelMap.load("cifar10").for_provider("torchvision/resnet50")
-    words = [word for words in read.sections["torchvision"].values() for word in words.labels]
-    assert set(words) <= set(imagenet)
-    counts = dict.fromkeys(CIFAR10, 0)
-    for category in imagenet:
-        if (name := read(says((category, 0.5)))) is not None:
-            counts[name] += 1
-    assert (counts["bird"], counts["dog"], counts["cat"]) == (59, 118, 5)
-    for other in ("cardigan", "plane", "crane", "hot pot", "passenger car", "Madagascar cat", "hotdog"):
-        assert read(says((other, 0.9))) is None, other
-
-
-def test_built_in_maps_serve_every_vocabulary() -> None:
-    """Each built-in map says what it is for, and knows words of all services in every class."""
-    assert built_in() == ["cifar10", "imagenet-coarse"]
-    for name in built_in():
-        found = LabelMap.load(name)
-        assert found.name == name
-        assert found.about
-        for provider in VOCABULARIES:
-            view = found.for_provider(provider)
-            for class_, general in found.classes.items():
-                section = view.sections.get(provider, {}).get(class_)
-                assert general.labels or (section and section.labels), (name, provider, class_)
-
-
-# Explaining
-
-
-def test_every_label_is_explained() -> None:
-    """A row says for which class a label counts, how, or why not, and which one won by which rule."""
-    read = map_of(
-        {
-            "ignore": ["blur"],
-            "classes": {
-                "dog": {"labels": ["dog"], "threshold": 0.5},
-                "cat": {"ids": ["1"], "parents": ["Feline"]},
-            },
-        }
-    )
-    rows = explain(
-        says(
-            Label(name="Manx", score=0.9, parents=("Feline",)),
-            Label(name="Kitty", score=0.9, id="1"),
-            ("dog", 0.9),
-            ("DOG", 0.4),
-            ("blur", 0.3),
-            ("sofa", 0.2),
-        ),
-        read,
-    )
-    assert [row.counts_for for row in rows] == ["cat", "cat", "dog", None, None, None]
-    assert [row.why for row in rows] == [
-        "by its parent Feline",
-        "by its id",
-        "by its name",
-        "known by its name, but below 0.5 of dog",
-        "to be ignored",
-        "in no class",
-    ]
-    assert [row.won for row in rows] == [False, False, True, False, False, False]
-    assert rows[2].tie == "as high as cat: of the classes, dog comes first in the order"
-    assert (rows[2].threshold, rows[3].threshold) == (0.5, 0.5)
-
-
-def test_without_a_map_the_top_label_is_explained() -> None:
-    """The winner of an open vocabulary is named with the rule that settled its tie."""
-    rows = explain(says(("b", 0.5), Label(name="a", score=0.5, id="1"), ("c", 0.4)))
-    assert [row.won for row in rows] == [True, False, False]
-    assert rows[0].tie == "as high as a (1): equal scores go by id, then name"
-    listed = explain(says(("b", None), ("a", None)))
-    assert listed[0].won
-    assert "listed first" in listed[0].tie
-    assert explain(says()) == []
-
-
-@settings(max_examples=60, deadline=None)
-@given(aspects=ASPECTS, picked=st.lists(st.sampled_from(SINGLE), max_size=4))
-def test_an_explanation_never_contradicts_the_reading(aspects: dict[str, Any], picked: list[Label]) -> None:
-    """The label that won counts for the class of the answer; where none won, the answer is the rest."""
-    said = says(*picked)
-    assert {key_of(Label(name=row.name, id=row.id)) for row in explain(said) if row.won} == (
-        {top_label(said)} if picked else set()
-    )
-    read = map_of(content_of(aspects))
-    won = [row.counts_for for row in explain(said, read) if row.won]
-    rest = read.none if not picked and read.none is not None else read.other
-    assert (won or [rest]) == [read(said)]
-
-
-# Asking about one clean image
-
-
-class Service:
-    """A paid service that keeps what it was sent and returns, or raises, what it was given."""
-
-    def __init__(self, *outcomes: Answer | Verdict | Exception, **facts: Any) -> None:
-        self.outcomes, self.sent = outcomes, list[Any]()
-        self.card = AdapterCard(
-            name=facts.pop("name", "acme"), fingerprint="acme/1", **{"usd_per_query": 0.002, **facts}
-        )
-
-    def label(self, images: Any, /) -> list[Any]:
-        self.sent.append(images)
-        if isinstance(self.outcomes[0], Exception):
-            raise self.outcomes[0]
-        return list(self.outcomes)
-
-    def verdict(self, error: Exception, /) -> Verdict:
-        kind: Any = str(error)
-        return Verdict(kind=kind, message=f"it is {kind}", retry_after=7.0)
-
-
-CAT = says(("tabby", 0.9), ("sofa", 0.9))
-
-
-def test_a_small_image_is_enlarged_by_a_whole_factor() -> None:
-    """Below the least side every pixel is repeated, as often as needed and no oftener."""
-    pixels = np.arange(40 * 41 * 3, dtype=np.uint8).reshape(40, 41, 3)
-    service = Service(CAT, min_side=80)
-    assert ask_clean(service, images.load(pixels)) is CAT
-    ((sent,),) = service.sent
-    assert isinstance(sent, EncodedImage)
-    assert (sent.height, sent.width) == (80, 82)
-    assert np.array_equal(images.load(sent.data).grid, pixels.repeat(2, 0).repeat(2, 1))
-    service = Service(CAT, min_side=40)
-    ask_clean(service, images.load(pixels))
-    assert service.sent[0][0].height == 40
-
-
-def test_a_local_model_gets_the_image_on_the_8_bit_grid() -> None:
-    """A resized image is rounded to whole levels before it is asked about."""
-    service = Service(CAT, accepts="tensor")
-    loaded = images.load(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), size=6)
-    ask_clean(service, loaded)
-    (sent,) = service.sent
-    assert sent.shape == (1, 3, 6, 6)
-    assert torch.equal(sent, (sent * 255).round() / 255)
-    exact = loaded.grid / (255 * loaded.sub)
-    assert np.abs(sent[0].permute(1, 2, 0).numpy() - exact).max() <= 0.5001 / 255
-
-
-@pytest.mark.parametrize(
-    ("outcome", "error", "needle"),
-    [
-        (ValueError("fatal"), ProviderError, "it is fatal"),
-        (ValueError("transient"), ProviderError, "try again"),
-        (ValueError("throttled"), ProviderError, "try again in 7 s"),
-        (ValueError("refused"), ImageError, "refuses this image: it is refused"),
-        (Verdict(kind="refused", message="too dark"), ImageError, "too dark"),
-        (Verdict(kind="transient"), ProviderError, "try again"),
-        (ConfigurationError("no region"), ConfigurationError, "no region"),
-    ],
-)
-def test_a_failed_question_is_one_line_and_one_request(
-    outcome: Exception | Verdict, error: type[ApiSmoothError], needle: str
-) -> None:
-    """Nothing is repeated, and the message is the verdict's."""
-    service = Service(outcome)
-    with pytest.raises(error) as caught:
-        ask_clean(service, images.load(np.zeros((8, 8, 3), np.uint8)))
-    assert needle in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert len(service.sent) == 1
-
-
-def test_a_wrong_number_of_answers_is_an_error() -> None:
-    """One question has one answer."""
-    with pytest.raises(ProviderError, match="2 answers to one query"):
-        ask_clean(Service(CAT, CAT), images.load(np.zeros((8, 8, 3), np.uint8)))
-
-
 # The command
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A paid service behind the command, in a folder with one image."""
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "x.png")
-    monkeypatch.chdir(tmp_path)
-    acme = Service(CAT, name="torchvision/acme")
-
-    @contextmanager
-    def open_acme(*_: object, **__: object) -> Iterator[Service]:
-        yield acme
-
-    monkeypatch.setattr(command, "open_adapter", open_acme)
-    return acme
+def answer(*labels: tuple[str, float | None]) -> Answer:
+    return Answer(labels=tuple(Label(name=name, score=score) for name, score in labels))
 
 
-def test_explain_asks_before_it_pays(
-    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A query that costs money is sent with --yes or a yes at a terminal, and not otherwise."""
-    assert main(["labels", "explain", "x.png"]) == 2
-    printed = capsys.readouterr().err
-    assert "one query to torchvision/acme, $0.0020" in printed
-    assert "--yes" in printed
-    assert service.sent == []
-
-    class Terminal:
-        def __init__(self, line: str) -> None:
-            self.line = line
-
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self) -> str:
-            return self.line
-
-    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
-    assert main(["labels", "explain", "x.png"]) == 2
-    assert "nothing was sent" in capsys.readouterr().err
-    assert service.sent == []
-    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
-    assert main(["labels", "explain", "x.png"]) == 0
-    assert len(service.sent) == 1
+def test_top_label_is_the_best_scored_whatever_the_order() -> None:
+    """The class without a map is the label of highest score, not the first listed."""
+    assert top_label(answer(("Vehicle", 0.9), ("Car", 0.95))) == "Car"
 
 
-def test_explain_shows_what_was_said_and_how_it_was_read(
-    service: Service, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The JSON has the answer, its class and the map's digest; the table marks the label that decided."""
-    assert main(["labels", "explain", "x.png", "--labels", "cifar10", "--yes", "--json"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    found = json.loads(line)
-    assert (found["class"], found["usd"], found["provider"]) == ("cat", 0.002, "torchvision/acme")
-    assert found["label_map"] == f"cifar10@{LabelMap.load('cifar10').sha256}"
-    assert [row["counts_for"] for row in found["labels"]] == ["cat", None]
-    assert main(["labels", "explain", "x.png", "--yes"]) == 0
-    out = capsys.readouterr().out
-    assert "→ 0.9000  sofa" in out
-    assert "class: sofa (as high as tabby: equal scores go by id, then name)" in out
-    service.outcomes = (says(),)
-    assert main(["labels", "explain", "x.png", "--yes"]) == 0
-    assert "class: none (the answer has no labels)" in capsys.readouterr().out
+def test_top_label_breaks_ties_by_a_fixed_rule() -> None:
+    """Equal scores in any order give the same class."""
+    tied = [("Vehicle", 1.0), ("Car", 1.0), ("Sedan", 1.0)]
+    assert {top_label(answer(*tied[i:], *tied[:i])) for i in range(3)} == {"Car"}
 
 
-def test_a_bad_map_or_image_costs_nothing(service: Service) -> None:
-    """What can be checked is checked before the query is sent."""
-    assert main(["labels", "explain", "x.png", "--labels", "cifar", "--yes"]) == 2
-    assert main(["labels", "explain", "missing.png", "--yes"]) == 2
-    assert service.sent == []
+def test_top_label_of_nothing_is_nothing() -> None:
+    """An empty answer is "no label", which is no class."""
+    assert top_label(Answer(labels=())) is None
 
 
-def test_list_and_show_print_the_maps(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Built-in maps are listed; one is shown whole or for a provider, with the filter it could apply itself."""
-    assert main(["labels", "list", "--json"]) == 0
-    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [found["name"] for found in listed] == built_in()
-    assert listed[0]["classes"] == CIFAR10
-    assert main(["labels", "show", "cifar10", "--provider", "aws"]) == 0
-    out = capsys.readouterr().out
-    assert listed[0]["sha256"] in out
-    assert "--options only=map" in out
-    assert "Airplane, Airliner, Jet" in out
-    assert "/m/01yrx" not in out
-    assert main(["labels", "show", "cifar10", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["classes"]["cat"]["google"]["ids"][0] == "/m/01yrx"
-    assert main(["labels", "show", "cifar10", "--provider", "acme"]) == 2
-    assert main(["labels", "list"]) == 0
+def write_map(folder: Path, text: str) -> Path:
+    path = folder / "map.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_label_map_reads_names_ids_thresholds_and_ties(tmp_path: Path) -> None:
+    """Names match in any case, ids too; low scores are not seen; ties go to the class named first."""
+    path = write_map(
+        tmp_path,
+        'other = "other"\n[classes.car]\nlabels = ["Car", "/m/0k4j"]\nthreshold = 0.5\n'
+        '[classes.cat]\nlabels = ["cat"]\n',
+    )
+    read = LabelMap.load(path)
+    assert read(answer(("CAR", 0.6), ("cat", 0.55))) == "car"
+    assert read(Answer(labels=(Label(name="Auto", score=0.7, id="/m/0k4j"),))) == "car"
+    assert read(answer(("car", 0.4), ("cat", 0.3))) == "cat"
+    assert read(answer(("cat", 0.8), ("car", 0.8))) == "car"
+    assert read(answer(("tree", 0.9))) == "other"
+
+
+def test_label_map_digest_covers_all_that_decides(tmp_path: Path) -> None:
+    """Changing a label, a threshold, the order or the rest class changes the map's sha256."""
+    texts = [
+        '[classes.a]\nlabels = ["x"]\n[classes.b]\nlabels = ["y"]\n',
+        '[classes.b]\nlabels = ["y"]\n[classes.a]\nlabels = ["x"]\n',
+        '[classes.a]\nlabels = ["z"]\n[classes.b]\nlabels = ["y"]\n',
+        '[classes.a]\nlabels = ["x"]\nthreshold = 0.1\n[classes.b]\nlabels = ["y"]\n',
+        'other = "o"\n[classes.a]\nlabels = ["x"]\n[classes.b]\nlabels = ["y"]\n',
+    ]
+    assert len({LabelMap.load(write_map(tmp_path, text)).sha256 for text in texts}) == len(texts)

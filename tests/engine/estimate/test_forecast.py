@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from counting_service import CountingService, api_of, draw, is_canary, says
 
 from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, Label, Quota, Verdict
+from api_smoothing.adapters.base import EncodedImage
 from api_smoothing.certify import Spec, certifier_of, plan
 from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.radius import threshold
@@ -417,3 +419,16 @@ def test_a_local_model_has_neither_price_nor_limit() -> None:
     assert (found.usd_high, found.seconds_high) == (0.0, 0.0)
     assert "this machine" in found.assumptions[-1]
     assert not any("$" in line for line in found.assumptions)
+
+
+@pytest.mark.parametrize("method", ["fixed", "clopper-pearson"])
+def test_the_estimated_budget_suffices(method: str) -> None:
+    """A budget of exactly what the estimate says completes a run in which nothing fails."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        return [says("house" if is_canary(images) else "dog" if draw(images[0]) > 0.08 else "cat")]
+
+    service = CountingService(reply, drift="canary")
+    needed = api_of(service, method=method).estimate(1, n=100).queries_high
+    with api_of(service, method=method, budget=Budget(queries=needed)) as api:
+        assert api.certify(GREY, n=100).stopped == "n"

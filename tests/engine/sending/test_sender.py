@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counting_service import GREY, IMAGE, CountingService, api_of, error_of, replying, says, sender_of
 
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.engine.sending.drift import Canary, Watch, alike, picture
+from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
 from api_smoothing.engine.sending.outcome import Open
 from api_smoothing.engine.sending.sender import ATTEMPTS, Sender
-from api_smoothing.engine.storage.answers import DiskCache
+from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
+from api_smoothing.engine.storage.paid import CLAIM_SECONDS
 from api_smoothing.engine.votes import StreamAnswers
-from api_smoothing.errors import BudgetError, CredentialsError, DriftError, ProviderError
+from api_smoothing.errors import (
+    ApiSmoothError,
+    ConfigurationError,
+    CredentialsError,
+    ProviderError,
+)
 from api_smoothing.results import Budget
 
-Reply = Callable[[Sequence[EncodedImage]], Sequence[Answer | Verdict]]
 DOG = Answer(labels=(Label(name="dog", score=0.9),))
-
-
-class Service:
-    """Gives the replies it was told to, one a request, then dogs; keeps what it was sent."""
-
-    def __init__(self, *replies: Any, drift: Any = "none") -> None:
-        self.card = AdapterCard(name="service", fingerprint="1", batch=8, drift=drift)
-        self.requests: list[int] = []
-        self._replies = list(replies)
-        self._lock = threading.Lock()
-
-    def label(self, images: Sequence[EncodedImage], /) -> Sequence[Answer | Verdict]:
-        with self._lock:
-            self.requests.append(len(images))
-            reply = self._replies.pop(0) if self._replies else None
-        if isinstance(reply, Exception):
-            raise reply
-        return [DOG] * len(images) if reply is None else list(reply)
-
-    def verdict(self, error: Exception, /) -> Verdict:
-        found = error.args[0] if error.args else Verdict.FATAL
-        return found if isinstance(found, Verdict) else Verdict.FATAL
 
 
 class Pauses:
@@ -69,7 +56,7 @@ def images(count: int) -> list[EncodedImage]:
 class Desk:
     """A sender with a cache, a purse and a clock that only counts."""
 
-    def __init__(self, path: Path, service: Service, *, budget: Budget | None = None) -> None:
+    def __init__(self, path: Path, service: CountingService, *, budget: Budget | None = None) -> None:
         self.cache = DiskCache(path)
         self.purse = InMemoryBudget(budget or Budget(queries=1000), micro_usd=1)
         self.limiter, self.slept = Pauses(), []
@@ -89,7 +76,7 @@ class Desk:
 
 def test_every_attempt_is_paid_and_counted(tmp_path: Path) -> None:
     """Three requests of two images cost six queries, though only two answers come of them."""
-    service = Service(RuntimeError(Verdict.TRANSIENT), RuntimeError(Verdict.TRANSIENT))
+    service = replying(RuntimeError(Verdict.TRANSIENT), RuntimeError(Verdict.TRANSIENT))
     desk = Desk(tmp_path, service)
     assert desk.sender.send([4, 5], images(2)) == {4: DOG, 5: DOG}
     assert (desk.spent, desk.sender.usage.sent, service.requests) == (6, 6, [2, 2, 2])
@@ -98,7 +85,7 @@ def test_every_attempt_is_paid_and_counted(tmp_path: Path) -> None:
 
 def test_what_never_left_costs_nothing(tmp_path: Path) -> None:
     """A refused connection is no query: the budget gets it back."""
-    desk = Desk(tmp_path, Service(*[RuntimeError(Verdict(kind="transient", sent=False))] * 9))
+    desk = Desk(tmp_path, replying(*[RuntimeError(Verdict(kind="transient", sent=False))] * 9))
     assert desk.sender.send([0], images(1)) == {0: None}
     assert (desk.spent, desk.sender.usage.sent) == (0, 0)
 
@@ -106,7 +93,7 @@ def test_what_never_left_costs_nothing(tmp_path: Path) -> None:
 def test_missing_credentials_cost_nothing(tmp_path: Path) -> None:
     """The error for missing credentials passes through, and no query is charged."""
 
-    class Locked(Service):
+    class Locked(CountingService):
         def connect(self) -> None:
             raise CredentialsError("set ACME_KEY")
 
@@ -118,7 +105,7 @@ def test_missing_credentials_cost_nothing(tmp_path: Path) -> None:
 
 def test_rejected_credentials_may_have_cost(tmp_path: Path) -> None:
     """The same error from the call itself may come after a response, which may have been billed."""
-    desk = Desk(tmp_path, Service(CredentialsError("ACME_KEY was rejected")))
+    desk = Desk(tmp_path, replying(CredentialsError("ACME_KEY was rejected")))
     with pytest.raises(CredentialsError, match="ACME_KEY"):
         desk.sender.send([0], images(1))
     assert desk.spent == 1
@@ -127,7 +114,7 @@ def test_rejected_credentials_may_have_cost(tmp_path: Path) -> None:
 def test_verdicts_on_single_images_only_concern_those(tmp_path: Path) -> None:
     """In a response that succeeded, answers are kept; a failed image is asked again, one refused twice failed."""
     first = [DOG, Verdict(kind="transient", message="bad image data"), Verdict.REFUSED]
-    service = Service(first, [DOG, Verdict.REFUSED])
+    service = replying(first, [DOG, Verdict.REFUSED])
     desk = Desk(tmp_path, service)
     assert desk.sender.send([0, 1, 2], images(3)) == {0: DOG, 1: DOG, 2: None}
     assert service.requests == [3, 2]
@@ -136,7 +123,7 @@ def test_verdicts_on_single_images_only_concern_those(tmp_path: Path) -> None:
 
 def test_a_throttle_is_waited_for_by_all(tmp_path: Path) -> None:
     """The wait is never shorter than the provider asked, and the limiter holds everyone else back."""
-    desk = Desk(tmp_path, Service(RuntimeError(Verdict(kind="throttled", retry_after=7.0))))
+    desk = Desk(tmp_path, replying(RuntimeError(Verdict(kind="throttled", retry_after=7.0))))
     assert desk.sender.send([0], images(1)) == {0: DOG}
     assert desk.limiter.paused == [7.0]
     assert desk.slept[0] >= 7.0
@@ -144,14 +131,14 @@ def test_a_throttle_is_waited_for_by_all(tmp_path: Path) -> None:
 
 def test_a_throttle_of_hours_is_fatal(tmp_path: Path) -> None:
     """A provider that asks for more than a minute is as good as closed: the run ends with what it has."""
-    desk = Desk(tmp_path, Service(RuntimeError(Verdict(kind="throttled", retry_after=7200.0))))
+    desk = Desk(tmp_path, replying(RuntimeError(Verdict(kind="throttled", retry_after=7200.0))))
     with pytest.raises(ProviderError, match="7200 s"):
         desk.sender.send([0], images(1))
 
 
 def test_waits_between_attempts_are_bounded(tmp_path: Path) -> None:
     """An error that stays is tried a fixed number of times, with waits in between, and is then a failed query."""
-    service = Service(*[RuntimeError(Verdict.TRANSIENT)] * 99)
+    service = replying(*[RuntimeError(Verdict.TRANSIENT)] * 99)
     desk = Desk(tmp_path, service)
     assert desk.sender.send([0], images(1)) == {0: None}
     assert len(service.requests) == ATTEMPTS
@@ -161,7 +148,7 @@ def test_waits_between_attempts_are_bounded(tmp_path: Path) -> None:
 
 def test_after_a_fatal_error_nothing_leaves(tmp_path: Path) -> None:
     """Requests that were waiting behind the one that failed for good are not sent."""
-    service = Service(RuntimeError(Verdict(kind="fatal", message="the key was revoked")))
+    service = replying(RuntimeError(Verdict(kind="fatal", message="the key was revoked")))
     desk = Desk(tmp_path, service)
     for _ in range(3):
         with pytest.raises(ProviderError, match="the key was revoked"):
@@ -171,7 +158,7 @@ def test_after_a_fatal_error_nothing_leaves(tmp_path: Path) -> None:
 
 def test_a_wrong_key_costs_one_request(tmp_path: Path) -> None:
     """Sixteen threads that start together send one request, not sixteen, when it fails for good."""
-    service = Service(*[RuntimeError(Verdict(kind="fatal", message="wrong key"))] * 99)
+    service = replying(*[RuntimeError(Verdict(kind="fatal", message="wrong key"))] * 99)
     desk = Desk(tmp_path, service)
 
     def send(index: int) -> None:
@@ -188,7 +175,7 @@ def test_a_wrong_key_costs_one_request(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_does_not_wait_out_its_pauses(tmp_path: Path) -> None:
     """A sender that is halted ends its waits and sends nothing more."""
-    service = Service(RuntimeError(Verdict(kind="throttled", retry_after=50.0)))
+    service = replying(RuntimeError(Verdict(kind="throttled", retry_after=50.0)))
     sender = Sender(
         stream="s",
         adapter=service,
@@ -204,7 +191,7 @@ def test_an_interrupted_run_does_not_wait_out_its_pauses(tmp_path: Path) -> None
 
 def test_a_wrong_number_of_answers_is_a_broken_contract(tmp_path: Path) -> None:
     """Answers that cannot be told apart are not used."""
-    desk = Desk(tmp_path, Service([DOG]))
+    desk = Desk(tmp_path, replying([DOG]))
     with pytest.raises(ProviderError, match="1 answers to 2 queries"):
         desk.sender.send([0, 1], images(2))
     assert desk.cache.read("s", range(4)) == {}
@@ -212,7 +199,7 @@ def test_a_wrong_number_of_answers_is_a_broken_contract(tmp_path: Path) -> None:
 
 def test_the_budget_cuts_a_batch(tmp_path: Path) -> None:
     """Of a batch only what can be paid is sent; the rest is reported as unpaid."""
-    service = Service()
+    service = replying()
     desk = Desk(tmp_path, service, budget=Budget(queries=2))
     outcomes = desk.sender.send([0, 1, 2], images(3))
     assert outcomes == {0: DOG, 1: DOG, 2: Open.UNPAID}
@@ -221,7 +208,7 @@ def test_the_budget_cuts_a_batch(tmp_path: Path) -> None:
 
 def test_an_answer_that_came_meanwhile_is_not_asked_for(tmp_path: Path) -> None:
     """Between the look into the cache and the claim another process may have been faster; its answer is used."""
-    service = Service()
+    service = replying()
     desk = Desk(tmp_path / "cache", service)
     cat = Answer(labels=(Label(name="cat"),))
     desk.cache.write("s", {1: cat})
@@ -231,7 +218,7 @@ def test_an_answer_that_came_meanwhile_is_not_asked_for(tmp_path: Path) -> None:
 
 def test_a_query_someone_else_is_asking_is_left_to_them(tmp_path: Path) -> None:
     """A claimed query is reported as busy, and is neither sent nor paid."""
-    service = Service()
+    service = replying()
     desk = Desk(tmp_path / "cache", service)
     DiskCache(tmp_path / "cache").claim("s", [1])
     assert desk.sender.send([0, 1], images(2)) == {0: DOG, 1: Open.BUSY}
@@ -240,81 +227,194 @@ def test_a_query_someone_else_is_asking_is_left_to_them(tmp_path: Path) -> None:
 
 def test_a_claim_ends_with_its_request(tmp_path: Path) -> None:
     """Whether it was answered, failed, or could not be paid: afterwards nobody waits for a query."""
-    desk = Desk(tmp_path, Service([DOG, Verdict.REFUSED], [Verdict.REFUSED]), budget=Budget(queries=3))
+    desk = Desk(tmp_path, replying([DOG, Verdict.REFUSED], [Verdict.REFUSED]), budget=Budget(queries=3))
     assert desk.sender.send([0, 1], images(2)) == {0: DOG, 1: None}
     assert desk.sender.send([2], images(1)) == {2: Open.UNPAID}
     assert not DiskCache(tmp_path).busy("s", [0, 1, 2])
 
 
-def scored(**scores: float) -> Answer:
-    return Answer(labels=tuple(Label(name=name, score=score) for name, score in scores.items()))
+def test_an_error_after_sending_is_not_refunded() -> None:
+    """Only what an adapter says was never sent is given back; the class of an error says nothing about that."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise ConfigurationError("the service knows no such model")
+
+    service = CountingService(reply)
+    for _ in range(5):
+        with api_of(service, budget=Budget(queries=3, run="r")) as api, suppress(ConfigurationError):
+            api.predict(GREY, n=1)
+    assert service.seen <= 3
 
 
-def watch_of(path: Path, service: Service, cache: DiskCache, *, budget: Budget | None = None) -> Watch:
-    sender = Sender(
-        stream="canary",
-        adapter=service,
-        account=InMemoryBudget(budget or Budget(), micro_usd=1),
-        answers=StreamAnswers(cache, "canary", shared=False),
-        limiter=None,
-        sleep=lambda seconds: None,
-    )
-    canary = Canary(card=service.card, sender=sender, cache=cache, stream="canary")
-    return Watch(canary, cache, "s")
+def test_what_is_no_answer_is_not_asked_for_ever() -> None:
+    """An adapter that gives something else in place of an answer breaks its contract, once."""
+    service = CountingService(lambda first, images: [None] * len(images))
+    with api_of(service, budget=Budget(queries=50)) as api:
+        error = error_of(lambda: api.certify(GREY, n=20))
+    assert (service.seen, type(error)) == (1, ProviderError)
 
 
-def test_the_canary_names_the_version_and_sees_it_change(tmp_path: Path) -> None:
-    """The same answer, nearly, has the same name; a label that comes or goes is drift."""
-    house = scored(house=0.95, sky=0.8, lawn=0.3)
+@pytest.mark.parametrize("end", ["write", "release"])
+def test_a_claim_that_could_not_be_ended_does_not_block_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """After a disk that was full for a moment the same process can ask again."""
     cache = DiskCache(tmp_path)
-    watch = watch_of(tmp_path, Service([house], [scored(house=0.94, sky=0.82)]), cache)
-    name = watch.version()
-    assert watch.version() == name
-    watch.finish(name, 100)
-    changed = watch_of(tmp_path, Service([house], [scored(barn=0.95, sky=0.8)]), cache)
-    assert changed.version() == name
-    with pytest.raises(DriftError, match="canary"):
-        changed.finish(name, 200)
+    service = CountingService(lambda first, images: [Verdict.REFUSED if end == "release" else says("dog")])
+    sender = sender_of(service, answers=StreamAnswers(cache, "s", shared=True), sleep=lambda seconds: None)
+    claim = cache.claim
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    def claimed(*arguments: Any) -> Any:
+        found = claim(*arguments)
+        patch.setattr(cache._answers._database, "write", full)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "claim", claimed)
+        assert isinstance(error_of(lambda: sender.send([1], [IMAGE])), ConfigurationError)
+    assert cache.claim("s", [1]).granted == (1,)
 
 
-def test_a_later_run_knows_the_version_again(tmp_path: Path) -> None:
-    """Versions are remembered across objects; answers of two versions have two names."""
-    cache = DiskCache(tmp_path)
-    one, two = scored(house=0.95), scored(barn=0.9)
-    names = [watch_of(tmp_path, Service([answer]), cache).version() for answer in (one, two, one, two)]
-    assert names[0] == names[2] != names[1] == names[3]
+def test_a_claim_lasts_as_long_as_the_wait_for_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the quota, a query that waits for its turn is not asked by another process meanwhile."""
+    late = [0.0]
+    monkeypatch.setattr(time, "time", lambda: 1e9 + late[0])
+    service, answers = CountingService(), StreamAnswers(DiskCache(tmp_path), "s", shared=True)
+
+    class SlowQuota:
+        def wait(self, images: int, stop: threading.Event) -> None:
+            late[0] += CLAIM_SECONDS + 1
+            sender_of(service, answers=StreamAnswers(DiskCache(tmp_path), "s", shared=True)).send(
+                [1], [IMAGE]
+            )
+
+        def spare(self, images: int) -> None: ...
+
+        def pause(self, seconds: float) -> None: ...
+
+    sender_of(service, limiter=SlowQuota(), answers=answers).send([1], [IMAGE])
+    assert service.seen == 1
 
 
-def test_answers_nobody_confirmed_are_confirmed_by_the_next_run(tmp_path: Path) -> None:
-    """Cached answers of a killed run are not trusted until the canary has spoken; once is enough."""
-    cache = DiskCache(tmp_path)
-    house = scored(house=0.95)
-    name = watch_of(tmp_path, Service([house]), cache).version()
-    service = Service([house], [scored(barn=0.9)])
-    watch_of(tmp_path, service, cache).finish(name, 50)
-    watch_of(tmp_path, service, cache).finish(name, 50)
-    assert service.requests == [1]
-    with pytest.raises(DriftError):
-        watch_of(tmp_path, service, cache).finish(name, 60)
+def test_a_broken_cache_does_not_eat_the_budget() -> None:
+    """What was reserved and never sent is returned, whatever went wrong in between."""
+
+    class Broken(MemoryCache):
+        def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+            raise ConfigurationError("an entry this program did not write")
+
+    purse = InMemoryBudget(Budget(queries=10))
+    sender = sender_of(CountingService(), account=purse, answers=StreamAnswers(Broken(), "s", shared=True))
+    with pytest.raises(ConfigurationError):
+        sender.send([0, 1], [IMAGE, IMAGE])
+    assert purse.affordable() == 10
 
 
-def test_a_canary_without_budget_says_so(tmp_path: Path) -> None:
-    """No answers are bought that could not be confirmed."""
-    with pytest.raises(BudgetError, match="canary"):
-        watch_of(tmp_path, Service(), DiskCache(tmp_path), budget=Budget(queries=0)).version()
+def test_after_an_answer_was_lost_nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where answers cannot be kept, no more are paid for than were under way."""
+
+    def full(self: MemoryCache, stream: str, answers: Any) -> dict[int, Answer]:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(MemoryCache, "write", full)
+    service = CountingService()
+    sender = sender_of(service)
+    for index in range(3):
+        error_of(partial(sender.send, [index], [IMAGE]))
+    assert service.seen == 1
 
 
-def test_small_changes_of_faint_labels_are_no_drift() -> None:
-    """Only labels that are clear in one of the answers count, and only by more than the tolerance."""
-    base = scored(house=0.95, sky=0.62, lawn=0.3)
-    assert alike(base, scored(house=0.93, sky=0.58, tree=0.4))
-    assert not alike(base, scored(house=0.85, sky=0.62))
-    assert not alike(base, scored(house=0.95, sky=0.62, tree=0.7))
+@pytest.mark.parametrize("fatal", [False, True], ids=["halted", "fatal"])
+def test_nothing_leaves_after_the_end(fatal: bool) -> None:
+    """After Ctrl-C, or after an error that ends the run, requests that waited for their turn are not sent."""
+    turn = threading.Event()
+
+    class Closed:
+        def wait(self, images: int, stop: threading.Event) -> None:
+            turn.wait(10)
+
+        def spare(self, images: int) -> None: ...
+
+        def pause(self, seconds: float) -> None: ...
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise RuntimeError(Verdict(kind="fatal", message="revoked"))
+
+    service = CountingService(reply if fatal else None)
+    sender = sender_of(service, limiter=Closed())
+    sender._gate._open = True
+
+    def send(index: int) -> None:
+        with suppress(ProviderError):
+            sender.send([index], [IMAGE])
+
+    threads = [threading.Thread(target=send, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    if fatal:
+        sender._stopped = ProviderError("another request failed for good")
+    else:
+        sender.halt()
+    turn.set()
+    for thread in threads:
+        thread.join()
+    assert service.seen == 0
 
 
-def test_the_canary_image_is_the_same_everywhere() -> None:
-    """The canary's pixels are pinned: another picture would be another question."""
-    import hashlib
+@pytest.mark.usefixtures("no_waits")
+def test_the_text_of_an_exception_is_not_repeated() -> None:
+    """An exception that quotes the key in an address does not get into certificates; only its kind does."""
 
-    assert picture().shape == (224, 224, 3)
-    assert hashlib.sha256(picture().tobytes()).hexdigest()[:16] == "f3ea654f09bb426c"
+    class Plain(CountingService):
+        def verdict(self, error: Exception, /) -> Verdict:
+            return Verdict.TRANSIENT
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise OSError("Max retries exceeded with url: /v1?key=planted-secret-51")
+
+    with api_of(Plain(reply), cache=False) as api:
+        assert "planted-secret-51" not in api.certify(GREY, n=60).to_json()
+
+
+def test_the_text_of_a_fatal_exception_is_not_repeated() -> None:
+    """The line that ends a run names the kind of an exception, never its text, which may quote a key."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        raise OSError("Max retries exceeded with url: /v1?key=planted-secret-51")
+
+    with api_of(CountingService(reply), cache=False) as api:
+        error = error_of(lambda: api.certify(GREY, n=60))
+    assert isinstance(error, ProviderError)
+    assert "planted-secret-51" not in str(error)
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up ends the run with one line, and not with a request to report a bug."""
+
+    def full(self: Any, work: Any, **options: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with api_of(CountingService()) as api:
+        monkeypatch.setattr("api_smoothing.engine.storage.database.Database.write", full)
+        assert isinstance(error_of(lambda: api.predict(GREY, n=10)), ApiSmoothError)
+
+
+def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
+    """A query that was never asked has not failed, however often others of its batch were answered by others."""
+
+    class Filling(MemoryCache):
+        """Another process answers one more query before each look."""
+
+        def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+            super().write(stream, {min(indices): says("dog")})
+            return super().read(stream, indices)
+
+    answers = StreamAnswers(Filling(), "s", shared=True)
+    sender = sender_of(CountingService(batch=8), answers=answers, sleep=lambda seconds: None)
+    assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))

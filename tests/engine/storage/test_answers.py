@@ -6,10 +6,13 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from counting_service import GREY, CountingService, api_of, is_canary, says
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,3 +174,52 @@ def test_holders_that_left_without_a_word_are_forgotten(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "paid.db") as db:
         assert db.execute("SELECT holder FROM holders").fetchall() == [("claims",)]
         assert db.execute("SELECT holder FROM claims").fetchall() == [("claims",)]
+
+
+def test_paid_answers_wait_for_the_disk_whoever_else_uses_the_folder(tmp_path: Path) -> None:
+    """A local run in the same folder does not take the durability from paid answers."""
+    paid = DiskCache(tmp_path)
+    DiskCache(tmp_path, paid=False).write("local", {0: says("cat")})
+    paid.claim("s", [0])  # which does not wait
+    waited: list[int] = []
+
+    def keep() -> None:
+        paid.write("s", {0: says("dog")})
+        waited.extend(paid._answers._database.read("PRAGMA synchronous")[0])
+        waited.extend(paid._cache._con.execute("PRAGMA synchronous").fetchone())
+
+    other = threading.Thread(target=keep)
+    other.start()
+    other.join()
+    assert waited == [2, 2]
+
+
+@pytest.mark.parametrize("bad", [says("\ud83d"), says("dog", np.float32(0.5))], ids=["surrogate", "float32"])
+def test_every_answer_can_be_kept(tmp_path: Path, bad: Answer) -> None:
+    """Half a character in a label's name, or a number of another kind as its score, does not lose an answer."""
+    DiskCache(tmp_path).write("s", {0: bad})
+
+
+def test_kept_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    """A label with half a character in its name is the same class from the cache as from the provider."""
+    cache, odd = DiskCache(tmp_path), says("\ud83d")
+    cache.write("s", {0: odd})
+    assert cache.read("s", [0]) == {0: odd}
+
+
+def test_a_damaged_cache_is_one_line(tmp_path: Path) -> None:
+    """A cache file that is no database is refused with what to do."""
+    (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(ConfigurationError):
+        DiskCache(tmp_path)
+
+
+def test_only_streams_are_listed_as_streams(tmp_path: Path) -> None:
+    """The cache lists an image under one setting once, however often its answers were confirmed."""
+    service = CountingService(
+        lambda first, images: [says("house" if is_canary(images) else "dog")], drift="canary"
+    )
+    with api_of(service, cache=tmp_path / "votes") as api:
+        api.certify(GREY, n=40)
+        api.certify(GREY, n=50)
+    assert len(list(DiskCache(tmp_path / "votes").streams())) == 1

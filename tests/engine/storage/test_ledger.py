@@ -16,6 +16,7 @@ import pytest
 
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import Ledger
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import Budget
 
 SPENDER = """
@@ -207,3 +208,25 @@ def test_a_run_that_moves_starts_with_what_it_has_spent(tmp_path: Path) -> None:
     )
     assert missing.spent() == (0, 0)
     assert not (tmp_path / "no.db").exists()
+
+
+def test_a_ledger_of_another_schema_is_one_line(tmp_path: Path) -> None:
+    """A ledger that another version wrote is refused when it is opened, before anything is sent."""
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        db.execute("CREATE TABLE entries (entry INTEGER PRIMARY KEY, run TEXT)")
+    with pytest.raises(ConfigurationError):
+        ledger_in(tmp_path).reserve("s", [1])
+
+
+def test_processes_that_start_together_on_a_new_home_wait_for_each_other(tmp_path: Path) -> None:
+    """Whoever finds a ledger that another process is just creating waits for it, for a moment."""
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE first (one)")
+    done = threading.Timer(0.3, other.rollback)
+    done.start()
+    try:
+        assert ledger_in(tmp_path).reserve("s", [1]).granted == (1,)
+    finally:
+        done.join()
+        other.close()

@@ -37,6 +37,7 @@ def isolation() -> list[str] | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "cap"), [("home", None), ("answers", 120)])
 def test_two_pid_namespaces_with_one_folder_pay_once(tmp_path: Path, share: str, cap: int | None) -> None:
     """Nothing is paid twice, and the cap of the run holds to the last query; both get the same answers."""

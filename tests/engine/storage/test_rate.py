@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.storage import rate
 from api_smoothing.engine.storage.rate import RateLimiter
 
 
@@ -169,3 +172,108 @@ def test_processes_share_a_quota(tmp_path: Path) -> None:
     events = [(float(line), 1) for process in running for line in process.communicate()[0].splitlines()]
     assert len(events) == 96
     assert busiest(events, 0.5) <= 25
+
+
+class Waiting(Exception):
+    """A thread of its own would be waiting now."""
+
+
+class Standing(Clock):
+    """Time that does not pass: who would sleep, waits."""
+
+    def sleep(self, seconds: float) -> None:
+        raise Waiting
+
+
+class Since1970(Clock):
+    """Time that passes in sleep alone, which always takes `late` seconds too long."""
+
+    def __init__(self, late: float = 0.0) -> None:
+        super().__init__()
+        self.now, self._too_long, self.slept = 1e9, late, 0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        assert self.slept < 1000, "no turn ever comes"
+        self.now += seconds + self._too_long
+
+
+def test_a_daily_quota_holds_for_threads_that_wait(tmp_path: Path) -> None:
+    """Of many threads that ask at one moment no more get a turn at once than the quota has."""
+    limiter = limiter_in(tmp_path, Standing(), Quota(unit="image", count=5, seconds=86400.0))
+    passed = 0
+    for _ in range(40):
+        try:
+            limiter.wait(1)
+            passed += 1
+        except Waiting:
+            continue
+    assert passed <= 5
+
+
+def test_a_slow_quota_holds_for_many_threads(tmp_path: Path) -> None:
+    """At one image in 100 s, of 300 threads that ask at one moment one gets a turn at once."""
+    limiter, passed = limiter_in(tmp_path, Standing(), Quota(unit="image", count=1, seconds=100.0)), 0
+    for _ in range(300):
+        with suppress(Waiting):
+            limiter.wait(1)
+            passed += 1
+    assert passed <= 1
+
+
+@pytest.mark.parametrize(("count", "batch"), [(513, 512), (1000, 600), (10_000, 1000)])
+def test_large_batches_keep_to_large_quotas(tmp_path: Path, count: int, batch: int) -> None:
+    """No second holds more images than the quota, however large the batches are."""
+    clock = Since1970()
+    limiter, events = limiter_in(tmp_path, clock, Quota(unit="image", count=count)), []
+    for _ in range(30):
+        limiter.wait(batch)
+        events.append((clock.now, batch))
+    assert busiest(events, 1.0) <= count
+
+
+def test_two_rates_of_one_account_do_not_add_up(tmp_path: Path) -> None:
+    """Processes that disagree about one account's rate stay together within the larger one."""
+    clock, events = Since1970(), []
+    limiters = [limiter_in(tmp_path, clock, Quota(unit="image", count=k)) for k in (30, 20)]
+    for limiter in limiters:
+        events += [(limiter._book(1), 1) for _ in range(100)]
+    assert busiest(sorted(events), 1.0) <= 30
+
+
+def test_a_pause_ends_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    """A throttle of seconds before the clock was set back by hours does not stop everything."""
+    clock = Since1970()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=5))
+    limiter.pause(7.0)
+    clock.now -= 50_000.0
+    limiter.wait(1)
+    assert clock.now < 1e9 - 49_900
+
+
+def test_a_step_of_the_wall_clock_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting the clock does not let more than the quota through in a second of real time."""
+    assert rate.__file__ is not None
+    true, step = time.time, [0.0]
+    spec = importlib.util.spec_from_file_location("rate_under_another_clock", rate.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: true() + step[0])
+        spec.loader.exec_module(module)
+        limiter = module.RateLimiter(tmp_path / "r.db", key="k", quotas=[Quota(unit="image", count=5)])
+        events = []
+        for k in range(10):
+            step[0] = 100.0 * (k >= 5)
+            limiter.wait(1)
+            events.append((time.monotonic(), 1))
+    assert busiest(events, 1.0) <= 5
+
+
+def test_a_machine_that_wakes_late_gets_its_turn(tmp_path: Path) -> None:
+    """Threads that always wake 16 ms late, on a busy machine, still send, only less often."""
+    clock = Since1970(late=0.016)
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
+    for _ in range(5):
+        limiter.wait(1)

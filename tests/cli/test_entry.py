@@ -1,0 +1,244 @@
+"""The command `api-smooth` itself: light to start, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import TOY, one_line
+from PIL import Image
+
+from api_smoothing.cli import main
+
+FORBIDDEN = [
+    "torch", "torchvision", "numpy", "scipy", "PIL", "safetensors", "diskcache", "tenacity", "matplotlib",
+    "boto3", "botocore", "google", "azure", "clarifai", "clarifai_grpc", "grpc", "requests", "diffusers",
+    "hypothesis", "pytest",
+]  # fmt: skip
+
+
+def loaded_by(code: str) -> set[str]:
+    """The forbidden modules a fresh interpreter has after running `code`."""
+    program = f"{code}\nimport sys; print('\\n'.join(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stderr.split()} & set(FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import api_smoothing",
+        "from api_smoothing.cli import main; main(['--help'])",
+        "from api_smoothing.cli import main; main(['certify', '--help'])",
+        "from api_smoothing.cli import main; main(['certify', 'x.png', '--sigma', '0'])",
+        "from api_smoothing.cli import main; main(['cache', 'path'])",
+        "from api_smoothing import adapters; adapters.names()",
+        "from api_smoothing import denoisers; denoisers.names()",
+    ],
+)
+def test_light_things_stay_light(code: str) -> None:
+    """Importing the package, help, refused settings and lists of names load no heavy module and no SDK."""
+    assert not loaded_by(code.replace("main([", "_ = main(["))
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file in commands/ is a command; help names it, and its own help says what it takes."""
+    import api_smoothing.cli.commands as commands
+
+    names = sorted(file.stem for file in Path(commands.__path__[0]).glob("[a-z]*.py"))
+    assert {"certify", "predict", "plan", "estimate", "train", "denoisers", "cache"} <= set(names)
+    assert main(["--help"]) == 0
+    listing = capsys.readouterr().out
+    for name in names:
+        assert f"\n  {name} " in listing
+        assert main([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: api-smooth {name}")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints the package's version."""
+    from api_smoothing import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"api-smooth {__version__}\n"
+
+
+def test_module_and_command_are_the_same() -> None:
+    """`python -m api_smoothing` is the command, exit code included."""
+    command = [sys.executable, "-m", "api_smoothing", "certfy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "api-smooth: error: unknown command 'certfy'; did you mean certify?\n"
+
+
+def test_an_unexpected_exception_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even a bug is one line; API_SMOOTH_DEBUG=1 adds the traceback."""
+
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError("a bug\nin two lines")
+
+    monkeypatch.setattr("api_smoothing.cli.commands.cache._folder", broken)
+    assert main(["cache", "path"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "please report" in error
+    assert "ZeroDivisionError: a bug in two lines" in error
+    monkeypatch.setenv("API_SMOOTH_DEBUG", "1")
+    assert main(["cache", "path"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["labels", "explain", "a.png"], ["labels", "show", "cifar10"], ["providers", "check", "aws"]]
+)
+def test_the_help_that_is_named_is_the_innermost(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown flag of a command within a command points to that one's help, which lists its flags."""
+    assert main([*command, "--colour"]) == 2
+    known = "labels " + command[1] if command[0] == "labels" else "providers"
+    one_line(capsys.readouterr().err, "--colour", f"api-smooth {known} --help")
+
+
+def test_an_unknown_flag_points_to_the_help_that_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help a message names is that of the command given."""
+    assert main(["certify", "a.png", "--raduis", "0.1"]) == 2
+    one_line(capsys.readouterr().err, "--raduis", "api-smooth certify --help")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk is full, the run ends with one line that says so and what to do."""
+    connect = sqlite3.connect
+
+    def small(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 12")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    assert main(["certify", "a.png", *TOY, "-n", "400"]) in (2, 4)
+    error = "".join(line for line in capsys.readouterr().err.splitlines(True) if "error:" in line)
+    one_line(error, "full", "API_SMOOTH_HOME")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("command", [["plan", "--radius", "0.1"], ["certify", "a.png", *TOY, "-n", "40"]])
+def test_output_that_knows_no_greek(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where standard output cannot show a σ, as in a pipe on Windows, the rest of the text still comes."""
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "ascii"))
+    assert main(command) == 0
+    assert b"0." in out.getvalue()
+
+
+def huge_png() -> bytes:
+    """A PNG that says it is 20,000×20,000 and would decode to 1.2 GB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def truncated_jpeg() -> bytes:
+    """The first half of a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file, "JPEG")
+    return file.getvalue()[: len(file.getvalue()) // 2]
+
+
+@pytest.fixture
+def bad_files(project: Path) -> None:
+    """A good image and some bad ones; any query would fail loudly."""
+    Path("empty").mkdir()
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("good.png")
+    Path("text.png").write_text("this is no image\n")
+    Path("half.jpg").write_bytes(truncated_jpeg())
+    Path("huge.png").write_bytes(huge_png())
+
+
+CERTIFY = "certify good.png --provider toy --model fail=0 --denoiser none -n 100"
+BAD = [
+    ("certify missing.png -n 100", ["missing.png", "no such file"]),
+    ("certify empty -n 100", ["empty", "no images"]),
+    ("certify text.png -n 100 --provider toy --denoiser none", ["text.png"]),
+    ("certify half.jpg -n 100 --provider toy --denoiser none", ["half.jpg"]),
+    ("certify huge.png -n 100 --provider toy --denoiser none", ["huge.png", "pixel"]),
+    ("certify good.png", ["--radius", "-n"]),
+    ("certify -n 100", ["IMAGE"]),
+    (f"{CERTIFY} --sigma 0", ["--sigma", "above 0"]),
+    (f"{CERTIFY} --sigma nan", ["--sigma", "nan"]),
+    (f"{CERTIFY} --sigma 0.25x", ["--sigma", "0.25x"]),
+    (f"{CERTIFY} --alpha 0", ["--alpha", "above 0"]),
+    (f"{CERTIFY} --alpha 1", ["--alpha", "'1'"]),
+    (f"{CERTIFY} -n 0", ["-n", "from 1 on"]),
+    (f"{CERTIFY} -n 1e3", ["-n", "whole number"]),
+    (f"{CERTIFY} --n0 0 --method clopper-pearson", ["--n0"]),
+    (f"{CERTIFY} --radius 0", ["--radius", "above 0"]),
+    (f"{CERTIFY} --radius -1", ["--radius", "-1"]),
+    (f"{CERTIFY} --budget-queries -1", ["--budget-queries", "-1"]),
+    (f"{CERTIFY} --budget-usd -0.5", ["--budget-usd", "-0.5"]),
+    (f"{CERTIFY} --seed x", ["--seed", "secret"]),
+    (f"{CERTIFY} --size 0", ["--size"]),
+    (f"{CERTIFY} --size 32x32x3", ["--size"]),
+    (f"{CERTIFY} --method exact", ["--method", "sequential"]),
+    (f"{CERTIFY} --noise pink", ["--noise", "gaussian"]),
+    (f"{CERTIFY} --labels nothing", ["nothing", "cifar10"]),
+    (f"{CERTIFY} --labels missing.toml", ["missing.toml"]),
+    (f"{CERTIFY} --provider torchvison", ["torchvison", "torchvision"]),
+    (f"{CERTIFY} --json --output run.jsonl", ["--json", "--output"]),
+    (f"{CERTIFY} --output good.png", ["good.png", "no run file"]),
+    (f"{CERTIFY} --output no/run.jsonl", ["no/run.jsonl"]),
+    (f"{CERTIFY} --radius 0.5", ["0.5", "0.3"]),  # 100 unanimous answers reach 0.375
+    ("certify good.png -n 100 --model resnet51 --denoiser none", ["resnet51", "resnet5"]),
+    ("certify good.png -n 100 --model missing.pth --denoiser none", ["missing.pth"]),
+    ("certify good.png -n 100 --denoiser cifar11-unet", ["cifar11-unet"]),
+    ("certify good.png -n 100 --denoiser missing.safetensors", ["missing.safetensors"]),
+    ("certify good.png -n 100 --sigma 2", ["sigma", "2"]),
+    ("certify good.png -n 100 --device tpu9", ["tpu9", "cpu"]),
+    ("certify good.png -n 100 --device meta", ["meta", "cpu"]),
+    ("estimate -n 100", ["--count"]),
+    ("estimate good.png --count 3 -n 100", ["--count"]),
+    ("estimate --count 0 -n 100", ["--count"]),
+    ("plan --sigma 0", ["--sigma"]),
+    ("train", ["WHAT"]),
+    ("train denoiser --recipe r --data nowhere --out out", ["nowhere"]),
+    ("cache", ["action"]),
+    ("cache wipe", ["wipe", "clear"]),
+    ("denoisers --all", ["--all"]),
+    ("certfy good.png", ["certfy", "certify"]),
+    ("", ["COMMAND"]),
+]
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize(("command", "says"), BAD, ids=[command for command, _ in BAD])
+def test_bad_input_is_one_line_and_exit_2(
+    command: str, says: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong with the input: exit 2, one line that names it, nothing printed, nothing sent."""
+    assert main(command.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("api-smooth: error: ")
+    assert printed.err.count("\n") == 1
+    assert len(printed.err) < 300
+    for words in says:
+        assert words in printed.err

@@ -1,0 +1,69 @@
+"""From a bound and what was spent to the certificate a user gets."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from api_smoothing import images
+from api_smoothing.certify.base import Bound
+from api_smoothing.engine.report import certificate
+from api_smoothing.engine.votes import QueryCount
+from api_smoothing.results import Certificate, Provenance
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+
+
+def certified(
+    label: str | None = "cat", *, radius: float = 0.25, noise: str = "gaussian", size: int | None = None
+) -> Certificate:
+    bound = Bound(
+        label=label, radius=radius, p_lower=0.9, votes=99, n=100, n0=0, counts={"cat": 99}, failed=0, runner_up=None,
+        reached=None, stopped="n", method="fixed", reason="",
+    )  # fmt: skip
+    provenance = Provenance(
+        provider="toy", model="toy/1", denoiser=None, label_map=None, sigma=0.25, alpha=0.001, method="auto",
+        noise=noise, seed="public:1",
+    )  # fmt: skip
+    return certificate(
+        bound, QueryCount(), images.load(PIXELS, size=size), provenance=provenance, target=None, cost_usd=0.0
+    )
+
+
+@pytest.mark.parametrize("radius", [0.25, 0.1, 1 / 3, 0.7071, 1e-9, 2.3])
+@pytest.mark.parametrize("size", [None, 32])
+def test_the_radius_of_the_maximum_norm_is_inside_the_certified_ball(radius: float, size: int | None) -> None:
+    """d values moved by it stay within the l2 radius, in exact arithmetic, and by hardly more they would not."""
+    found = certified(radius=radius, size=size)
+    d = 3 * found.space[0] * found.space[1]
+    assert found.linf_radius is not None
+    assert Fraction(found.linf_radius) ** 2 * d <= Fraction(found.radius) ** 2
+    assert Fraction(found.linf_radius * (1 + 1e-9)) ** 2 * d > Fraction(found.radius) ** 2
+
+
+@pytest.mark.parametrize("noise", ["uniform", "laplace"])
+def test_no_other_norm_has_one(noise: str) -> None:
+    """Nothing is derived from an l1 radius."""
+    assert certified(noise=noise).linf_radius is None
+
+
+def test_an_abstention_has_no_radius_of_any_kind() -> None:
+    """Where nothing is certified every radius is 0."""
+    found = certified(None)
+    assert (found.radius, found.radius_original, found.linf_radius) == (0.0, 0.0, 0.0)
+
+
+def test_both_spaces_are_told() -> None:
+    """The certificate names the sides as the image enters the noise, and those of the image as given."""
+    assert (certified(size=32).space, certified(size=32).space_original) == ((32, 32), (40, 48))
+    assert certified().space == certified().space_original == (40, 48)
+
+
+def test_a_first_look_has_all_of_alpha() -> None:
+    """One question so far: its alpha is all there is."""
+    found = certified()
+    assert (found.kind, found.threshold, found.looks, found.alpha_total) == ("label", None, 1, found.alpha)
+    assert not found.exploratory
+    assert (found.provider, found.model, found.method, found.seed) == ("toy", "toy/1", "fixed", "public:1")

@@ -11,11 +11,11 @@ import hashlib
 import os
 import secrets
 import stat
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ConfigurationError
+from .home import home
 
 _SEED_BYTES = 16
 _FILE = "seed"
@@ -29,10 +29,13 @@ class Seed:
     label: str
 
 
-def resolve_seed(value: int | None) -> Seed:
-    """The seed for the user's setting: None is the installation's secret, a whole number a public seed."""
+def resolve_seed(value: int | None, folder: Path | None = None) -> Seed:
+    """The seed for the user's setting: None is the installation's secret, a whole number a public seed.
+
+    `folder` is the installation's, by default `home()`.
+    """
     if value is None:
-        key = installation_seed()
+        key = installation_seed(folder)
         return Seed(key=key, label=f"secret:{fingerprint(key)}")
     return Seed(key=public_seed(value), label=f"public:{value}")
 
@@ -49,24 +52,19 @@ def fingerprint(seed: bytes) -> str:
     return hashlib.sha256(b"api-smooth seed fingerprint\0" + seed).hexdigest()[:16]
 
 
-def home() -> Path:
-    """The folder of the seed, the cache and the ledger: $API_SMOOTH_HOME, or the platform's cache folder."""
-    if chosen := os.environ.get("API_SMOOTH_HOME"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "api-smooth"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "api-smooth"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "api-smooth"
+def fresh_seed() -> Seed:
+    """A secret seed that nobody else has and that ends with its object."""
+    key = secrets.token_bytes(_SEED_BYTES)
+    return Seed(key=key, label=f"secret:{fingerprint(key)}")
 
 
-def installation_seed() -> bytes:
-    """The 16 secret bytes of this installation, made on first use in `home()` with mode 0600.
+def installation_seed(folder: Path | None = None) -> bytes:
+    """The 16 secret bytes of an installation, made on first use in `folder` (or `home()`) with mode 0600.
 
     Raises `ConfigurationError` when the file is malformed, cannot be made or read, or is open to other users:
     a key that others may have read is not silently used.
     """
-    path = home() / _FILE
+    path = (folder or home()) / _FILE
     try:
         if not path.exists():
             _create(path)

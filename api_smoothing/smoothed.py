@@ -24,13 +24,13 @@ from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, Provenance
-from api_smoothing.secret import resolve_seed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from api_smoothing.adapters.base import Adapter
     from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.engine.storage.base import Storage
 
 
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
@@ -48,7 +48,9 @@ class SmoothedAPI:
     key; an int makes it public and repeatable. `size` is the side (or height, width) images are brought to
     before the noise: by default the denoiser's native side, or as they are without one. `budget` holds over
     everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
-    (False).
+    (False). `store` is where all that outlives a query is kept: answers, budgets, looks, the rate limiter, the
+    seed. None is the installation's folder, "memory" is this object alone, with a seed of its own; a Storage is
+    used, and left open.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -69,6 +71,7 @@ class SmoothedAPI:
         size: int | tuple[int, int] | None = None,
         budget: Budget | None = None,
         cache: bool | str | Path = True,
+        store: str | Storage | None = None,
         concurrency: int | Literal["auto"] = "auto",
         observers: Sequence[Observer] = (),
         **options: Any,
@@ -82,14 +85,17 @@ class SmoothedAPI:
         )
         self.size = parts.size(size, self._denoiser)
         self._labels = parts.label_map(labels, self._adapter.card)
-        self._seed = resolve_seed(seed)
+        parts.check_cache(cache, self._adapter, self._denoiser)
+        self._storage = parts.storage(store, cache)
+        self._handed_in = self._storage is store
+        self._seed = self._storage.seed(seed)
         # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
         self._provider = self._adapter.card.provider
         self._session = Session(
             self._adapter,
             denoiser=self._denoiser,
             budget=budget or Budget(),
-            cache=parts.cache(cache, self._adapter, self._denoiser),
+            storage=self._storage,
             device=self._device,
             workers=parts.workers(concurrency),
         )
@@ -252,6 +258,8 @@ class SmoothedAPI:
     def close(self) -> None:
         """Release files; answers on disk stay."""
         self._session.close()
+        if not self._handed_in:
+            self._storage.close()
 
     def __enter__(self) -> Self:
         return self

@@ -58,6 +58,7 @@ def start(home: Path, given: dict[str, Any]) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "API_SMOOTH_HOME": str(home),
+        "API_SMOOTH_MACHINE": str(home),
         "OMP_NUM_THREADS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONPATH": os.pathsep.join(sys.path),

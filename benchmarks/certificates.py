@@ -94,7 +94,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        os.environ["API_SMOOTH_HOME"] = home
+        os.environ["API_SMOOTH_HOME"] = os.environ["API_SMOOTH_MACHINE"] = home
         found = [json.loads(json.dumps(each)) for each in certificates()]
     if args.against is None:
         print("\n".join(json.dumps(each) for each in found))

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-cpu-")
+os.environ["API_SMOOTH_MACHINE"] = os.environ["API_SMOOTH_HOME"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

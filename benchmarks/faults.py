@@ -15,14 +15,14 @@ import sys
 import tempfile
 
 os.environ["API_SMOOTH_HOME"] = tempfile.mkdtemp(prefix="api-smooth-faults-")
+os.environ["API_SMOOTH_MACHINE"] = os.environ["API_SMOOTH_HOME"]
 
 import numpy as np
 
 from api_smoothing import SmoothedAPI
-from api_smoothing.engine.sending.sender import Sender
-from api_smoothing.engine.storage.rate import RateLimiter
 from api_smoothing.sandbox import Faults, Sandbox
 from api_smoothing.sandbox.classifier import scripted_brain
+from api_smoothing.testing import set_waits
 
 FAULTS = (
     "throttle", "throttle-retry-after", "throttle-coded", "500", "502", "503", "504", "reset",
@@ -30,14 +30,6 @@ FAULTS = (
 )  # fmt: skip
 RADIUS, SIGMA = 0.25, 0.25  # needs a share above 0.8413
 SHARES = {True: 0.97, False: 0.80}
-
-
-def no_waiting() -> None:
-    """Skip the waits between attempts and the pauses after throttles: hours of them would prove nothing."""
-    defaults = Sender.__init__.__kwdefaults__
-    assert defaults is not None
-    defaults["sleep"] = lambda seconds: None
-    RateLimiter.pause = lambda self, seconds: None  # type: ignore[method-assign]
 
 
 def rehearse(provider: str, count: int, rate: float, seed: int) -> tuple[int, int, int, int]:
@@ -88,7 +80,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     providers = args.providers.split(",")
-    no_waiting()
+    set_waits(False)  # between attempts, and after throttles: hours of them would prove nothing
     each = -(-args.certificates // len(providers))
     results = [rehearse(name, each, args.rate, args.seed + k) for k, name in enumerate(providers)]
     wrong, _, dropped, more = (sum(column) for column in zip(*results, strict=True))

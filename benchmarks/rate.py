@@ -46,6 +46,7 @@ def main() -> int:
         environment = {
             **os.environ,
             "API_SMOOTH_HOME": home,
+            "API_SMOOTH_MACHINE": home,
             "OMP_NUM_THREADS": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from api_smoothing import testing
+from api_smoothing.adapters import registry
+from api_smoothing.cli.overview import has_package
 from api_smoothing.sandbox import PROVIDERS
-
-_SDKS = {
-    "aws": "boto3",
-    "azure": "azure.ai.vision.imageanalysis",
-    "google": "google.cloud.vision",
-    "clarifai": "clarifai_grpc",
-    "http": "requests",
-}
 
 
 @pytest.fixture(scope="session")
@@ -29,30 +24,22 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's secret seed, cache or configuration."""
+    """No test reads or writes the user's secret seed, cache or configuration, or waits for another one's turn."""
     monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("API_SMOOTH_MACHINE", str(tmp_path / "machine"))
 
 
 @pytest.fixture
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waits() -> Iterator[None]:
     """What failed is tried again at once."""
-    from api_smoothing.engine.sending.sender import Sender
-
-    defaults = Sender.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "sleep", lambda seconds: None)
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    with testing.no_waits():
+        yield
 
 
 @pytest.fixture(params=PROVIDERS)
 def provider(request: pytest.FixtureRequest) -> str:
     """Every provider that has a sandbox; skips one whose SDK is not installed."""
-    if not _installed(_SDKS[request.param]):
+    package = registry.provider(request.param).package
+    if package is not None and not has_package(package):
         pytest.skip(f"the SDK of {request.param} is not installed")
     return str(request.param)

@@ -16,6 +16,7 @@ import pytest
 from scipy import stats
 
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.home import home
 from api_smoothing.noise import (
     NoiseKind,
     NoiseStream,
@@ -24,7 +25,7 @@ from api_smoothing.noise import (
     to_uint8,
     uniform_half_width,
 )
-from api_smoothing.secret import Seed, fingerprint, home, installation_seed, public_seed, resolve_seed
+from api_smoothing.secret import Seed, fingerprint, installation_seed, public_seed, resolve_seed
 from api_smoothing.thresholds import OPEN, NoiseTable, noise_table
 
 KINDS: tuple[NoiseKind, ...] = ("gaussian", "uniform", "laplace")

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "training": {"adapters", "denoisers"},
     "sandbox": {"adapters", "decode"},
 }
-LEAVES = {"version", "results", "events", "errors", "precision", "convnet", "digests"}
+LEAVES = {"version", "results", "events", "errors", "precision", "convnet", "digests", "home", "testing"}
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,8 @@ def test_nothing_is_unpickled() -> None:
 OF_A_ROOM = {
     "adapters/test_plugin.py": "a provider of another package needs registry, labels, prices, sandbox and command",
     "adapters/test_wires.py": "one law of every provider's wire.py: what it writes, its adapter reads",
+    "engine/storage/test_namespaces.py": "two containers with one folder need the whole facade, twice",
+    "engine/storage/test_storage.py": "one suite for both storages",
     "training/test_resume.py": "a run that is killed in its second phase needs the loop, the phases and the command",
 }
 

@@ -54,7 +54,7 @@ def with_larger_budget(
     a run keeps its name, and the same budget would still be spent. `fewest` more queries, of `usd_each`, fit into
     it in any case.
     """
-    queries, usd = _spent(settings.run)
+    queries, usd = _spent(settings)
     again = list(argv)
     if settings.budget_queries is not None:
         most = max(2 * max(settings.budget_queries, queries), queries + fewest, 1)
@@ -65,17 +65,19 @@ def with_larger_budget(
     return again
 
 
-def _spent(run: str | None) -> tuple[int, float]:
-    """The queries and dollars that are charged to a run, by whomever."""
-    from api_smoothing.engine.storage.ledger import Ledger
+def _spent(settings: Settings) -> tuple[int, float]:
+    """The queries and dollars that are charged to the run of `settings`, by whomever."""
+    from api_smoothing.engine import parts
     from api_smoothing.results import Budget
-    from api_smoothing.secret import home
 
-    if run is None:
+    if settings.run is None:
         return 0, 0.0
-    path = home() / "ledger.db"
-    with closing(Ledger(path, Budget(), run=run, provider="", micro_usd=0)) as ledger:
-        queries, micro_usd = ledger.spent()
+    storage = parts.storage(None, settings.cache)
+    with (
+        closing(storage),
+        closing(storage.budget(Budget(), run=settings.run, provider="", micro_usd=0)) as account,
+    ):
+        queries, micro_usd = account.spent()
     return queries, micro_usd / 1e6
 
 

@@ -15,7 +15,7 @@ from api_smoothing.errors import ConfigurationError
 PROJECT_FILE: Final = Path("api-smooth.toml")
 
 #: Variables of the same prefix that are no settings.
-RESERVED: Final = frozenset({"HOME", "DEBUG"})
+RESERVED: Final = frozenset({"HOME", "MACHINE", "DEBUG"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settin
     Raises ConfigurationError naming the flag, the variable, or the file and key that is wrong. Every source
     is checked in full, even where a stronger one wins: a typo must not wait for the day it counts.
     """
-    from api_smoothing.secret import home
+    from api_smoothing.home import home
 
     merged: dict[str, Any] = {}
     for path in (home() / "config.toml", PROJECT_FILE):

@@ -14,10 +14,13 @@ from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
 from api_smoothing.adapters.labels.label_map import LabelMap, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
-from api_smoothing.engine.storage.answers import DiskCache, MemoryCache, VoteCache
+from api_smoothing.engine.session import nameable
+from api_smoothing.engine.storage.base import Storage
+from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.engine.storage.memory import MemoryStorage
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.home import home
 from api_smoothing.results import Budget
-from api_smoothing.secret import home
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,21 +149,43 @@ def denoiser_name(chosen: Denoiser) -> str:
     return f"{chosen.card.id}@{chosen.card.sha256[:16]}"
 
 
-def cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> VoteCache:
-    """Where answers are kept; on disk only when every part of the pipeline can be named for good."""
-    told = denoiser is None or denoiser.compute != UNKNOWN
-    nameable = bool(adapter.card.fingerprint) and (denoiser is None or bool(denoiser.card.sha256)) and told
-    if not nameable and not isinstance(choice, bool) and adapter.card.accepts == "png":
+def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
+    """What a session remembers by: `store` if it is one, the installation's folder for None, or "memory".
+
+    `cache` is the folder of the answers, True for the installation's own, False to keep none.
+    """
+    if store is None:
+        folder = None if isinstance(cache, bool) else Path(cache)
+        return FolderStorage(home(), cache=folder, keep=cache is not False)
+    if cache is not True and (store, cache) != ("memory", False):
         raise ConfigurationError(
-            "answers of a provider or denoiser without a fingerprint cannot be kept: give it one, or leave cache out"
-            if told
-            else "answers behind a denoiser that does not tell its arithmetic cannot be kept: give it `compute`, such "
+            "cache= is about the folder of the answers; leave it out where store= is given"
+        )
+    if isinstance(store, str):
+        if store.startswith(("postgresql:", "postgres:")):
+            raise ConfigurationError("a store in PostgreSQL is not built yet; leave store out for a folder")
+        if store != "memory":
+            raise ConfigurationError(f"unknown store {store!r}; use 'memory', or leave it out for a folder")
+        return MemoryStorage()
+    if not isinstance(store, Storage):
+        raise ConfigurationError(
+            f"store is a {type(store).__name__}; give 'memory' or a Storage, or leave it out"
+        )
+    return store
+
+
+def check_cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> None:
+    """Refuse a folder for answers that cannot be kept."""
+    if isinstance(choice, bool) or adapter.card.accepts != "png" or nameable(adapter.card, denoiser):
+        return
+    if denoiser is not None and denoiser.compute == UNKNOWN:
+        raise ConfigurationError(
+            "answers behind a denoiser that does not tell its arithmetic cannot be kept: give it `compute`, such "
             "as 'fp32', or leave cache out"
         )
-    if choice is False or not nameable:
-        return MemoryCache()
-    folder = home() / "votes" if choice is True else Path(choice)
-    return DiskCache(folder, paid=adapter.card.accepts != "tensor")
+    raise ConfigurationError(
+        "answers of a provider or denoiser without a fingerprint cannot be kept: give it one, or leave cache out"
+    )
 
 
 def workers(concurrency: int | Literal["auto"]) -> int | None:

@@ -1,4 +1,4 @@
-"""One provider with one budget and one cache: whatever the images of a run have in common."""
+"""One provider with one budget and one storage: whatever the images of a run have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api_smoothing.adapters.base import Adapter
+from api_smoothing.adapters.base import Adapter, AdapterCard
+from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
@@ -16,16 +17,11 @@ from api_smoothing.engine.sending.drift import Canary, Watch
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Usage
 from api_smoothing.engine.sending.pipeline import Pipeline, enlargement
 from api_smoothing.engine.sending.sender import Sender
-from api_smoothing.engine.storage.answers import DiskCache, VoteCache
-from api_smoothing.engine.storage.budget import BudgetAccount
-from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
-from api_smoothing.engine.storage.ledger import Ledger
-from api_smoothing.engine.storage.rate import RateLimiter
+from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.stream_key import stream_name
 from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Provenance
-from api_smoothing.secret import home
 
 if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
@@ -43,7 +39,11 @@ class Inquiry:
 
 
 class Session:
-    """Makes the inquiry about each image. Services are paid through the ledger, local models from memory."""
+    """Makes the inquiry about each image, with what `storage` gives it.
+
+    Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
+    only when every part of the pipeline can be named for good.
+    """
 
     def __init__(
         self,
@@ -51,35 +51,24 @@ class Session:
         *,
         denoiser: Denoiser | None,
         budget: Budget,
-        cache: VoteCache,
+        storage: Storage,
         device: str,
         workers: int | None,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
-        self._adapter, self._denoiser, self._cache = adapter, denoiser, cache
+        self._adapter, self._denoiser = adapter, denoiser
         self._device, self._workers = device, workers
         self._gate = FirstRequestGate()
         self._remote = self.card.accepts == "png"
-        self._shared = self._remote and isinstance(cache, DiskCache)
-        self.account: BudgetAccount
-        if self._remote or budget.run is not None:
-            self.account = Ledger(
-                home() / "ledger.db",
-                budget,
-                run=budget.run or f"unnamed-{secrets.token_hex(8)}",
-                provider=self.card.name,
-                micro_usd=self.price.micro_usd,
-            )
-        else:
-            self.account = InMemoryBudget(budget, micro_usd=self.price.micro_usd)
-        self._limiter = (
-            RateLimiter(
-                home() / "rate.db", key=self.card.quota_key or self.card.name, quotas=self.card.quotas
-            )
-            if self.card.quotas
-            else None
+        self._cache = storage.answers(paid=self._remote, keep=nameable(self.card, denoiser))
+        self.account = storage.budget(
+            budget,
+            run=budget.run or (f"unnamed-{secrets.token_hex(8)}" if self._remote else None),
+            provider=self.card.name,
+            micro_usd=self.price.micro_usd,
         )
+        self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
 
     @property
     def extra_per_image(self) -> int:
@@ -107,7 +96,7 @@ class Session:
             stream=stream,
             adapter=self._adapter,
             account=self.account,
-            answers=StreamAnswers(self._cache, stream, shared=self._shared),
+            answers=StreamAnswers(self._cache, stream, shared=self._remote),
             limiter=self._limiter,
             usage=usage,
             stop=stop,
@@ -167,3 +156,10 @@ class Session:
         return Watch(
             Canary(card=self.card, sender=sender, cache=self._cache, stream=name), self._cache, stream
         )
+
+
+def nameable(card: AdapterCard, denoiser: Denoiser | None) -> bool:
+    """Whether provider and denoiser can be named for good, without which an answer cannot be told from another's."""
+    if denoiser is not None and (not denoiser.card.sha256 or denoiser.compute == UNKNOWN):
+        return False
+    return bool(card.fingerprint)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
 from api_smoothing.engine.sending.pipeline import encode, enlargement
-from api_smoothing.engine.storage.rate import RateLimiter
+from api_smoothing.engine.storage.base import Storage
+from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.errors import ApiSmoothError, ImageError, ProviderError
+from api_smoothing.home import home
 from api_smoothing.images import Loaded
 from api_smoothing.noise import to_uint8
-from api_smoothing.secret import home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +28,19 @@ class Reply:
     seconds: float
 
 
-def ask_once(adapter: Adapter, loaded: Loaded) -> Reply:
+def ask_once(adapter: Adapter, loaded: Loaded, storage: Storage | None = None) -> Reply:
     """The answer to the image on the 8-bit grid, enlarged by the same whole factor as noisy queries.
 
     Exactly one request, never repeated and outside any budget: the caller has said what it costs. It waits for its turn
-    in the account's quota, which runs of other processes may be using.
+    in the account's quota, which runs of other processes may be using, by the limiter of `storage`: the installation's
+    folder, when None.
 
     Raises ConfigurationError for an image of a size the provider does not take, before anything is sent;
     ImageError when it refuses the image; ProviderError for every other failure, in one line.
     """
     card = adapter.card
     query = _query(to_uint8(loaded.grid, loaded.sub), card)
-    _wait_for_a_turn(card)
+    _wait_for_a_turn(card, storage or FolderStorage(home()))
     start = perf_counter()
     try:
         answers = adapter.label(query)
@@ -64,10 +66,10 @@ def _query(pixels: NDArray[np.uint8], card: AdapterCard) -> Any:
     return [encode(pixels, enlargement(height, width, card))]
 
 
-def _wait_for_a_turn(card: AdapterCard) -> None:
-    if card.quotas:
-        key = card.quota_key or card.name
-        with closing(RateLimiter(home() / "rate.db", key=key, quotas=card.quotas)) as limiter:
+def _wait_for_a_turn(card: AdapterCard, storage: Storage) -> None:
+    limiter = storage.limiter(card.quota_key or card.name, card.quotas)
+    if limiter is not None:
+        with closing(limiter):
             limiter.wait(1)
 
 

@@ -14,9 +14,8 @@ from api_smoothing.adapters.base import Answer
 from api_smoothing.certify.base import FAILED
 from api_smoothing.engine.sending.drift import Watch
 from api_smoothing.engine.sending.outcome import Open, Outcome, Usage
-from api_smoothing.engine.storage.answers import VoteCache
+from api_smoothing.engine.storage.base import Claim, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
-from api_smoothing.engine.storage.paid import Claim
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is

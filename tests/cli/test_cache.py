@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api_smoothing.cli import main
+from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.home import home
+from api_smoothing.results import Budget
 
 
 def test_cache_info_and_clear(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,3 +26,20 @@ def test_cache_info_and_clear(certify: Any, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     _, [done], _ = certify("images/a.png", "-n", "30")
     assert done["queries"] == 30
+
+
+def test_cache_clear_forgets_answers_only(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run has spent, and the looks, stay where the answers were, in whichever folder."""
+    where = ["--cache", "answers"]
+    certify("images/a.png", "-n", "30", "--run", "r", *where)
+    storage = FolderStorage(home(), cache=Path("answers"))
+    with closing(storage.looks()) as looks:
+        looks.record("s", "n=30")
+        assert main(["cache", "path", *where]) == 0
+        assert capsys.readouterr().out.strip() == "answers"
+        assert main(["cache", "clear", "--yes", *where]) == 0
+        assert capsys.readouterr().out == "30 answers forgotten\n"
+        assert storage.contents().answers == 0
+        assert looks.of("s") == ("n=30",)
+    with closing(storage.budget(Budget(), run="r", provider="p", micro_usd=0)) as account:
+        assert account.spent()[0] == 30

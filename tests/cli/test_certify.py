@@ -27,7 +27,7 @@ def wait_for_answers(count: int) -> None:
     from contextlib import closing
 
     from api_smoothing.engine.storage.answers import DiskCache
-    from api_smoothing.secret import home
+    from api_smoothing.home import home
 
     for _ in range(600):
         if (home() / "votes" / "cache.db").is_file():

@@ -22,7 +22,7 @@ from api_smoothing.adapters import AdapterCard, Answer, Credentials, EncodedImag
 from api_smoothing.adapters.registry import BUILT_IN
 from api_smoothing.cli import main
 from api_smoothing.cli.overview import has_package
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 CARD = AdapterCard(name="fake", fingerprint="1", usd_per_query=0.0015, min_side=300)
 CAT = Answer(labels=(Label(name="Cat", score=0.97, id="c1"), Label(name="Animal")), model_version="7")

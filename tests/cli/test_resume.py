@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from command_line import TOY, objects, resume
 
@@ -10,6 +13,9 @@ from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.entry import build_parser
 from api_smoothing.cli.resume import with_larger_budget
 from api_smoothing.cli.settings import Settings, resolve_settings
+from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.home import home
+from api_smoothing.results import Budget
 from api_smoothing.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -109,3 +115,19 @@ def test_nothing_is_said_to_be_kept_where_nothing_was_asked(
     assert "there are no answers yet; resume with: " in error
     assert "kept" not in error
     assert "0 of 1 image decided" in error
+
+
+@pytest.mark.parametrize(("where", "most"), [("folder", "14"), ("home", "10"), (False, "10")])
+def test_a_larger_budget_is_more_than_the_run_has_spent_where_its_answers_lie(
+    tmp_path: Path, where: str | bool, most: str
+) -> None:
+    """Twice what the ledger beside the answers has of the run, or twice the old budget where it has less."""
+    folder = str(tmp_path / "answers")
+    with closing(
+        FolderStorage(home(), cache=Path(folder)).budget(Budget(), run="r", provider="p", micro_usd=1)
+    ) as account:
+        account.reserve("s", range(7))
+    cache = {"folder": folder, "home": True}.get(str(where), False)
+    settings = Settings(budget_queries=5, run="r", cache=cache)
+    again = with_larger_budget(settings, ["certify", "--budget-queries", "5"])
+    assert again == ["certify", "--budget-queries", most]

@@ -9,7 +9,7 @@ import pytest
 from command_line import one_line
 
 from api_smoothing.cli import main
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 pytestmark = pytest.mark.usefixtures("project")
 

@@ -15,8 +15,11 @@ from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.denoisers.adopted import adopt
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.engine import parts
-from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
+from api_smoothing.engine.session import nameable
+from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.engine.storage.memory import MemoryStorage
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.home import home
 
 
 @pytest.mark.parametrize(
@@ -60,11 +63,12 @@ def test_answers_behind_an_unknown_arithmetic_are_not_kept_on_disk(tmp_path: Pat
     silent, whole = adopt(Silent()), denoisers.wrap(lambda x, s: x, id="w@1", sigma_range=(0.1, 1.0))
     for accepts in ("png", "tensor"):
         provider: Any = Provider(accepts)
-        assert isinstance(parts.cache(True, provider, silent), MemoryCache)
-        assert isinstance(parts.cache(tmp_path, provider, whole), DiskCache)
+        assert not nameable(provider.card, silent)
+        assert nameable(provider.card, whole)
     paid: Any = Provider("png")
+    parts.check_cache(True, paid, silent)
     with pytest.raises(ConfigurationError, match="give it `compute`, such as 'fp32'"):
-        parts.cache(tmp_path, paid, silent)
+        parts.check_cache(tmp_path, paid, silent)
 
 
 @pytest.mark.parametrize("size", [None, 30, (30, 45)])
@@ -88,3 +92,61 @@ def test_an_object_with_a_card_alone_still_serves() -> None:
     image = np.full((9, 9, 3), 128, np.uint8)
     with SmoothedAPI(lambda x: [0] * len(x), sigma=0.25, seed=1, denoiser=Silent(), device="cpu") as api:  # type: ignore[arg-type]
         assert api.certify(image, n=12).n == 12
+
+
+def queries(service: CountingService, **options: Any) -> int:
+    """How many queries were sent for twenty votes."""
+    with SmoothedAPI(service, denoiser=None, **options) as api:
+        return api.predict(GREY, n=20).queries
+
+
+def test_store_memory_writes_nothing() -> None:
+    """With "memory" there is no file, not even a seed, and another object starts anew."""
+    service = CountingService()
+    assert [queries(service, store="memory") for _ in range(2)] == [20, 20]
+    assert not home().exists()
+
+
+def test_a_storage_that_is_handed_in_is_shared_and_left_open() -> None:
+    """Objects with one Storage share answers, budgets and seed, also after one of them was closed."""
+    service, store = CountingService(), MemoryStorage()
+    budget = Budget(queries=25, run="r")
+    assert [queries(service, store=store, budget=budget) for _ in range(2)] == [20, 0]
+    with SmoothedAPI(service, denoiser=None, store=store, budget=budget, sigma=0.5) as api:
+        assert api.predict(GREY, n=20).queries == 5
+    assert service.seen == 25
+    assert not home().exists()
+
+
+def test_what_cannot_be_named_is_nobody_elses() -> None:
+    """Answers of a provider without a fingerprint are kept for the object only, whatever the storage."""
+    service, store = CountingService(fingerprint=""), MemoryStorage()
+    assert [queries(service, store=store) for _ in range(2)] == [20, 20]
+
+
+def test_the_folder_is_the_default(tmp_path: Path) -> None:
+    """Without a store the storage is the installation's folder, with its answers where `cache` says."""
+    for cache, folder in ((True, home() / "votes"), (str(tmp_path / "x"), tmp_path / "x")):
+        storage = parts.storage(None, cache)
+        assert isinstance(storage, FolderStorage)
+        assert storage.folder == folder
+
+
+@pytest.mark.parametrize(
+    ("store", "cache", "word"),
+    [
+        ("postgresql://db/x", True, "not built yet"),
+        ("postgres://db/x", True, "not built yet"),
+        ("redis", True, "'memory'"),
+        (7, True, "int"),
+        ("memory", "folder", "cache"),
+        (MemoryStorage(), "folder", "cache"),
+        (MemoryStorage(), False, "cache"),
+    ],
+)
+def test_a_store_that_cannot_be_is_refused(store: Any, cache: Any, word: str) -> None:
+    """One line that says what is wrong, before anything is made."""
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        parts.storage(store, cache)
+    assert "\n" not in str(caught.value)
+    assert not home().exists()

@@ -15,6 +15,7 @@ from api_smoothing.adapters.base import Quota
 from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.engine.session import Session
 from api_smoothing.engine.storage.answers import MemoryCache
+from api_smoothing.engine.storage.memory import MemoryStorage
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Provenance
 
@@ -44,6 +45,17 @@ class Noting(MemoryCache):
         self.streams.append(stream)
 
 
+class Storage(MemoryStorage):
+    """Hands out that cache."""
+
+    def __init__(self, cache: Noting) -> None:
+        super().__init__()
+        self._noting = cache
+
+    def answers(self, *, paid: bool, keep: bool = True) -> Noting:
+        return self._noting
+
+
 def streams(device: str, denoiser: denoisers.Denoiser | None) -> list[str]:
     """What a session on `device` calls the stream of an image; nothing is asked, so the device need not be there."""
     cache = Noting()
@@ -51,7 +63,7 @@ def streams(device: str, denoiser: denoisers.Denoiser | None) -> list[str]:
         CallableAdapter(len, fingerprint="len-1"),
         denoiser=denoiser,
         budget=Budget(),
-        cache=cache,
+        storage=Storage(cache),
         device=device,
         workers=None,
     )

@@ -11,7 +11,7 @@ from api_smoothing import images
 from api_smoothing.adapters import Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.engine.single import ask_once
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ImageError, ProviderError
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 CAT = Answer(labels=(Label(name="tabby", score=0.9),))
 

@@ -38,7 +38,6 @@ FAULTS = (
 @pytest.fixture(autouse=True)
 def _quiet(no_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr("api_smoothing.engine.storage.rate.RateLimiter.pause", lambda self, seconds: None)
 
 
 @pytest.fixture

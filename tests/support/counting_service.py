@@ -12,9 +12,9 @@ import numpy as np
 
 from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.engine.sending.outcome import Limiter
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.answers import MemoryCache
+from api_smoothing.engine.storage.base import Limiter
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.votes import StreamAnswers
 from api_smoothing.errors import ApiSmoothError

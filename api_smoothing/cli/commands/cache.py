@@ -10,9 +10,13 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from api_smoothing.engine.storage.base import Contents
 
 SUMMARY = "look at the answers kept, or forget them"
 
@@ -25,48 +29,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    folder = _folder(resolve_settings(args, ["cache"]).cache)
-    if args.action == "path":
-        print(folder)
-        return 0
-    answers, streams, size = _contents(folder)
-    if args.action == "info":
-        facts = {"folder": str(folder), "answers": answers, "streams": streams, "bytes": size}
-        if args.json:
-            print(json.dumps(facts))
+    from api_smoothing.engine.storage.folder import FolderStorage
+    from api_smoothing.home import home
+
+    chosen = resolve_settings(args, ["cache"]).cache
+    if chosen is False:
+        raise ConfigurationError("the cache is switched off; name a folder with --cache DIR")
+    with closing(FolderStorage(home(), cache=None if chosen is True else Path(chosen))) as storage:
+        if args.action == "path":
+            print(storage.folder)
+        elif args.action == "info":
+            _tell(storage.folder, storage.contents(), as_json=args.json)
         else:
-            print(f"{folder}\n  {answers:,} answers in {streams:,} streams, {size / 1e6:.1f} MB")
-        return 0
-    if not args.yes:
-        raise ConfigurationError(f"this forgets {answers:,} answers for good, paid ones too; add --yes")
-    _clear(folder)
-    print(f"{answers:,} answers forgotten")
+            answers = storage.contents().answers
+            if not args.yes:
+                raise ConfigurationError(
+                    f"this forgets {answers:,} answers for good, paid ones too; add --yes"
+                )
+            storage.clear()
+            print(f"{answers:,} answers forgotten")
     return 0
 
 
-def _folder(cache: bool | str) -> Path:
-    from api_smoothing.secret import home
-
-    if cache is False:
-        raise ConfigurationError("the cache is switched off; name a folder with --cache DIR")
-    return home() / "votes" if cache is True else Path(cache)
-
-
-def _contents(folder: Path) -> tuple[int, int, int]:
-    """Answers, streams and bytes."""
-    if not (folder / "cache.db").is_file():
-        return 0, 0, 0
-    from api_smoothing.engine.storage.answers import DiskCache
-
-    with closing(DiskCache(folder)) as cache:
-        counts = [answers for _, _, answers in cache.streams()]
-        return sum(counts), len(counts), cache.size_bytes()
-
-
-def _clear(folder: Path) -> None:
-    if not (folder / "cache.db").is_file():
+def _tell(folder: Path, found: Contents, *, as_json: bool) -> None:
+    if as_json:
+        facts = {"answers": found.answers, "streams": found.streams, "bytes": found.size_bytes}
+        print(json.dumps({"folder": str(folder), **facts}))
         return
-    from api_smoothing.engine.storage.answers import DiskCache
-
-    with closing(DiskCache(folder)) as cache:
-        cache.clear()
+    print(
+        f"{folder}\n  {found.answers:,} answers in {found.streams:,} streams, {found.size_bytes / 1e6:.1f} MB"
+    )

@@ -26,7 +26,7 @@ from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.adapters.provider import Provider, text_of
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 USER_FILE: Final = "pricing.toml"
 STALE_DAYS: Final = 180

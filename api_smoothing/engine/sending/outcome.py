@@ -1,4 +1,4 @@
-"""What becomes of a query on its way, and what a sender shares with others: limiter, answers, usage, gate."""
+"""What becomes of a query on its way, and what a sender shares with others: answers, usage, gate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.engine.storage.paid import Claim
+from api_smoothing.engine.storage.base import Claim
 
 
 class Open(Enum):
@@ -22,16 +22,6 @@ class Open(Enum):
 
 #: An answer, None for a query that finally failed, or why there is neither.
 Outcome: TypeAlias = Answer | Open | None
-
-
-class Limiter(Protocol):
-    """Where requests wait for their turn, or until `stop` is set; see `storage.rate`."""
-
-    def wait(self, images: int, stop: threading.Event) -> None: ...
-
-    def spare(self, images: int) -> None: ...
-
-    def pause(self, seconds: float) -> None: ...
 
 
 class AnswerStore(Protocol):

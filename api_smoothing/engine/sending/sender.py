@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
 
+from api_smoothing import testing
 from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
-from api_smoothing.engine.sending.outcome import AnswerStore, FirstRequestGate, Limiter, Open, Outcome, Usage
+from api_smoothing.engine.sending.outcome import AnswerStore, FirstRequestGate, Open, Outcome, Usage
+from api_smoothing.engine.storage.base import Limiter
 from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
@@ -51,7 +53,7 @@ class Sender:
     """Sends the queries of one stream. Thread-safe; one call of `send` is one provider batch.
 
     `version` is asked before a request leaves, and stamped on its answers. `leave` tells how many queries the budget
-    must still have room for afterwards.
+    must still have room for afterwards. `sleep` waits between attempts, in place of one that `halt` ends.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Sender:
         self._stopped: ApiSmoothError | None = None
         self.usage = Usage() if usage is None else usage
         self._stop_event = threading.Event() if stop is None else stop
-        self._sleep = self._stop_event.wait if sleep is None else sleep
+        self._sleep = sleep
 
     def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
         """The outcome of every query. Answers are on the answers before this returns or raises.
@@ -105,7 +107,10 @@ class Sender:
         self._stop_event.set()
 
     def _wait(self, seconds: float) -> None:
-        self._sleep(seconds)
+        if self._sleep is not None:
+            self._sleep(seconds)
+        elif testing.waits():
+            self._stop_event.wait(seconds)
 
     def _round(self, job: _Job, outcomes: dict[int, Outcome]) -> list[int]:
         """One attempt at every query of the job without an outcome; returns those to try again."""
@@ -260,7 +265,7 @@ class Sender:
                 f"provider {self._adapter.card.name} asks to wait {wait:.0f} s: {verdict.message or 'try later'}"
             )
         job.wait = max(job.wait or 0.0, 1.0 if wait is None else wait)
-        if self._limiter is not None:
+        if self._limiter is not None and testing.waits():
             self._limiter.pause(job.wait)
 
     def _say(self, verdict: Verdict, error: Exception | None) -> str:

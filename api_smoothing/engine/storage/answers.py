@@ -1,99 +1,119 @@
 """The vote cache: every answer ever received, keyed by what was asked, so that nothing is asked twice.
 
 Answers are kept per *stream* (one image under one setting of noise, denoiser and provider) and query index: those of
-models in this process in chunks of consecutive indices, those that were paid one by one (see `engine.paid`). The
-first answer to an index stays: a later one never replaces it.
+models in this process in chunks of consecutive indices, those that were paid one by one (see
+`engine.storage.paid`). The first answer to an index stays: a later one never replaces it.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from diskcache import Cache, Disk, Timeout
 from diskcache.core import MODE_BINARY, MODE_RAW
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.engine.storage.paid import Claim, PaidAnswers, tampered
+from api_smoothing.engine.storage.base import Claim
+from api_smoothing.engine.storage.paid import PaidAnswers, tampered
+from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
 
 CHUNK = 256
 
 
-class VoteCache(Protocol):
-    """Answers by stream and query index."""
+class _Shelf:
+    """What caches in memory share."""
 
-    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
-        """The answers known among `indices` (ascending)."""
-        ...
-
-    def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        """Keep `answers`; returns those that stand, which are older ones where an index was already known."""
-        ...
-
-    def claim(self, stream: str, indices: Sequence[int]) -> Claim:
-        """Look for answers to `indices` (ascending), and keep others from asking the rest meanwhile."""
-        ...
-
-    def release(self, stream: str, indices: Sequence[int]) -> None:
-        """End claims that came to no answer; `write` ends those that did."""
-        ...
-
-    def busy(self, stream: str, indices: Sequence[int]) -> bool:
-        """Whether someone else is asking any of `indices` (ascending) just now."""
-        ...
-
-    def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        """Keep what a stream was asked with; the first description stays."""
-        ...
-
-    def facts(self, stream: str) -> dict[str, Any] | None:
-        """What `describe` kept."""
-        ...
-
-    def close(self) -> None:
-        """Release files; what is on disk stays."""
-        ...
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.streams: dict[str, dict[int, Answer]] = {}
+        self.failures: dict[str, dict[int, str]] = {}
+        self.claims: dict[tuple[str, int], MemoryCache] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
 
 
 class MemoryCache:
-    """Answers kept as long as the object lives; for providers whose identity cannot be fingerprinted."""
+    """Answers kept as long as the object lives, and those that `also` share them."""
 
-    def __init__(self) -> None:
-        self._streams: dict[str, dict[int, Answer]] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
+    def __init__(self, also: MemoryCache | None = None) -> None:
+        self._shelf: _Shelf = _Shelf() if also is None else also._shelf
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
-        known = self._streams.get(stream, {})
+        known = self._shelf.streams.get(stream, {})
         return {i: known[i] for i in indices if i in known}
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        known = self._streams.setdefault(stream, {})
-        return {i: known.setdefault(i, answer) for i, answer in answers.items()}
+        with self._shelf.lock:
+            known = self._shelf.streams.setdefault(stream, {})
+            for i in answers:
+                self._shelf.failures.get(stream, {}).pop(i, None)
+            standing = {i: known.setdefault(i, answer) for i, answer in answers.items()}
+            self.release(stream, list(answers))
+        return standing
 
     def claim(self, stream: str, indices: Sequence[int]) -> Claim:
-        known = self.read(stream, indices)
-        return Claim(granted=tuple(i for i in indices if i not in known), known=known)
+        with self._shelf.lock:
+            known = self.read(stream, indices)
+            busy = tuple(i for i in indices if i not in known and (stream, i) in self._shelf.claims)
+            granted = tuple(i for i in indices if i not in known and i not in busy)
+            self._shelf.claims.update(((stream, i), self) for i in granted)
+        return Claim(granted=granted, busy=busy, known=known)
 
     def release(self, stream: str, indices: Sequence[int]) -> None:
-        """Nobody else asks."""
+        with self._shelf.lock:
+            for i in indices:
+                if self._shelf.claims.get((stream, i)) is self:
+                    del self._shelf.claims[stream, i]
 
     def busy(self, stream: str, indices: Sequence[int]) -> bool:
-        return False
+        return any((stream, i) in self._shelf.claims for i in indices)
+
+    def fail(self, stream: str, reasons: Mapping[int, str]) -> None:
+        with self._shelf.lock:
+            known, failed = self.read(stream, list(reasons)), self._shelf.failures.setdefault(stream, {})
+            for i, reason in reasons.items():
+                if i not in known:
+                    failed.setdefault(i, reason)
+            self.release(stream, list(reasons))
+
+    def failures(self, stream: str, indices: Sequence[int]) -> dict[int, str]:
+        failed = self._shelf.failures.get(stream, {})
+        return {i: failed[i] for i in indices if i in failed}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        self._facts.setdefault(stream, dict(facts))
+        self._shelf.facts.setdefault(stream, dict(facts))
 
     def facts(self, stream: str) -> dict[str, Any] | None:
-        return self._facts.get(stream)
+        return self._shelf.facts.get(stream)
+
+    def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
+        """Each stream's name, facts and number of answers."""
+        for stream, facts in list(self._shelf.facts.items()):
+            if "/" not in stream:  # a mark on a stream, not a stream
+                yield stream, facts, len(self._shelf.streams.get(stream, {}))
+
+    def clear(self) -> int:
+        """Forget every answer, failure and mark; returns how many entries were removed."""
+        shelf = self._shelf
+        with shelf.lock:
+            removed = len(shelf.facts) + sum(map(len, shelf.streams.values()))
+            removed += sum(map(len, shelf.failures.values()))
+            shelf.streams.clear()
+            shelf.failures.clear()
+            shelf.facts.clear()
+        return removed
 
     def close(self) -> None:
-        self._streams.clear()
+        shelf = self._shelf
+        with shelf.lock:
+            shelf.claims = {query: holder for query, holder in shelf.claims.items() if holder is not self}
 
 
 class JSONOnlyDisk(Disk):  # type: ignore[misc]
@@ -129,7 +149,9 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 class DiskCache:
     """Answers kept in a folder that processes share. `paid` ones are kept one by one, others in chunks."""
 
-    def __init__(self, directory: Path, *, paid: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, paid: bool = True, surroundings: Surroundings | None = None
+    ) -> None:
         self._paid = paid
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,7 +167,7 @@ class DiskCache:
             raise ConfigurationError(
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
-        self._answers = PaidAnswers(directory / "paid.db")
+        self._answers = PaidAnswers(directory / "paid.db", surroundings)
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         if self._paid:
@@ -179,6 +201,15 @@ class DiskCache:
     def busy(self, stream: str, indices: Sequence[int]) -> bool:
         return self._answers.busy(stream, indices)
 
+    def fail(self, stream: str, reasons: Mapping[int, str]) -> None:
+        known = self.read(stream, sorted(reasons))
+        self._answers.fail(stream, {i: reason for i, reason in reasons.items() if i not in known})
+
+    def failures(self, stream: str, indices: Sequence[int]) -> dict[int, str]:
+        failed = self._answers.failures(stream, indices)
+        answered = self.read(stream, sorted(failed)) if failed and not self._paid else {}
+        return {i: reason for i, reason in failed.items() if i not in answered}
+
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
         self._cache.add(f"stream:{stream}", dict(facts), retry=True)
 
@@ -202,7 +233,7 @@ class DiskCache:
             yield stream, self._cache.get(f"stream:{stream}", {}), counts[stream]
 
     def clear(self) -> int:
-        """Forget every answer; returns how many entries were removed."""
+        """Forget every answer, failure and mark; returns how many entries were removed."""
         return int(self._cache.clear(retry=True)) + self._answers.clear()
 
     def size_bytes(self) -> int:

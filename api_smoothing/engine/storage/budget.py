@@ -19,6 +19,10 @@ class Reservation:
 class BudgetAccount(Protocol):
     """A budget. What is reserved is spent, unless it is settled as never sent. Thread-safe."""
 
+    def spent(self) -> tuple[int, int]:
+        """Queries and micro-dollars spent, reservations included."""
+        ...
+
     def affordable(self) -> int | None:
         """How many more queries the budget allows; None when it sets no limit."""
         ...

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -39,25 +39,30 @@ class _Write:
 
 
 class Database:
-    """One file and one connection, which threads take in turn.
+    """One file and one connection, which threads take in turn; with None for a path, in memory.
 
-    The file is readable by its owner only. `version` is that of `schema`; a file of another one is refused. Raises
-    ConfigurationError, one line.
+    The file is readable by its owner only. `version` is that of `schema`; a file of another one is refused, but for
+    those in `extends`, to which this schema only adds. Raises ConfigurationError, one line.
     """
 
-    def __init__(self, path: Path, schema: str, *, version: int) -> None:
+    def __init__(
+        self, path: Path | None, schema: str, *, version: int, extends: Collection[int] = ()
+    ) -> None:
         self._path = path
         self._start_anew()
 
         def create(db: sqlite3.Connection) -> None:
             (found,) = db.execute("PRAGMA user_version").fetchone()
             tables = db.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
-            if found != version and (found or tables):
+            if found != version and found not in extends and (found or tables):
                 raise sqlite3.DatabaseError("it was written by another version of api-smooth")
             for statement in schema.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {version}")
 
+        self._create = create
+        if path is None:
+            return
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -114,14 +119,14 @@ class Database:
             return db.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Close the connection; the next use opens it again."""
+        """Close the connection; the next use opens it again. What is in memory stays as long as the object."""
         if self._notes:
             with contextlib.suppress(sqlite3.Error):
                 self.write(lambda db: None, durable=False)
         with self._turn:
-            if self._connection is not None:
+            if self._connection is not None and self._path is not None:
                 self._connection.close()
-            self._connection = None
+                self._connection = None
 
     def _commit(self, batch: Sequence[_Write]) -> None:
         """Write a batch in one transaction, without those that fail."""
@@ -182,9 +187,15 @@ class Database:
         with self._turn:
             if self._connection is None:
                 opened = sqlite3.connect(
-                    self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                    self._path or ":memory:",
+                    timeout=_BUSY_SECONDS,
+                    isolation_level=None,
+                    check_same_thread=False,
                 )
-                _write_ahead(opened)
+                if self._path is None:
+                    self._create(opened)
+                else:
+                    _write_ahead(opened)
                 self._connection, self._waits = opened, None
             yield self._connection
 

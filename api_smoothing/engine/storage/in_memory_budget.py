@@ -34,12 +34,16 @@ class Limits:
 
 
 class InMemoryBudget:
-    """An BudgetAccount that nobody shares and that ends with the process."""
+    """A BudgetAccount that nobody shares and that ends with the process."""
 
     def __init__(self, budget: Budget, *, micro_usd: int = 0) -> None:
         self._limits = Limits(budget, micro_usd=micro_usd)
         self._spent = 0
         self._lock = threading.Lock()
+
+    def spent(self) -> tuple[int, int]:
+        with self._lock:
+            return self._spent, self._spent * self._limits.micro_usd
 
     def affordable(self) -> int | None:
         with self._lock:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,33 +27,51 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS entries (
     entry INTEGER PRIMARY KEY, run TEXT NOT NULL, provider TEXT NOT NULL, stream TEXT NOT NULL,
     queries INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL, at REAL NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS carried (run TEXT NOT NULL, ledger REAL NOT NULL, PRIMARY KEY (run, ledger)) WITHOUT ROWID
 """
 
 
 class Ledger:
-    """An BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
+    """A BudgetAccount on disk. Everyone who names the same `run` shares its budget, now and in later processes.
 
     The state of an entry is "open", "sent" or "unsent". One that was sent is noted as such with the next write: it
-    is spent as it is.
+    is spent as it is. What the run has spent by the file `before`, if that is there, is charged here too, once: a
+    ledger that moves in with the answers forgets nothing, and two homes that bring theirs are both heard.
     """
 
-    def __init__(self, path: Path, budget: Budget, *, run: str, provider: str, micro_usd: int) -> None:
+    def __init__(
+        self,
+        place: Path | Database,
+        budget: Budget,
+        *,
+        run: str,
+        provider: str,
+        micro_usd: int,
+        before: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._limits = Limits(budget, micro_usd=micro_usd)
-        self._run, self._provider = run, provider
-        self._database = Database(path, _SCHEMA, version=_VERSION)
-        self._database.write(lambda db: db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (run,)))
+        self._run, self._provider, self._clock = run, provider, clock
+        self._database = place if isinstance(place, Database) else ledger_file(place)
+        self._database.write(partial(self._enter, [] if before is None else _spent_in(before, run)))
+
+    def _enter(self, carried: Sequence[tuple[float, int, int]], db: sqlite3.Connection) -> None:
+        """Have the run in the file, with what is `carried` over: the name of a ledger, queries and micro-dollars."""
+        db.execute("INSERT OR IGNORE INTO runs VALUES (?, 0, 0)", (self._run,))
+        for ledger, queries, micro_usd in carried:
+            if db.execute("INSERT OR IGNORE INTO carried VALUES (?, ?)", (self._run, ledger)).rowcount:
+                db.execute(_SPEND, (queries, micro_usd, self._run))
 
     def affordable(self) -> int | None:
         return self._limits.left(*self.spent())
 
     def spent(self) -> tuple[int, int]:
-        """Queries and micro-dollars the run has spent, reservations included."""
         [(queries, micro_usd)] = self._database.read(_SPENT, (self._run,))
         return int(queries), int(micro_usd)
 
     def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
-        now = time.time()
+        now = self._clock()
 
         def take(db: sqlite3.Connection) -> tuple[int, int]:
             left = self._limits.left(*db.execute(_SPENT, (self._run,)).fetchone())
@@ -87,6 +107,22 @@ class Ledger:
         self._database.close()
 
 
+def ledger_file(path: Path | None) -> Database:
+    """The file of a ledger; None for one in memory."""
+    return Database(path, _SCHEMA, version=_VERSION)
+
+
+def _spent_in(path: Path, run: str) -> list[tuple[float, int, int]]:
+    """What `run` has spent by another ledger, after the time of its first entry, which names it wherever it lies."""
+    if not path.is_file():
+        return []
+    with closing(ledger_file(path)) as earlier:
+        return earlier.read(_FIRST, (run,))
+
+
+_FIRST: Final = """
+SELECT (SELECT COALESCE(MIN(at), 0) FROM entries), queries, micro_usd FROM runs WHERE run = ? AND queries > 0
+"""
 _SPENT: Final = "SELECT queries, micro_usd FROM runs WHERE run = ?"
 _SPEND: Final = "UPDATE runs SET queries = queries + ?, micro_usd = micro_usd + ? WHERE run = ?"
 _SETTLE: Final = "UPDATE entries SET state = ? WHERE entry = ?"

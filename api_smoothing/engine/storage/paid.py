@@ -1,66 +1,69 @@
 """Paid answers, one by one as they come in, and the claims on those that are being asked for.
 
 Whoever shares the answers shares the claims, so that no two processes pay for one answer. A claim ends in the
-transaction that keeps its answer. Those of a process that died lapse, so that a rerun can ask.
+transaction that keeps its answer. Those of a process that died lapse, so that a rerun can ask: at once where it can
+be looked up, and without a heartbeat where it cannot, as in another container.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import sqlite3
-import sys
-import time
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
+from api_smoothing.engine.storage.base import Claim
 from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.whereabouts import LAPSE_SECONDS, Surroundings, Whereabouts, alive
 from api_smoothing.errors import ConfigurationError
 
-#: Seconds after which a claim lapses where it cannot be seen whether its process lives.
+#: Seconds after which a claim lapses that an earlier version made, where its process cannot be looked up.
 CLAIM_SECONDS: Final = 3600.0
 
-_VERSION: Final = 1
+_VERSION: Final = 2  # which adds holders and failures; the claims of version 1 have no holder's row
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answers (
     stream TEXT NOT NULL, query INTEGER NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (stream, query)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    stream TEXT NOT NULL, query INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (stream, query)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (
     stream TEXT NOT NULL, query INTEGER NOT NULL, holder TEXT NOT NULL, pid INTEGER NOT NULL, birth TEXT NOT NULL,
     until REAL NOT NULL, PRIMARY KEY (stream, query)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holders (
+    holder TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, space TEXT NOT NULL, until REAL NOT NULL
 ) WITHOUT ROWID
 """
 _HOLDERS: Final[set[str]] = set()  # the open objects of this process
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What became of queries somebody wants to ask: `granted` are theirs to ask, `busy` are being asked by someone
-    else just now, `known` have been answered.
+class PaidAnswers:
+    """A file of answers by stream and query index; the first answer stays. Each write waits for the disk.
+
+    While this object holds claims its heartbeat renews them.
     """
 
-    granted: tuple[int, ...]
-    busy: tuple[int, ...] = ()
-    known: Mapping[int, Answer] = field(default_factory=dict)
-
-
-class PaidAnswers:
-    """A file of answers by stream and query index; the first answer stays. Each write waits for the disk."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, surroundings: Surroundings | None = None) -> None:
+        self._surroundings = surroundings or Surroundings()
         self._pid = 0
         self._take_name()
-        self._database = Database(path, _SCHEMA, version=_VERSION)
+        self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1,))
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         """The answers known among `indices` (ascending)."""
-        rows = self._database.read(_ANSWERS, (stream, indices[0], indices[-1])) if indices else []
-        wanted = indices if isinstance(indices, range) else set(indices)
-        return {index: _decode(text) for index, text in rows if index in wanted}
+        return {index: _decode(text) for index, text in self._among(_ANSWERS, stream, indices)}
+
+    def failures(self, stream: str, indices: Sequence[int]) -> dict[int, str]:
+        """Why those of `indices` (ascending) failed that finally did."""
+        return dict(self._among(_FAILURES, stream, indices))
 
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         """Keep `answers` and end the claims on them; returns those that stand."""
@@ -72,28 +75,46 @@ class PaidAnswers:
             for row in rows:
                 if not db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row).rowcount:
                     standing |= self.read(stream, [row[1]])
-                db.execute(_RELEASE, (stream, row[1], self._holder))
+                db.execute(_FORGIVE, row[:2])
+                db.execute(_RELEASE, (*row[:2], self._holder))
             return standing
 
         standing = self._database.write(keep)
         self._asking.difference_update((stream, index) for index in answers)
         return standing
 
+    def fail(self, stream: str, reasons: Mapping[int, str]) -> None:
+        """Keep final failures and end the claims on them; one that has an answer has not failed."""
+        self._take_name()
+
+        def keep(db: sqlite3.Connection) -> None:
+            for index, reason in reasons.items():
+                db.execute(_FAIL, (stream, index, reason, stream, index))
+                db.execute(_RELEASE, (stream, index, self._holder))
+
+        self._database.write(keep)
+        self._asking.difference_update((stream, index) for index in reasons)
+
     def claim(self, stream: str, indices: Sequence[int]) -> Claim:
         """Claim those of `indices` (ascending) that are not answered, and that nobody else is asking."""
         self._take_name()
-        mine = (self._holder, self._pid, self._birth, time.time() + CLAIM_SECONDS)
+        now = self._surroundings.clock()
+        mine = (self._holder, self._pid, self._here.birth, now + CLAIM_SECONDS)
 
         def take(db: sqlite3.Connection) -> Claim:
             known = self.read(stream, indices)
             busy = self._held(stream, indices) - known.keys()
             granted = tuple(i for i in indices if i not in known and i not in busy)
+            if granted:
+                self._register(db)
             for i in granted:
                 db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", (stream, i, *mine))
             self._asking.update((stream, i) for i in granted)
             return Claim(granted=granted, busy=tuple(i for i in indices if i in busy), known=known)
 
-        return self._database.write(take, durable=False)  # who claims is dead after a loss of power
+        claim = self._database.write(take, durable=False)  # who claims is dead after a loss of power
+        self._start_beating()
+        return claim
 
     def release(self, stream: str, indices: Sequence[int]) -> None:
         """End claims without an answer."""
@@ -115,8 +136,12 @@ class PaidAnswers:
         return dict(self._database.read("SELECT stream, COUNT(*) FROM answers GROUP BY stream"))
 
     def clear(self) -> int:
-        """Forget every answer; returns how many there were."""
-        return self._database.write(lambda db: db.execute("DELETE FROM answers").rowcount)
+        """Forget every answer and failure; returns how many there were."""
+
+        def forget(db: sqlite3.Connection) -> int:
+            return db.execute("DELETE FROM answers").rowcount + db.execute("DELETE FROM failures").rowcount
+
+        return self._database.write(forget)
 
     def size_bytes(self) -> int:
         """What the file takes on disk."""
@@ -124,39 +149,116 @@ class PaidAnswers:
         return int(pages * size)
 
     def close(self) -> None:
-        """Release the file."""
-        _HOLDERS.discard(self._holder)
+        """End the claims and release the file."""
+        if self._pid == os.getpid():
+            self._asking.clear()
+            _HOLDERS.discard(self._holder)
+            if self._registered:
+                with contextlib.suppress(sqlite3.Error):  # they lapse
+                    self._database.write(self._leave, durable=False)
         self._database.close()
+
+    def _leave(self, db: sqlite3.Connection) -> None:
+        for table in ("claims", "holders"):
+            db.execute(f"DELETE FROM {table} WHERE holder = ?", (self._holder,))  # noqa: S608
+
+    def _among(self, query: str, stream: str, indices: Sequence[int]) -> list[tuple[int, str]]:
+        """The rows of `indices` (ascending)."""
+        rows = self._database.read(query, (stream, indices[0], indices[-1])) if indices else []
+        wanted = indices if isinstance(indices, range) else set(indices)
+        return [row for row in rows if row[0] in wanted]
 
     def _take_name(self) -> None:
         """A name for this object's claims; after a fork parent and child must not have the same."""
         if self._pid != os.getpid():
             self._pid, self._holder = os.getpid(), secrets.token_hex(8)
-            self._birth = _birth(self._pid) or ""
+            self._here: Whereabouts = self._surroundings.here()
             self._asking: set[tuple[str, int]] = set()
+            self._pulse, self._beating, self._registered = threading.Lock(), False, False
         _HOLDERS.add(self._holder)
+
+    def _register(self, db: sqlite3.Connection) -> None:
+        """Say where this holder is; those that left without a word and have nothing any more are forgotten."""
+        if not self._registered:
+            db.execute(_TIDY, (self._surroundings.clock() - CLAIM_SECONDS,))
+            self._registered = True
+        here = self._here
+        db.execute(_REGISTER, (self._holder, here.host, here.boot, here.space, self._until()))
+
+    def _until(self) -> float:
+        """When this holder will be given up, where it cannot be seen and its heart does not beat again."""
+        return self._surroundings.clock() + LAPSE_SECONDS
+
+    def _start_beating(self) -> None:
+        with self._pulse:
+            if self._beating or not self._asking:
+                return
+            self._beating = True
+        self._surroundings.heartbeat(self._beat)
+
+    def _beat(self) -> bool:
+        """Say that this holder lives; False when it has nothing to hold any more."""
+        with self._pulse:
+            if not self._asking:
+                self._beating = False
+                return False
+        with contextlib.suppress(sqlite3.Error):  # a full disk, for a moment: the next one may get through
+            self._database.write(lambda db: db.execute(_RENEW, (self._until(), self._holder)), durable=False)
+        return True
 
     def _held(self, stream: str, indices: Sequence[int]) -> set[int]:
         """The queries in the range of `indices` that a living claim is on, this object's own threads included."""
-        held, now = set(), time.time()
-        claims = self._database.read(_CLAIMS, (stream, indices[0], indices[-1]))
-        for query, holder, pid, birth, until in claims:
+        held: set[int] = set()
+        living: dict[tuple[Any, ...], bool] = {}
+        for query, holder, *facts in self._database.read(_CLAIMS, (stream, indices[0], indices[-1])):
             if holder == self._holder:
-                living = (stream, query) in self._asking
-            elif pid == self._pid:
-                living = holder in _HOLDERS
-            else:
-                living = _alive(pid, birth, until > now)
-            if living:
+                if (stream, query) in self._asking:
+                    held.add(query)
+                continue
+            key = (holder, *facts[:2])
+            if key not in living:
+                living[key] = self._lives(holder, *facts)
+            if living[key]:
                 held.add(query)
         return held
 
+    def _lives(
+        self,
+        holder: str,
+        pid: int,
+        birth: str,
+        until: float,
+        host: str | None,
+        boot: str,
+        space: str,
+        beat_until: float,
+    ) -> bool:
+        """Whether a holder other than this one lives; one of an earlier version has no `host`."""
+        now = self._surroundings.clock()
+        if host is None:
+            recent = until > now
+        else:
+            # Beyond an hour from now it is of a clock that has been set back.
+            recent = now < beat_until <= now + CLAIM_SECONDS
+            if not self._here.sees(host, boot, space):
+                return recent
+        return holder in _HOLDERS if pid == self._pid else alive(pid, birth, recent)
+
 
 _ANSWERS: Final = "SELECT query, answer FROM answers WHERE stream = ? AND query BETWEEN ? AND ?"
-_CLAIMS: Final = (
-    "SELECT query, holder, pid, birth, until FROM claims WHERE stream = ? AND query BETWEEN ? AND ?"
-)
+_FAILURES: Final = "SELECT query, reason FROM failures WHERE stream = ? AND query BETWEEN ? AND ?"
+_CLAIMS: Final = """
+SELECT query, claims.holder, pid, birth, claims.until, host, boot, space, holders.until
+FROM claims LEFT JOIN holders ON claims.holder = holders.holder WHERE stream = ? AND query BETWEEN ? AND ?
+"""
+_REGISTER: Final = "INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?, ?)"
+_RENEW: Final = "UPDATE holders SET until = ? WHERE holder = ?"
+_TIDY: Final = "DELETE FROM holders WHERE until < ? AND holder NOT IN (SELECT holder FROM claims)"
 _RELEASE: Final = "DELETE FROM claims WHERE stream = ? AND query = ? AND holder = ?"
+_FORGIVE: Final = "DELETE FROM failures WHERE stream = ? AND query = ?"
+_FAIL: Final = """
+INSERT OR IGNORE INTO failures SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM answers WHERE stream = ? AND query = ?)
+"""
 
 
 def _encode(answer: Answer) -> str:
@@ -184,29 +286,3 @@ def tampered() -> ConfigurationError:
     return ConfigurationError(
         "the vote cache holds an entry this program did not write; move the folder away or run `api-smooth cache clear`"
     )
-
-
-def _alive(pid: int, birth: str, recent: bool) -> bool:
-    """Whether the process that was born so still runs; where that cannot be seen, whether its claim is `recent`."""
-    if birth:
-        return _birth(pid) == birth
-    if sys.platform == "win32" or not recent:  # on Windows asking would end the process
-        return recent
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _birth(pid: int) -> str | None:
-    """When a process started, in the kernel's words, which tells it from a later one of its number; None for a
-    dead one, a zombie, or a system that does not say.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api_smoothing.adapters import AdapterCard
 from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, Tier, dollars, price
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.secret import home
+from api_smoothing.home import home
 
 OWN = """
 ["google/label-detection"]

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.engine.storage.answers import CHUNK, DiskCache, MemoryCache, VoteCache
+from api_smoothing.engine.storage.answers import CHUNK, DiskCache, MemoryCache
+from api_smoothing.engine.storage.base import VoteCache
 from api_smoothing.errors import ConfigurationError
 
 labels = st.builds(
@@ -157,6 +158,22 @@ def test_describes_streams(tmp_path: Path) -> None:
     assert list(cache.streams()) == [("s", {"image": "cat.png"}, CHUNK + 3)]
     cache.clear()
     assert list(cache.streams()) == []
+
+
+def test_holders_that_left_without_a_word_are_forgotten(tmp_path: Path) -> None:
+    """The rows of killed holders do not pile up; one that still has a claim keeps its row."""
+    cache = DiskCache(tmp_path)
+    with sqlite3.connect(tmp_path / "paid.db") as db:
+        db.executemany("INSERT INTO holders VALUES (?, 'h', 'b', 's', 0)", [("gone",), ("claims",)])
+        db.execute("INSERT INTO claims VALUES ('s', 9, 'claims', 1, '', 0)")
+    cache.claim("s", [1])
+    with sqlite3.connect(tmp_path / "paid.db") as db:
+        left = {holder for (holder,) in db.execute("SELECT holder FROM holders")}
+        assert left == {"claims", cache._answers._holder}
+    cache.close()
+    with sqlite3.connect(tmp_path / "paid.db") as db:
+        assert db.execute("SELECT holder FROM holders").fetchall() == [("claims",)]
+        assert db.execute("SELECT holder FROM claims").fetchall() == [("claims",)]
 
 
 def test_paid_answers_wait_for_the_disk_whoever_else_uses_the_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from api_smoothing.engine.storage.database import Database
+from api_smoothing.errors import ConfigurationError
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS rows (row INTEGER)"
 
@@ -168,3 +169,25 @@ def test_notes_go_along(tmp_path: Path) -> None:
     database.close()
     database.close()
     assert rows(tmp_path) == [1, 2, 3]
+
+
+def test_a_file_that_the_schema_only_adds_to_is_taken_over(tmp_path: Path) -> None:
+    """A file of an earlier version keeps its rows and gets the new tables; of any other version it is refused."""
+    database_in(tmp_path).write(insert(7))
+    added = f"{SCHEMA}; CREATE TABLE IF NOT EXISTS more (row INTEGER)"
+    newer = Database(tmp_path / "d.db", added, version=2, extends=(1,))
+    assert newer.read("SELECT row FROM rows") == [(7,)]
+    assert newer.read("SELECT row FROM more") == []
+    for version in (1, 3):
+        with pytest.raises(ConfigurationError, match="another version"):
+            Database(tmp_path / "d.db", SCHEMA, version=version)
+
+
+def test_a_database_in_memory_lives_as_long_as_its_object() -> None:
+    """Without a path nothing is written, every object has rows of its own, and closing does not end them."""
+    one, two = (Database(None, SCHEMA, version=1) for _ in range(2))
+    one.write(insert(7))
+    one.note(lambda db: db.execute("INSERT INTO rows VALUES (8)"))
+    one.close()
+    assert one.read("SELECT row FROM rows") == [(7,), (8,)]
+    assert two.read("SELECT row FROM rows") == []

@@ -190,6 +190,26 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_that_moves_starts_with_what_it_has_spent(tmp_path: Path) -> None:
+    """A run is charged what it spent by the ledger before, once, however often it is named; another run is not."""
+    ledger_in(tmp_path / "before").reserve("s", range(4))
+    before = tmp_path / "before" / "ledger.db"
+
+    def moved(run: str) -> Ledger:
+        path = tmp_path / "ledger.db"
+        return Ledger(path, Budget(queries=10), run=run, provider="p", micro_usd=1500, before=before)
+
+    assert moved("r").spent() == (4, 6000)
+    moved("r").reserve("s", range(2))
+    assert (moved("r").spent(), moved("other").spent()) == ((6, 9000), (0, 0))
+    assert ledger_in(tmp_path / "before").spent() == (4, 6000)
+    missing = Ledger(
+        tmp_path / "l.db", Budget(), run="r", provider="p", micro_usd=1, before=tmp_path / "no.db"
+    )
+    assert missing.spent() == (0, 0)
+    assert not (tmp_path / "no.db").exists()
+
+
 def test_a_ledger_of_another_schema_is_one_line(tmp_path: Path) -> None:
     """A ledger that another version wrote is refused when it is opened, before anything is sent."""
     with sqlite3.connect(tmp_path / "ledger.db") as db:

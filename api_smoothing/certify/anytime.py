@@ -5,7 +5,7 @@ What is claimed is the largest grid point up to which *every* e-process has pass
 so far.
 
 Soundness. Let p_c lie between the neighbours g ≤ p_c ≤ h of the grid. To be wronged, c must have passed at h:
-probability at most (p_c/h)·α·h/M = α·p_c/M by the lemma of `nulls`. If p_c < ½ it must have passed at h = ½:
+probability at most (p_c/h)·α·h/M = α·p_c/M by the lemma of `error_bounds`. If p_c < ½ it must have passed at h = ½:
 (p_c/½)·α·½/M, the same. Over all classes, Σ p_c ≤ M, this is at most α: with no class chosen beforehand, at
 every n at once, so the run may be stopped, resumed and topped up at will.
 """

@@ -7,7 +7,7 @@ against p ≤ g_j passes 1/c_j.
 
 A class with g_i < p ≤ g_(i+1) is wronged only by a claim from g_(i+1) on, which needs e_(i+1) or the target:
 probability at most c_(i+1) + f(g_(i+1)), both being largest at p = g_(i+1). The other classes have at most 1
-− p together and need e_0 or the target: at most o(1 − g_i), o(s) = e_0(s) + f(s), by the lemma of `nulls`. So
+− p together and need e_0 or the target: at most o(1 − g_i), o(s) = e_0(s) + f(s), by the lemma of `error_bounds`. So
 
     c_0 = α/2 − f(½),    c_j = α − f(g_j) − o(1 − g_(j−1))
 

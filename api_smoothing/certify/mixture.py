@@ -76,7 +76,7 @@ class Mixture:
 
         E grows with k at fixed n, so this is a bisection, between the counts at every 16th n, as K never
         falls and rises by at most 1 an answer. The second condition holds by itself for the thresholds in use
-        (see `nulls`); it is enforced so that the bound on the nulls never rests on that. `n` must be
+        (see `error_bounds`); it is enforced so that the bound on the nulls never rests on that. `n` must be
         consecutive.
         """
         low, high = np.ceil(1.0 + self.p0 * (n - 1) * (1.0 + 1e-15)).astype(np.int64) - 1, n + 1

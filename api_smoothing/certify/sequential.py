@@ -1,6 +1,6 @@
 """Target boundaries without a cap: valid at every look, for any number of classes.
 
-The threshold of the mixture e-process is not 1/α but whatever makes the error over all classes (`nulls`)
+The threshold of the mixture e-process is not 1/α but whatever makes the error over all classes (`error_bounds`)
 exactly α. Up to a horizon that error is computed; beyond it Ville's inequality bounds it from the state the
 walk is in, so no assumption is made about when one stops. This wins back both the overshoot of a discrete
 walk (the e-value jumps past the threshold) and the factor p0/M that a union over classes would cost.
@@ -27,7 +27,7 @@ _CLOSE = 0.99  # the calibration stops when it has used this share of α
 def open_boundary(p0: float, alpha: float, max_classes: int = 1) -> OpenBoundary:
     """The boundary that certifies p > `p0` for any class, total error at most `alpha` over an unlimited run.
 
-    0 < `p0` < 1; `max_classes` is the most classes one answer may vote for, or `nulls.CHOSEN` for one class
+    0 < `p0` < 1; `max_classes` is the most classes one answer may vote for, or `error_bounds.CHOSEN` for one class
     fixed beforehand. The threshold never needs to exceed M/(α·p0) (Ville with the lemma), and is searched
     below it.
     """

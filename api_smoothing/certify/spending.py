@@ -27,7 +27,7 @@ EARLY_SHARE = 0.3
 def spending_boundary(p0: float, cap: int, alpha: float, max_classes: int = 1) -> CappedBoundary:
     """The boundary that certifies p > `p0` for any class within `cap` answers, total error at most `alpha`.
 
-    `max_classes` is the most classes one answer may vote for, or `nulls.CHOSEN` for one class fixed
+    `max_classes` is the most classes one answer may vote for, or `error_bounds.CHOSEN` for one class fixed
     beforehand. If even `cap` unanimous answers are not enough, K(cap) = cap + 1.
     """
     mixture = tuned_mixture(p0, alpha, longest=float(cap))

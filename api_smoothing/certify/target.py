@@ -1,6 +1,6 @@
 """The target certifier: all classes at once, until one meets the boundary or none will.
 
-The error over all classes is part of the boundary (see `nulls`), so no answers are set aside to choose a
+The error over all classes is part of the boundary (see `error_bounds`), so no answers are set aside to choose a
 class and the vocabulary may be open. At most one class can meet a boundary of p0 ≥ ½, as it takes more than
 half the votes.
 """

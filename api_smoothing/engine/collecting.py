@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Final, Protocol
 
 from api_smoothing.certify.base import FAILED
-from api_smoothing.engine.sending.outcome import Outcome
+from api_smoothing.engine.sending import Outcome
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
 _POLL: Final = 0.05  # seconds between looks for an answer another process is asking for

@@ -15,9 +15,7 @@ from api_smoothing.adapters.labels.label_map import LabelMap, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
-from api_smoothing.engine.storage.base import Storage
-from api_smoothing.engine.storage.folder import FolderStorage
-from api_smoothing.engine.storage.memory import MemoryStorage
+from api_smoothing.engine.storage import FolderStorage, MemoryStorage, Storage
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.home import home
 from api_smoothing.results import Budget

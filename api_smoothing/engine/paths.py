@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from api_smoothing.certify.base import FAILED
 from api_smoothing.denoisers.paths import majority
-from api_smoothing.engine.sending.outcome import Outcome
+from api_smoothing.engine.sending import Outcome
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
 

@@ -13,12 +13,8 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.sending.drift import Canary, Watch
-from api_smoothing.engine.sending.outcome import FirstRequestGate, Usage
-from api_smoothing.engine.sending.pipeline import Pipeline, enlargement
-from api_smoothing.engine.sending.sender import Sender
-from api_smoothing.engine.storage.base import Storage
-from api_smoothing.engine.storage.stream_key import stream_name
+from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
+from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Provenance

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
-from api_smoothing.engine.sending.pipeline import encode, enlargement
-from api_smoothing.engine.storage.base import Storage
-from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.engine.sending import encode, enlargement
+from api_smoothing.engine.storage import FolderStorage, Storage
 from api_smoothing.errors import ApiSmoothError, ImageError, ProviderError
 from api_smoothing.home import home
 from api_smoothing.images import Loaded

@@ -12,10 +12,8 @@ from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
 from api_smoothing.certify.base import FAILED
-from api_smoothing.engine.sending.drift import Watch
-from api_smoothing.engine.sending.outcome import Open, Outcome, Usage
-from api_smoothing.engine.storage.base import Claim, VoteCache
-from api_smoothing.engine.storage.budget import BudgetAccount
+from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
+from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is

@@ -18,7 +18,7 @@ from api_smoothing.adapters.base import AdapterCard, Answer
 from api_smoothing.engine.sending.outcome import Open
 from api_smoothing.engine.sending.pipeline import encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
-from api_smoothing.engine.storage.base import VoteCache
+from api_smoothing.engine.storage import VoteCache
 from api_smoothing.errors import ApiSmoothError, BudgetError, DriftError, ProviderError
 
 CLEAR: Final = 0.6  # the least score of a label that must come again

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.engine.storage.base import Claim
+from api_smoothing.engine.storage import Claim
 
 
 class Open(Enum):

@@ -16,8 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 from api_smoothing import testing
 from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
 from api_smoothing.engine.sending.outcome import AnswerStore, FirstRequestGate, Open, Outcome, Usage
-from api_smoothing.engine.storage.base import Limiter
-from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
+from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
 if TYPE_CHECKING:

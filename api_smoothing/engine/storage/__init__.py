@@ -1,1 +1,21 @@
-"""What outlives a query: answers, budgets, the rate limiter, marks."""
+"""What outlives a query: answers and claims, budgets, the rate limiter, looks, the seed; see `base`."""
+
+from api_smoothing.engine.storage.base import Claim, Contents, Limiter, Looks, Storage, VoteCache
+from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
+from api_smoothing.engine.storage.folder import FolderStorage
+from api_smoothing.engine.storage.memory import MemoryStorage
+from api_smoothing.engine.storage.stream_key import stream_name
+
+__all__ = [
+    "BudgetAccount",
+    "Claim",
+    "Contents",
+    "FolderStorage",
+    "Limiter",
+    "Looks",
+    "MemoryStorage",
+    "Reservation",
+    "Storage",
+    "VoteCache",
+    "stream_name",
+]

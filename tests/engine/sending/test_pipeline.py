@@ -17,6 +17,8 @@ def test_waiting_for_an_answer_costs_nothing() -> None:
     """Queries that another process is asking are denoised at most once here."""
 
     class Identity:
+        compute, paths_per_query = "fp32", 1
+
         def __init__(self) -> None:
             self.card, self.seen = DenoiserCard(id="d", sha256="0" * 64, sigma_range=(0.0, 1.0)), 0
 

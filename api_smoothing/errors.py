@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from api_smoothing.shown import shown
+
 
 class ApiSmoothError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+    """Base of every error raised on purpose; `exit_code` is what the command line returns for it.
+
+    Its text may quote a service or a file, and is shown without what could forge another line.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class ConfigurationError(ApiSmoothError):

@@ -31,6 +31,7 @@ from typing import IO, Any, Final
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader
+from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
 __all__ = ["UNDECIDED", "RunFile", "header", "open", "read"]
@@ -57,7 +58,8 @@ def read(path: str | Path) -> Iterator[Certificate]:
 
     def warn(size: int) -> None:
         warnings.warn(
-            f"{path}: the last line is torn after {size} bytes and left out; the next run into this file removes it",
+            f"{shown(str(path))}: the last line is torn after {size} bytes and left out; the next run into this "
+            "file removes it",
             RuntimeWarning,
             stacklevel=4,  # whoever asks for the next certificate
         )
@@ -102,8 +104,8 @@ class RunFile:
 
     def find(self, image: str, image_sha256: str) -> Certificate | None:
         """The certificate of this image under this file's settings, if it is decided."""
-        shown = image if image.isprintable() else repr(image)  # as certificates have it
-        known = self._certificates.get((shown, image_sha256))
+        named = image if image.isprintable() else repr(image)  # as certificates have it
+        known = self._certificates.get((named, image_sha256))
         return None if known is None or known.stopped in UNDECIDED else known
 
     def holds(self, certificate: Certificate) -> bool:

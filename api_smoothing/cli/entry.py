@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing.cli import commands
 from api_smoothing.errors import ApiSmoothError
+from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
 EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
         return _complain(error, text, 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
-        text = f"internal error, please report it: {type(error).__name__}: {error} \
+        text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())} \
 (API_SMOOTH_DEBUG=1 shows the traceback)"
         return _complain(error, text, 1)
     return code
@@ -107,7 +108,7 @@ def _complain(error: Exception, text: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"api-smooth: error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"api-smooth: error: {shown(text)}", file=sys.stderr)
     return code
 
 

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from api_smoothing.cli.text import number_of
 from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+from api_smoothing.shown import shown
 
 EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
 
@@ -70,12 +71,13 @@ class Progress:
             self._line(text)
 
     def _update(self, text: str) -> None:
+        text = shown(text)
         width = shutil.get_terminal_size().columns
         self._stream.write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
         self._stream.flush()
 
     def _line(self, text: str) -> None:
-        print(self._place() + text, file=self._stream, flush=True)
+        print(self._place() + shown(text), file=self._stream, flush=True)
 
     def _place(self) -> str:
         return f"[{self._number}/{self._images}] " if self._images > 1 else ""

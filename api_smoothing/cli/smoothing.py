@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing import SmoothedAPI
@@ -147,4 +148,4 @@ def _label_map(settings: Settings) -> LabelMap:
 
 def complain(text: str) -> None:
     """One line on standard error."""
-    print(f"api-smooth: {' '.join(text.split())}", file=sys.stderr)
+    print(f"api-smooth: {shown(text)}", file=sys.stderr)

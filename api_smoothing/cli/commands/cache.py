@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing.engine.storage.base import Contents
@@ -56,6 +57,5 @@ def _tell(folder: Path, found: Contents, *, as_json: bool) -> None:
         facts = {"answers": found.answers, "streams": found.streams, "bytes": found.size_bytes}
         print(json.dumps({"folder": str(folder), **facts}))
         return
-    print(
-        f"{folder}\n  {found.answers:,} answers in {found.streams:,} streams, {found.size_bytes / 1e6:.1f} MB"
-    )
+    size = f"{found.size_bytes / 1e6:.1f} MB"
+    print(f"{shown(str(folder))}\n  {found.answers:,} answers in {found.streams:,} streams, {size}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox import KINDS, Faults, Meter, Request, Sandbox
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -114,7 +115,7 @@ class _LoudMeter(Meter):
         super().record(request)
         images = f"{request.images} image{'' if request.images == 1 else 's'}"
         fault = f", fault {request.fault}" if request.fault else ""
-        line = f"{time.strftime('%H:%M:%S')} {request.operation}: {images}, {request.status}{fault}"
+        line = f"{time.strftime('%H:%M:%S')} {shown(request.operation)}: {images}, {request.status}{fault}"
         print(f"{line}, {request.billed} billed", file=sys.stderr, flush=True)
 
 

@@ -3,7 +3,8 @@
 What is decided here: EXIF orientation is applied; grey becomes three equal channels; transparency is laid on
 white; colour profiles are not applied; 16-bit grey keeps its 16 bits, 16-bit RGB PNG comes with its high
 bytes, as Pillow reads it. Refused by name: animations, CMYK and other colour spaces, floating-point (HDR)
-files, over 50 megapixels.
+files, over 50 megapixels. What the image was before is kept beside its values (`original`), for the radius there; of
+lossy formats that are the pixels any reader shows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
+from .original import GREY, RGB, Original, of_file, of_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +39,15 @@ _quiet = threading.Lock()  # warning filters belong to the whole process
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Values (h, w, 3) from 0 to `peak`: uint8 with 255, uint16 with 65535, or float64 with 1."""
+    """Values (h, w, 3) from 0 to `peak`: uint8 with 255, uint16 with 65535, or float64 with 1.
+
+    `original` is what they were made from.
+    """
 
     values: NDArray[Any]
     peak: float
     source: str
+    original: Original = RGB
 
 
 def decode(img: ImageLike) -> Pixels:
@@ -60,7 +66,8 @@ def decode(img: ImageLike) -> Pixels:
     if isinstance(img, Image.Image):
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _from_pil(img, str(getattr(img, "filename", "")) or "<PIL image>")
+            name = str(getattr(img, "filename", "")) or "<PIL image>"
+            return _from_pil(img, name, of_picture(img))
     if isinstance(img, np.ndarray):
         return _from_array(img, "<array>", "(H, W, 3)")
     if hasattr(img, "detach"):
@@ -102,10 +109,10 @@ def _from_file(file: Any, name: str) -> Pixels:
         except Exception as error:  # decoders of hostile files raise anything
             raise _broken(name, error) from error
         with image:
-            return _from_pil(image, name)
+            return _from_pil(image, name, of_file(image))
 
 
-def _from_pil(image: Image.Image, name: str) -> Pixels:
+def _from_pil(image: Image.Image, name: str, original: Original) -> Pixels:
     width, height = image.size
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}×{height} pixels: an image needs at least one")
@@ -114,7 +121,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
     try:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # phones put a preview in an MPO
             raise ImageError(f"{name}: has several frames: save the one you mean as a file of its own")
-        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
         if image.mode not in _RGB_MODES and not deep:
             raise ImageError(f"{name}: colour mode {image.mode} is not supported: convert it to sRGB first")
         upright = ImageOps.exif_transpose(image)
@@ -122,7 +129,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
             grey = np.asarray(upright).astype(np.int64)
             if grey.min() < 0 or grey.max() > 65535:
                 raise ImageError(f"{name}: 32-bit grey is not supported: convert it to 8 or 16 bits first")
-            return _deep(_three(grey.astype(np.uint16)), name)
+            return _deep(_three(grey.astype(np.uint16)), name, original)
         if upright.has_transparency_data:
             values = _on_white(np.asarray(upright.convert("RGBA")))
         else:
@@ -131,7 +138,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
         raise
     except Exception as error:  # decoders of hostile files raise anything
         raise _broken(name, error) from error
-    return Pixels(values=values, peak=255.0, source=name)
+    return Pixels(values=values, peak=255.0, source=name, original=original)
 
 
 def _from_tensor(tensor: Any) -> Pixels:
@@ -153,11 +160,11 @@ def _from_array(array: NDArray[Any], name: str, layout: str) -> Pixels:
         raise ImageError(f"{name}: shape {array.shape}: an image needs at least one pixel")
     if array.shape[0] * array.shape[1] > MAX_PIXELS or max(array.shape) > _MAX_SIDE:
         raise _too_large(name, f"{array.shape[1]}×{array.shape[0]} pixels")
-    values = _three(array) if array.ndim == 2 else array
+    values, original = (_three(array), GREY) if array.ndim == 2 else (array, RGB)
     if values.dtype == np.uint8:
-        return Pixels(values=values.copy(), peak=255.0, source=name)
+        return Pixels(values=values.copy(), peak=255.0, source=name, original=original)
     if values.dtype == np.uint16:
-        return _deep(values, name)
+        return _deep(values, name, original)
     if values.dtype.kind != "f":
         raise ImageError(f"{name}: {values.dtype} values are ambiguous: use uint8, or float in [0,1]")
     values = values.astype(np.float64)
@@ -165,16 +172,16 @@ def _from_array(array: NDArray[Any], name: str, layout: str) -> Pixels:
         raise ImageError(f"{name}: float values must lie in [0,1], without NaN: divide by 255 or clip first")
     levels = np.rint(values * 255.0)
     if np.abs(values * 255.0 - levels).max() <= _FLOAT_TOLERANCE:
-        return Pixels(values=levels.astype(np.uint8), peak=255.0, source=name)
-    return Pixels(values=values, peak=1.0, source=name)
+        return Pixels(values=levels.astype(np.uint8), peak=255.0, source=name, original=original)
+    return Pixels(values=values, peak=1.0, source=name, original=original)
 
 
-def _deep(values: NDArray[np.uint16], name: str) -> Pixels:
+def _deep(values: NDArray[np.uint16], name: str, original: Original) -> Pixels:
     """16-bit values; k·257 is exactly the 8-bit value k."""
     eight, rest = np.divmod(values, np.uint16(257))
     if not rest.any():
-        return Pixels(values=eight.astype(np.uint8), peak=255.0, source=name)
-    return Pixels(values=values.copy(), peak=65535.0, source=name)
+        return Pixels(values=eight.astype(np.uint8), peak=255.0, source=name, original=original)
+    return Pixels(values=values.copy(), peak=65535.0, source=name, original=original)
 
 
 def _three(grey: NDArray[Any]) -> NDArray[Any]:

@@ -6,8 +6,9 @@ from there is Lipschitz: ‖D(x′) − D(x)‖ ≤ norm·‖x′ − x‖ for t
 grey       D copies one value three times: √3 in ℓ2, 3 in ℓ1.
 alpha      D lays colour r and alpha a on white, 1 − a(1 − r), and rounds that to 8 bits. For whole x′ − x, in steps of
            1/255: at the same a a channel moves by at most |Δr|, as a ≤ 1, and at the same r by at most |Δa|, as
-           1 − r ≤ 1; the rounding of neither can add to a whole number. So ‖ΔD‖₂ ≤ ‖Δr‖₂ + √3·|Δa| ≤ 2·‖(Δr, Δa)‖₂, where r = 0
-           and a = 1 need all of it, and ‖ΔD‖₁ ≤ ‖Δr‖₁ + 3·|Δa|. Grey with alpha is copied besides: √3·√2, and 3.
+           1 − r ≤ 1; the rounding of neither can add to a whole number. So ‖ΔD‖₂ ≤ ‖Δr‖₂ + √3·|Δa| ≤ 2·‖(Δr, Δa)‖₂,
+           where r = 0 and a = 1 need all of it, and ‖ΔD‖₁ ≤ ‖Δr‖₁ + 3·|Δa|. Grey with alpha is copied besides: √3·√2
+           and 3.
 the rest   A palette or a transparent colour turns one step into any other colour, and values of more than 8 bits may be
            next to one another and a whole step apart once they are rounded: no bound, hence no radius.
 """

@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing.cli import commands
+from api_smoothing.cli.stopping import exit_code, heeding_signals, open_missing_streams, tell
 from api_smoothing.errors import ApiSmoothError
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
 EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
-4 provider failed, 130 interrupted"
+4 provider failed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
 
 _HELP = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
 
@@ -63,19 +64,21 @@ class UsageError(ApiSmoothError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` excludes the program's name."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a σ that the terminal cannot show must not end a paid run
     try:
-        code = _dispatch(argv)
+        with heeding_signals():
+            code = _dispatch(argv)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
     except ApiSmoothError as error:
         return _complain(error, str(error), error.exit_code)
     except BrokenPipeError:
         return _closed_pipe()
-    except KeyboardInterrupt:
-        print("\napi-smooth: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        tell("\napi-smooth: interrupted")
+        return exit_code(stop)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
@@ -108,7 +111,7 @@ def _complain(error: Exception, text: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"api-smooth: error: {shown(text)}", file=sys.stderr)
+    tell(f"api-smooth: error: {shown(text)}")
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from api_smoothing.cli.text import number_of
@@ -57,8 +58,7 @@ class Progress:
     def clear(self) -> None:
         """Leave the terminal's line empty, for other output."""
         if self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("\r\x1b[K")
 
     def _show(self, text: str) -> None:
         now = time.monotonic()
@@ -73,11 +73,15 @@ class Progress:
     def _update(self, text: str) -> None:
         text = shown(text)
         width = shutil.get_terminal_size().columns
-        self._stream.write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
-        self._stream.flush()
+        self._write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
 
     def _line(self, text: str) -> None:
-        print(self._place() + shown(text), file=self._stream, flush=True)
+        self._write(f"{self._place()}{shown(text)}\n")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # a terminal that is gone must not end a paid run
+            self._stream.write(text)
+            self._stream.flush()
 
     def _place(self) -> str:
         return f"[{self._number}/{self._images}] " if self._images > 1 else ""

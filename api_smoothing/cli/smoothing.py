@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, resolve_settings
+from api_smoothing.cli.stopping import tell
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
@@ -148,4 +148,4 @@ def _label_map(settings: Settings) -> LabelMap:
 
 def complain(text: str) -> None:
     """One line on standard error."""
-    print(f"api-smooth: {shown(text)}", file=sys.stderr)
+    tell(f"api-smooth: {shown(text)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 import sqlite3
 import struct
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import TOY, one_line
+from command_line import PLUGIN, TOY, one_line
 from PIL import Image
 
 from api_smoothing.cli import main
@@ -87,7 +89,7 @@ def test_an_unexpected_exception_is_one_line(
     def broken(*_: object) -> str:
         raise ZeroDivisionError("a bug\nin two lines")
 
-    monkeypatch.setattr("api_smoothing.cli.commands.cache._folder", broken)
+    monkeypatch.setattr("api_smoothing.cli.commands.cache.resolve_settings", broken)
     assert main(["cache", "path"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -242,3 +244,18 @@ def test_bad_input_is_one_line_and_exit_2(
     assert len(printed.err) < 300
     for words in says:
         assert words in printed.err
+
+
+@pytest.mark.parametrize("tail", [">&-", ">&- 2>&-", "<&-", ">/dev/full"])
+def test_a_standard_stream_that_is_not_there_is_no_bug(tail: str, project: Path) -> None:
+    """With a stream closed or full there is at most one line, never an internal error or a traceback."""
+    command = shlex.join([sys.executable, "-m", "api_smoothing", "certify", "a.png", *TOY, "-n", "20"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {tail}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])},
+    )
+    assert done.returncode == (2 if "full" in tail else 0)
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -21,7 +21,6 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage import places
-from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.base import Contents, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
@@ -66,6 +65,8 @@ class FolderStorage:
         self._steady, self._sleep, self._mounted = steady, sleep, mounted
 
     def answers(self, *, paid: bool, keep: bool = True) -> VoteCache:
+        from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
+
         if not (keep and self._keep):
             return MemoryCache()
         places.refuse_network(self.folder, self._mounted)
@@ -104,6 +105,8 @@ class FolderStorage:
     def contents(self) -> Contents:
         if not self._has_answers():
             return Contents()
+        from api_smoothing.engine.storage.answers import DiskCache
+
         with closing(DiskCache(self.folder)) as cache:
             counts = [answers for _, _, answers in cache.streams()]
             return Contents(answers=sum(counts), streams=len(counts), size_bytes=cache.size_bytes())
@@ -111,6 +114,8 @@ class FolderStorage:
     def clear(self) -> int:
         if not self._has_answers():
             return 0
+        from api_smoothing.engine.storage.answers import DiskCache
+
         with closing(DiskCache(self.folder)) as cache:
             return cache.clear()
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .decode import MAX_PIXELS, ImageLike, decode
+from .decode import MAX_PIXELS, ImageLike, decode, is_open_file
 from .errors import ConfigurationError
 from .original import Original
 from .png import encode_png
@@ -85,8 +85,8 @@ def load(img: ImageLike, *, size: int | tuple[int, int] | None = None, sub: int 
     """Read `img`, bring it to `size`, and put it on the grid; raise `ImageError` in one line if it cannot be
     read.
 
-    `img` is a path, `bytes`, `PIL.Image`, numpy uint8 or uint16 or float-in-[0,1] array (H, W, 3) or (H, W),
-    or a torch tensor (3, H, W). `size` is (H, W), or one side for a square: the image is scaled, antialiased,
+    `img` is a path, `bytes`, an open file, `PIL.Image`, numpy uint8 or uint16 or float-in-[0,1] array (H, W, 3) or
+    (H, W), or a torch tensor (3, H, W). `size` is (H, W), or one side for a square: the image is scaled, antialiased,
     until it covers that, and its centre is kept; None leaves it. `sub` overrides the grid: by default 1 where
     an 8-bit image needs no resize, and 256 otherwise. Values are never clipped, as T keeps them in [0,1].
     """
@@ -129,8 +129,9 @@ def _round(levels: NDArray[np.float64]) -> tuple[NDArray[np.int32], float, float
 
 
 def as_list(imgs: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    """One image or several, as a list; an array or tensor is one image, whatever its shape."""
-    if isinstance(imgs, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or hasattr(imgs, "detach"):
+    """One image or several, as a list; an array, a tensor or an open file is one image, whatever its shape."""
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    if isinstance(imgs, one) or is_open_file(imgs) or hasattr(imgs, "detach"):
         return [imgs]  # type: ignore[list-item]
     return list(imgs)
 

@@ -51,7 +51,7 @@ COLOUR_KEY: Final = _without(
     "transparent colour", "a step may turn a pixel into its transparent colour, which is laid on white"
 )
 REDUCED: Final = _without(
-    "other depth", "its values are rounded to 8 bits, and steps of theirs become whole ones"
+    "other depth", "its values are of another depth or form, and rounding them has no bound"
 )
 
 _OF_MODE: Final = {"1": GREY, "L": GREY, "LA": GREY_ALPHA, "RGBA": RGBA, "P": PALETTE, "PA": PALETTE}

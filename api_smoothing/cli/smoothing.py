@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.cli.stopping import tell
@@ -118,7 +119,7 @@ def usd_each(settings: Settings, *, sandbox: bool) -> float:
 @contextmanager
 def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict[str, Any]]:
     """What goes to the provider's loader."""
-    chosen = {"model": settings.model, **settings.options}
+    chosen = {"model": settings.model, **as_meant(settings.provider, settings.options)}
     if settings.rate is not None:
         chosen["rate"] = settings.rate
     if chosen.get("only") == "map":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import io
 import os
@@ -16,7 +15,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing.cli import commands
 from api_smoothing.cli.stopping import exit_code, heeding_signals, open_missing_streams, tell
-from api_smoothing.errors import ApiSmoothError
+from api_smoothing.errors import ApiSmoothError, nearest, unknown
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
@@ -47,10 +46,16 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and name the help of the command that was meant."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As the base class's; `_help` is the innermost command's, which a parser tells before those around it."""
-        found, unknown = super().parse_known_args(args, namespace)
+        """As the base class's; `_help` and `_flags` are the innermost command's, which tells them first."""
+        found, strange = super().parse_known_args(args, namespace)
         found._help = getattr(found, "_help", f"{self.prog} --help")
-        return found, unknown
+        found._flags = getattr(found, "_flags", [*self._option_string_actions])
+        return found, strange
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As the base class's, with the nearest of the choices."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown("choice", str(value), [*map(str, action.choices)]))
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -95,15 +100,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     known = [found.name for found in pkgutil.iter_modules(commands.__path__)]
     if argv and not argv[0].startswith("-") and argv[0] not in known:
-        near = difflib.get_close_matches(argv[0], known, n=1) or known
+        near = nearest(argv[0], known, most=1)
         raise UsageError(f"unknown command {argv[0]!r}; did you mean {' or '.join(near)}?")
     try:
-        args, unknown = build_parser().parse_known_args(argv)
+        args, strange = build_parser().parse_known_args(argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    if unknown:
-        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see: {args._help})")
+    if strange:
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(strange)}{_meant(strange, args)} (see: {args._help})"
+        )
     return cast(Run, args._run)(args, argv)
+
+
+def _meant(strange: Sequence[str], args: argparse.Namespace) -> str:
+    """The flag that was meant by the first unknown one."""
+    flag = next((word.partition("=")[0] for word in strange if word.startswith("-")), None)
+    return "" if flag is None else f"; did you mean {nearest(flag, args._flags, most=1)[0]}?"
 
 
 def _complain(error: Exception, text: str, code: int) -> int:

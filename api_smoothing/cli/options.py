@@ -37,6 +37,8 @@ def _meant(value: Any, parameter: inspect.Parameter | None) -> Any:
     number, text = bool(_NUMBER.search(told)), bool(_TEXT.search(told))
     if isinstance(value, list):
         return [_number(item) for item in value] if number and not text else value
+    if isinstance(value, str) and number and not text and "Sequence" in told:
+        return [_number(value)]
     if isinstance(value, str):
         return value if text and not number else _number(value)
     if text and not number and isinstance(value, int | float) and not isinstance(value, bool):

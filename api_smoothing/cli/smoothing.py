@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.cli.stopping import tell
 from api_smoothing.errors import ConfigurationError
@@ -60,8 +61,8 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     from api_smoothing.adapters import registry
 
     settings = resolve_settings(args, names)
-    declared = registry.find(settings.provider)
-    if declared is not None and settings.model is None:
+    declared = registry.provider(settings.provider)
+    if settings.model is None:
         settings = replace(settings, model=declared.default_model)
     return settings
 
@@ -74,6 +75,8 @@ def open_api(
 
     `sends` False leaves the server out: an estimate asks nobody.
     """
+    with _options(settings, sandbox=sandbox, sends=False) as options:
+        refuse_early(settings, options)
     if progress is not None:
         progress.say("loading …")
     from api_smoothing import Budget, SmoothedAPI

@@ -51,6 +51,51 @@ def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code.replace("main([", "_ = main(["))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--provider awz -n 20",
+        "--provider aws --options regoin=x -n 20",
+        "--provider aws --options max_labels=0 -n 20",
+        "--provider http -n 20",
+        "--denoiser unet-cifar -n 20",
+        "--labels cifra10 -n 20",
+        "--labels-present cat:3 -n 20",
+        "--sigma 3 -n 20",
+        "--radius 9",
+        "--provider aws --sandbox --radius 9",
+    ],
+)
+def test_wrong_settings_are_refused_before_torch_is_loaded(wrong: str, project: Path) -> None:
+    """What names, options and numbers alone can tell is told at once, not after the seconds that torch takes."""
+    code = f"import sys; from api_smoothing.cli import main; code = main({['certify', 'a.png', *wrong.split()]!r})"
+    told = "print(code, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {told}"], capture_output=True, text=True)
+    assert done.stdout == "2 False\n", done.stderr
+    one_line(done.stderr, "api-smooth: error: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("certify a.png --raduis 0.1", "did you mean --radius?"),
+        ("certify a.png --bugdet-usd=3", "did you mean --budget-usd?"),
+        ("labels explain a.png --provder aws", "did you mean --provider?"),
+        ("cache cleer", "did you mean clear?"),
+        ("purify a.png --method onshot", "did you mean oneshot?"),
+        ("providers chekc aws", "did you mean check?"),
+        ("certify a.png -n 20 --provider AWZ", "did you mean aws?"),
+        ("certfy a.png", "did you mean certify?"),
+    ],
+)
+def test_the_nearest_of_what_there_is_is_named(
+    command: str, meant: str, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    """A flag, a choice, a command or a name that nobody knows gets the one it is most like."""
+    assert main(command.split()) == 2
+    one_line(capsys.readouterr().err, meant)
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Each file in commands/ is a command; help names it, and its own help says what it takes."""
     import api_smoothing.cli.commands as commands

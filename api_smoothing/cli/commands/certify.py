@@ -60,6 +60,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(
             "give --radius R (decided with few queries), -n N (best radius for N queries), or both"
         )
+    if args.labels_present is not None:
+        read_thresholds(args.labels_present)
     images = find_images(args.images)
     summaries = args.json or not sys.stderr.isatty()
     progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
@@ -244,6 +246,10 @@ def read_thresholds(text: str) -> float | dict[str, float]:
             if not name.strip():
                 raise ValueError
             found[name.strip()] = float(score)
+            if not 0 <= found[name.strip()] <= 1:
+                raise ValueError
         except ValueError:
-            raise ConfigurationError(f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE") from None
+            raise ConfigurationError(
+                f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE, a score from 0 to 1"
+            ) from None
     return found

@@ -3,7 +3,8 @@
 What is decided here: EXIF orientation is applied; grey becomes three equal channels; transparency is laid on
 white; colour profiles are not applied; 16-bit grey keeps its 16 bits, 16-bit RGB PNG comes with its high
 bytes, as Pillow reads it. Refused by name: animations, CMYK and other colour spaces, floating-point (HDR)
-files, over 50 megapixels.
+files, over 50 megapixels. What the image was before is kept beside its values (`original`), for the radius there; of
+lossy formats that are the pixels any reader shows.
 """
 
 from __future__ import annotations
@@ -14,22 +15,30 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
+from .original import GREY, RGB, Original, of_file, of_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Tensor"
+Buffer: TypeAlias = bytes | bytearray | memoryview
+ImageLike: TypeAlias = "str | os.PathLike[str] | Buffer | IO[bytes] | Image.Image | NDArray[Any] | Tensor"
 
 MAX_PIXELS = 50_000_000
 _MAX_SIDE = 65_535
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
+#: What Pillow decodes without another program, the usual ones first; TGA last, as it has no mark of its own.
+_FORMATS: Final = (
+    "PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "DIB", "ICO", "ICNS", "PCX", "SGI",
+    "QOI", "DDS", "PSD", "SUN", "XBM", "TGA",
+)  # fmt: skip
+_NAMED: Final = "PNG, JPEG, WEBP, AVIF, GIF, BMP, TIFF, PPM"  # in messages
+_FLOATING: Final = frozenset({".pfm"})  # suffixes of theirs whose files are refused
 _RGB_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
 _FLOAT_TOLERANCE = 2e-5  # of an 8-bit level: float32 holds k/255 to 8e-6
 _quiet = threading.Lock()  # warning filters belong to the whole process
@@ -37,41 +46,89 @@ _quiet = threading.Lock()  # warning filters belong to the whole process
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Values (h, w, 3) from 0 to `peak`: uint8 with 255, uint16 with 65535, or float64 with 1."""
+    """Values (h, w, 3) from 0 to `peak`: uint8 with 255, uint16 with 65535, or float64 with 1.
+
+    `original` is what they were made from.
+    """
 
     values: NDArray[Any]
     peak: float
     source: str
+    original: Original = RGB
 
 
 def decode(img: ImageLike) -> Pixels:
-    """Read a path, `bytes`, `PIL.Image`, array (H, W, 3) or (H, W), or torch tensor (3, H, W); raise
+    """Read a path, `bytes`, open file, `PIL.Image`, array (H, W, 3) or (H, W), or torch tensor (3, H, W); raise
     `ImageError`.
 
+    A file is read from where it stands, and left open and there again.
     Arrays are uint8, uint16, or float in [0,1]. Float and 16-bit values that all lie on the 8-bit grid are
     8-bit.
     """
     if isinstance(img, (str, os.PathLike)):
         return _from_path(Path(img))
-    if isinstance(img, bytes):
-        if not img:
-            raise ImageError("<bytes>: empty: pass the bytes of an image file")
-        return _from_file(io.BytesIO(img), "<bytes>")
+    if isinstance(img, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(img), "<bytes>")
+    if is_open_file(img):
+        return _from_open(img)  # type: ignore[arg-type]
     if isinstance(img, Image.Image):
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _from_pil(img, str(getattr(img, "filename", "")) or "<PIL image>")
+            name = str(getattr(img, "filename", "")) or "<PIL image>"
+            return _from_pil(img, name, of_picture(img))
     if isinstance(img, np.ndarray):
         return _from_array(img, "<array>", "(H, W, 3)")
     if hasattr(img, "detach"):
         return _from_tensor(img)
     raise ImageError(
-        f"<{type(img).__name__}>: not an image: pass a path, bytes, PIL.Image, numpy array or torch tensor"
+        f"<{type(img).__name__}>: not an image: pass a path, bytes, open file, PIL.Image, numpy array or tensor"
     )
 
 
+def suffixes() -> frozenset[str]:
+    """The endings, in lower case, of the files that are read: ".png", ".jpg", …."""
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in _FORMATS}
+    return frozenset(known - _FLOATING)
+
+
+def is_open_file(img: object) -> bool:
+    """Whether `img` is read from rather than looped over."""
+    return hasattr(img, "read")
+
+
+def _from_open(file: IO[bytes]) -> Pixels:
+    """The rest of an open file, which is put back where it was if it can be."""
+    of_file = getattr(file, "name", None)
+    name = _printable(of_file) if isinstance(of_file, str) and of_file else f"<{type(file).__name__}>"
+    try:
+        start = file.tell() if getattr(file, "seekable", lambda: False)() else None
+        try:
+            data = file.read()
+        finally:
+            if start is not None:
+                file.seek(start)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise ImageError(f"{name}: cannot be read ({error}): pass a file that is open for reading") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: opened as text: open it with mode 'rb'")
+    if not data and start:
+        raise ImageError(f"{name}: nothing is left to read: call its seek(0) first")
+    return _from_bytes(data, name)
+
+
+def _from_bytes(data: bytes, name: str) -> Pixels:
+    if not data:
+        raise ImageError(f"{name}: empty: pass the bytes of an image file")
+    return _from_file(io.BytesIO(data), name)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)
+
+
 def _from_path(path: Path) -> Pixels:
-    name = str(path) if str(path).isprintable() else repr(str(path))
+    name = _printable(str(path))
     try:
         if path.is_dir():
             raise ImageError(f"{name}: a folder: name the image files in it")
@@ -97,15 +154,14 @@ def _from_file(file: Any, name: str) -> Pixels:
         except Image.DecompressionBombError as error:
             raise _too_large(name, "far more pixels") from error
         except UnidentifiedImageError as error:
-            known = ", ".join(f for f in _FORMATS if f != "MPO")
-            raise ImageError(f"{name}: not an image this reads: convert it to one of {known}") from error
+            raise ImageError(f"{name}: not an image this reads: convert it to one of {_NAMED}") from error
         except Exception as error:  # decoders of hostile files raise anything
             raise _broken(name, error) from error
         with image:
-            return _from_pil(image, name)
+            return _from_pil(image, name, of_file(image))
 
 
-def _from_pil(image: Image.Image, name: str) -> Pixels:
+def _from_pil(image: Image.Image, name: str, original: Original) -> Pixels:
     width, height = image.size
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}×{height} pixels: an image needs at least one")
@@ -114,7 +170,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
     try:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # phones put a preview in an MPO
             raise ImageError(f"{name}: has several frames: save the one you mean as a file of its own")
-        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
         if image.mode not in _RGB_MODES and not deep:
             raise ImageError(f"{name}: colour mode {image.mode} is not supported: convert it to sRGB first")
         upright = ImageOps.exif_transpose(image)
@@ -122,7 +178,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
             grey = np.asarray(upright).astype(np.int64)
             if grey.min() < 0 or grey.max() > 65535:
                 raise ImageError(f"{name}: 32-bit grey is not supported: convert it to 8 or 16 bits first")
-            return _deep(_three(grey.astype(np.uint16)), name)
+            return _deep(_three(grey.astype(np.uint16)), name, original)
         if upright.has_transparency_data:
             values = _on_white(np.asarray(upright.convert("RGBA")))
         else:
@@ -131,7 +187,7 @@ def _from_pil(image: Image.Image, name: str) -> Pixels:
         raise
     except Exception as error:  # decoders of hostile files raise anything
         raise _broken(name, error) from error
-    return Pixels(values=values, peak=255.0, source=name)
+    return Pixels(values=values, peak=255.0, source=name, original=original)
 
 
 def _from_tensor(tensor: Any) -> Pixels:
@@ -153,11 +209,13 @@ def _from_array(array: NDArray[Any], name: str, layout: str) -> Pixels:
         raise ImageError(f"{name}: shape {array.shape}: an image needs at least one pixel")
     if array.shape[0] * array.shape[1] > MAX_PIXELS or max(array.shape) > _MAX_SIDE:
         raise _too_large(name, f"{array.shape[1]}×{array.shape[0]} pixels")
-    values = _three(array) if array.ndim == 2 else array
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    values, original = (_three(array), GREY) if array.ndim == 2 else (array, RGB)
     if values.dtype == np.uint8:
-        return Pixels(values=values.copy(), peak=255.0, source=name)
+        return Pixels(values=values.copy(), peak=255.0, source=name, original=original)
     if values.dtype == np.uint16:
-        return _deep(values, name)
+        return _deep(values, name, original)
     if values.dtype.kind != "f":
         raise ImageError(f"{name}: {values.dtype} values are ambiguous: use uint8, or float in [0,1]")
     values = values.astype(np.float64)
@@ -165,16 +223,16 @@ def _from_array(array: NDArray[Any], name: str, layout: str) -> Pixels:
         raise ImageError(f"{name}: float values must lie in [0,1], without NaN: divide by 255 or clip first")
     levels = np.rint(values * 255.0)
     if np.abs(values * 255.0 - levels).max() <= _FLOAT_TOLERANCE:
-        return Pixels(values=levels.astype(np.uint8), peak=255.0, source=name)
-    return Pixels(values=values, peak=1.0, source=name)
+        return Pixels(values=levels.astype(np.uint8), peak=255.0, source=name, original=original)
+    return Pixels(values=values, peak=1.0, source=name, original=original)
 
 
-def _deep(values: NDArray[np.uint16], name: str) -> Pixels:
+def _deep(values: NDArray[np.uint16], name: str, original: Original) -> Pixels:
     """16-bit values; k·257 is exactly the 8-bit value k."""
     eight, rest = np.divmod(values, np.uint16(257))
     if not rest.any():
-        return Pixels(values=eight.astype(np.uint8), peak=255.0, source=name)
-    return Pixels(values=values.copy(), peak=65535.0, source=name)
+        return Pixels(values=eight.astype(np.uint8), peak=255.0, source=name, original=original)
+    return Pixels(values=values.copy(), peak=65535.0, source=name, original=original)
 
 
 def _three(grey: NDArray[Any]) -> NDArray[Any]:

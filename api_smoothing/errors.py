@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+from api_smoothing.shown import shown
+
+_FEW: Final = 12  # names that are listed whole
 
 
 class ApiSmoothError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+    """Base of every error raised on purpose; `exit_code` is what the command line returns for it.
+
+    Its text may quote a service or a file, and is shown without what could forge another line.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class ConfigurationError(ApiSmoothError):
@@ -52,8 +63,29 @@ class DriftError(ProviderError):
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """The message for a name nobody knows, with the nearest known ones."""
+    """The message for a name nobody knows, with the nearest of all that are known."""
+    return f"unknown {kind} {name!r}; did you mean {' or '.join(nearest(name, known))}?"
+
+
+def nearest(name: str, known: Sequence[str], most: int = 3) -> list[str]:
+    """Of `known` those most like `name`, in any case: some near ones, else all of a few, else the nearest."""
     import difflib
 
-    near = difflib.get_close_matches(name, known, n=3) or known[:5]
-    return f"unknown {kind} {name!r}; did you mean {' or '.join(near)}?"
+    plain = {one.lower(): one for one in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), plain, n=most)
+    if not near and len(known) <= _FEW:
+        return list(known)
+    return [plain[one] for one in near or difflib.get_close_matches(name.lower(), plain, n=most, cutoff=0.0)]
+
+
+class UnknownOption(ConfigurationError):
+    """An argument that nobody takes: `option`, and those of its name's `owner` that are `known`."""
+
+    def __init__(self, owner: str, option: str, known: Sequence[str]) -> None:
+        near = nearest(option, known, most=1)
+        super().__init__(f"{owner} has no option {option!r}; did you mean {' or '.join(near)}?")
+        self.owner, self.option, self.known = owner, option, tuple(known)
+
+    def beside(self, more: Sequence[str]) -> UnknownOption:
+        """The same where the names in `more` would have been taken as well."""
+        return UnknownOption(self.owner, self.option, [*self.known, *more])

@@ -14,6 +14,11 @@ def home() -> Path:
     return platform_folder()
 
 
+def answers_folder(home: Path) -> Path:
+    """Where an installation keeps its answers, unless told otherwise."""
+    return home / "votes"
+
+
 def machine() -> Path | None:
     """$API_SMOOTH_MACHINE: the folder of what all of a user's installations on a machine share; None if unset."""
     chosen = os.environ.get("API_SMOOTH_MACHINE")

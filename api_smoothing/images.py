@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .decode import MAX_PIXELS, ImageLike, decode
+from .decode import MAX_PIXELS, ImageLike, decode, is_open_file
 from .errors import ConfigurationError
+from .original import Original
 from .png import encode_png
 from .resize import cover
 
@@ -37,15 +38,16 @@ class Loaded:
     """One image ready for the noise.
 
     `grid` is int32 (H, W, 3), read-only, in units of 1/(255·sub); `digest` is the SHA-256 of its shape, `sub`
-    and values. `original_size` is (h, w) of the upright RGB image that was read, the space of
-    `radius_original`. `operator_norm` bounds ‖T‖₂ of resize and crop, and `rounding` is the ℓ2 distance
-    charged for leaving T(x), in [0,1] units: both are 1 and 0 for an 8-bit image used as it is. The `_l1`
-    twins are for ℓ1 certificates.
+    and values. `original` and `original_size`, (h, w), are the kind and the upright sides of the image that was
+    read, the space of `radius_original`. `operator_norm` bounds ‖T‖₂ of all that was done to it, the way to three
+    channels included, and is inf where nothing does; `rounding` is the ℓ2 distance charged for leaving T(x), in
+    [0,1] units. They are 1 and 0 for an 8-bit RGB image used as it is. The `_l1` twins are for ℓ1 certificates.
     """
 
     grid: NDArray[np.int32]
     sub: int
     digest: bytes
+    original: Original
     original_size: tuple[int, int]
     source: str
     operator_norm: float
@@ -65,7 +67,8 @@ class Loaded:
         Let z = round(Tx) be the grid and z′ = round(Tx′) that of a perturbed original. Then ‖z′ − z‖ ≤
         ‖round(Tx′) − Tx′‖ + ‖T‖·‖x′ − x‖ + ‖Tx − round(Tx)‖: half a grid step for each value of the first
         term, the residual of this very image for the last. So ‖x′ − x‖ ≤ (radius − rounding)/‖T‖ suffices.
-        Perturbed originals are of the same kind: 8-bit if this one is 8-bit, of the same size.
+        Perturbed originals are of the same kind: grey if this one is grey, 8-bit if it is 8-bit, of the same size.
+        It is 0 where no distance between originals bounds that in the noise: `original.unbounded` says why.
         """
         if norm == "l2":
             charge, stretch = self.rounding, self.operator_norm
@@ -82,8 +85,8 @@ def load(img: ImageLike, *, size: int | tuple[int, int] | None = None, sub: int 
     """Read `img`, bring it to `size`, and put it on the grid; raise `ImageError` in one line if it cannot be
     read.
 
-    `img` is a path, `bytes`, `PIL.Image`, numpy uint8 or uint16 or float-in-[0,1] array (H, W, 3) or (H, W),
-    or a torch tensor (3, H, W). `size` is (H, W), or one side for a square: the image is scaled, antialiased,
+    `img` is a path, `bytes`, an open file, `PIL.Image`, numpy uint8 or uint16 or float-in-[0,1] array (H, W, 3) or
+    (H, W), or a torch tensor (3, H, W). `size` is (H, W), or one side for a square: the image is scaled, antialiased,
     until it covers that, and its centre is kept; None leaves it. `sub` overrides the grid: by default 1 where
     an 8-bit image needs no resize, and 256 otherwise. Values are never clipped, as T keeps them in [0,1].
     """
@@ -106,11 +109,12 @@ def load(img: ImageLike, *, size: int | tuple[int, int] | None = None, sub: int 
         grid=grid,
         sub=sub,
         digest=hashlib.sha256(_LABEL + shape + grid.astype("<i4", copy=False).tobytes()).digest(),
+        original=pixels.original,
         original_size=(height, width),
         source=pixels.source,
-        operator_norm=resize.norm,
+        operator_norm=resize.norm * pixels.original.norm,
         rounding=charge / steps,
-        operator_norm_l1=resize.norm_l1,
+        operator_norm_l1=resize.norm_l1 * pixels.original.norm_l1,
         rounding_l1=charge_l1 / steps,
     )
 
@@ -125,8 +129,9 @@ def _round(levels: NDArray[np.float64]) -> tuple[NDArray[np.int32], float, float
 
 
 def as_list(imgs: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    """One image or several, as a list; an array or tensor is one image, whatever its shape."""
-    if isinstance(imgs, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or hasattr(imgs, "detach"):
+    """One image or several, as a list; an array, a tensor or an open file is one image, whatever its shape."""
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    if isinstance(imgs, one) or is_open_file(imgs) or hasattr(imgs, "detach"):
         return [imgs]  # type: ignore[list-item]
     return list(imgs)
 

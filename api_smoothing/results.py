@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
 
+from api_smoothing.shown import shown, shown_json
+
 SCHEMA: Final = "api-smooth/certificate/1"
 RUN_SCHEMA: Final = "api-smooth/run/1"
 
@@ -105,7 +107,10 @@ class Certificate:
     `kind` "present" says of `label` that more than half of the noisy copies report it with a score of at least
     `threshold`, "absent" ("not: NAME") that more than half do not; `claim` says it in words. `linf_radius` is
     derived: the ℓ∞ ball inside the ℓ2 ball of `radius`, radius/√d for the d = 3·height·width values of `space`,
-    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given. `looks`
+    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given, and `original`
+    its kind, in whose own values `radius_original` is measured: "RGB", "grey", …. Where no change of such values bounds
+    that of the pixels that enter the noise (a palette, 16 bits read as 8), `unbounded` says why, and `radius_original`
+    is 0: there is none. `looks`
     counts the questions put to these votes, this one included, and `alpha_total` bounds the probability that any of
     their answers is wrong; None where the version that wrote it did not say. `exploratory` marks a reading that was
     chosen after the votes were seen. `radii` are those read from this image's votes where several were asked about;
@@ -158,6 +163,8 @@ class Certificate:
     prior: str | None = None
     epoch: str | None = None
     item: Item | None = None
+    original: str | None = None
+    unbounded: str | None = None
     schema: str = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -183,6 +190,14 @@ class Certificate:
         if self.kind == "absent":
             return f"{name.removeprefix(_NOT)} absent: not reported{with_score and ' with' + with_score}"
         return f"{name} {self.kind}{with_score and ' at' + with_score}"
+
+    @property
+    def in_original(self) -> str:
+        """The radius for the image as it was given, in words: "0.0577 (grey)", or "none: " and why."""
+        if self.unbounded is not None:
+            return f"none: {self.unbounded}"
+        kind = "" if self.original in (None, "RGB") else f" ({self.original})"
+        return f"{self.radius_original:.4f}{kind}"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values, those of `extra` among them."""
@@ -229,7 +244,7 @@ class Certificate:
             if self.linf_radius is not None:
                 rows.append(("radius, ℓ∞", f"{self.linf_radius:.3g} (derived: the ℓ2 radius/√d)"))
             if self.radius_original != self.radius:
-                rows.append(("radius, original image", f"{self.radius_original:.4f}"))
+                rows.append(("radius, original image", self.in_original))
         if self.target_radius is not None:
             rows.append(("target", f"{self.target_radius:g}: {'reached' if self.reached else 'not reached'}"))
         rows.append(("votes", f"{self.votes} of {self.n}"))
@@ -332,13 +347,8 @@ class RunHeader:
 
 
 def one_line(value: Mapping[str, Any]) -> str:
-    """`value` as JSON in one line; letters as they are, or escaped where UTF-8 has none for them."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a character, which JSON can hold: a service may have said it
-        text = json.dumps(value, allow_nan=False)
-    return text
+    """`value` as JSON in one line; letters as they are, what is not seen or has no UTF-8 escaped."""
+    return shown_json(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 _Growing = TypeVar("_Growing", Certificate, RunHeader)
@@ -376,5 +386,5 @@ def _object(text: str, kind: str) -> dict[str, Any]:
 
 
 def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
+    cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(shown(b))}</td></tr>" for a, b in rows)
     return f"<table>{cells}</table>"

@@ -19,6 +19,7 @@ warning, `open` removes it; nothing else in a file is ever changed. How lines ma
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -31,6 +32,7 @@ from typing import IO, Any, Final
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader
+from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
 __all__ = ["UNDECIDED", "RunFile", "header", "open", "read"]
@@ -57,7 +59,8 @@ def read(path: str | Path) -> Iterator[Certificate]:
 
     def warn(size: int) -> None:
         warnings.warn(
-            f"{path}: the last line is torn after {size} bytes and left out; the next run into this file removes it",
+            f"{shown(str(path))}: the last line is torn after {size} bytes and left out; the next run into this "
+            "file removes it",
             RuntimeWarning,
             stacklevel=4,  # whoever asks for the next certificate
         )
@@ -102,8 +105,8 @@ class RunFile:
 
     def find(self, image: str, image_sha256: str) -> Certificate | None:
         """The certificate of this image under this file's settings, if it is decided."""
-        shown = image if image.isprintable() else repr(image)  # as certificates have it
-        known = self._certificates.get((shown, image_sha256))
+        named = image if image.isprintable() else repr(image)  # as certificates have it
+        known = self._certificates.get((named, image_sha256))
         return None if known is None or known.stopped in UNDECIDED else known
 
     def holds(self, certificate: Certificate) -> bool:
@@ -132,16 +135,33 @@ def _opened(path: Path, mode: str) -> IO[bytes]:
 
 
 def _create(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write the header and only then give the file its name: a header is never torn."""
+    """Write the header and only then give the file its name: a header is never torn.
+
+    Whoever comes second finds the first one's file, and takes nothing from it.
+    """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     first = RunHeader(settings=dict(settings), version=__version__, created=created)
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
             part.write(first.to_json().encode() + b"\n")
-        Path(part.name).chmod(0o666 & ~_umask())
-        Path(part.name).replace(path)
+        try:
+            Path(part.name).chmod(0o666 & ~_umask())
+            _give_name(Path(part.name), path)
+        finally:
+            Path(part.name).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(f"cannot create {path}: {error.strerror}") from None
+
+
+def _give_name(part: Path, path: Path) -> None:
+    """Let `part` be `path` too, unless there is a `path` by now."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links, where a header might be torn
+        with contextlib.suppress(FileExistsError), path.open("xb") as file:
+            file.write(part.read_bytes())
 
 
 def _umask() -> int:

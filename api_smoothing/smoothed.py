@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,13 @@ class SmoothedAPI:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
         self._device = parts.device(device)
-        self._adapter = parts.adapter(provider, model=model, device=self._device, **options)
+        self._adapter = parts.adapter(
+            provider,
+            model=model,
+            device=self._device,
+            beside=[*inspect.signature(SmoothedAPI).parameters],
+            **options,
+        )
         self._denoiser = parts.denoiser(
             denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
         )

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import struct
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -66,6 +67,72 @@ def test_every_container_of_the_same_pixels_gives_the_same_image(tmp_path: Path)
         assert loaded.digest == first.digest
         assert loaded.radius_original(0.5) == 0.5
     assert load(path).source == str(path)
+
+
+def test_an_open_file_is_read_and_left_as_it_was(tmp_path: Path) -> None:
+    """Open files, BytesIO and buffers are read; a file stays open, and stands where it stood, again and again."""
+    data = file_of(Image.fromarray(X))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"head" + data)
+    with path.open("rb") as file:
+        file.seek(4)
+        for _ in range(2):
+            assert load(file).digest == load(X).digest
+            assert (file.closed, file.tell()) == (False, 4)
+        assert load(file).source == str(path)
+    for other in (io.BytesIO(data), bytearray(data), memoryview(data)):
+        assert load(other).digest == load(X).digest
+    assert load(io.BytesIO(data)).source == "<BytesIO>"
+    assert len(as_list(io.BytesIO(data))) == 1
+    with tempfile.TemporaryFile() as nameless:
+        nameless.write(data)
+        assert "seek(0)" in refusal(nameless)
+        nameless.seek(0)
+        assert load(nameless).digest == load(X).digest
+
+
+def test_a_stream_is_read_once() -> None:
+    """What cannot be wound back, such as a response's body, is read to its end."""
+
+    class Body:
+        def __init__(self, data: bytes) -> None:
+            self._data = data
+
+        def read(self) -> bytes:
+            data, self._data = self._data, b""
+            return data
+
+    body: Any = Body(file_of(Image.fromarray(X)))
+    assert load(body).digest == load(X).digest
+    assert "empty" in refusal(body)
+
+
+def test_files_that_cannot_be_read_are_refused_in_one_line(tmp_path: Path) -> None:
+    """Closed, opened as text, or opened for writing: each says what to do."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_png(X))
+    with path.open("rb") as file:
+        pass
+    assert "closed" in refusal(file)
+    with path.open("r", encoding="latin-1") as text:
+        assert "mode 'rb'" in refusal(text)
+    with (tmp_path / "b.png").open("wb") as out:
+        assert "reading" in refusal(out)
+    assert "not an image" in refusal(io.BytesIO(b"no image" * 9))
+
+
+def test_sixteen_bits_of_any_order_and_holder(tmp_path: Path) -> None:
+    """Big-endian arrays, uint16 tensors and 16-bit files keep their bits."""
+    torch = pytest.importorskip("torch")
+    deep = np.random.default_rng(2).integers(0, 65536, (5, 6), dtype=np.uint16)
+    want = load(deep).digest
+    assert load(deep.astype(">u2")).digest == want
+    assert load(torch.from_numpy(deep)[None]).digest == want
+    for name in ("a.png", "a.tif", "a.pgm"):
+        Image.fromarray(deep).save(tmp_path / name)
+        assert load(tmp_path / name).digest == want
+    plain = f"P2 6 5 65535\n{' '.join(map(str, deep.ravel()))}\n".encode()
+    assert load(plain).digest == want
 
 
 def test_digest_names_shape_grid_and_values() -> None:
@@ -205,10 +272,24 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
 def test_random_damage_never_escapes_the_error_tree() -> None:
     """Whatever bytes are changed or cut, the outcome is an image or an ImageError."""
     rng = np.random.default_rng(9)
-    good = [
-        file_of(Image.fromarray(X), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-    ]
-    for trial in range(210):
+    kinds = (
+        "PNG",
+        "JPEG",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "WEBP",
+        "PPM",
+        "ICO",
+        "TGA",
+        "PCX",
+        "SGI",
+        "QOI",
+        "DDS",
+        "JPEG2000",
+    )
+    good = [file_of(Image.fromarray(X), kind) for kind in kinds]
+    for trial in range(420):
         data = bytearray(good[trial % len(good)])
         for _ in range(rng.integers(1, 6)):
             data[rng.integers(len(data))] = rng.integers(256)

@@ -61,12 +61,12 @@ def test_what_an_older_version_wrote_gets_defaults() -> None:
     """A line without the later fields is a certificate of the top label, looked at once as far as it says."""
     values = CERTIFICATE.to_dict()
     later = ("kind", "threshold", "linf_radius", "space_original", "looks", "alpha_total", "exploratory", "radii",
-             "parent", "prior", "epoch", "item")  # fmt: skip
+             "parent", "prior", "epoch", "item", "original", "unbounded")  # fmt: skip
     for name in later:
         del values[name]
     found = Certificate.from_dict(values)
     assert [getattr(found, name) for name in later] == [
-        "label", None, None, None, 1, None, False, (), None, None, None, None,
+        "label", None, None, None, 1, None, False, (), None, None, None, None, None, None,
     ]  # fmt: skip
     assert found == CERTIFICATE
 

@@ -116,6 +116,27 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_of_two_that_create_one_file_one_is_refused(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see no file and make one: the second finds the first's, and nobody's lines are lost."""
+    path = tmp_path / "run.jsonl"
+    if not links:
+        monkeypatch.setattr(runs.os, "link", _unable)
+    with runs.open(path, SETTINGS) as first:
+        monkeypatch.setattr(Path, "exists", lambda self: False)  # as the second saw it a moment before
+        with pytest.raises(ConfigurationError, match="another run is writing"), runs.open(path, SETTINGS):
+            pass
+        first.append(CERTIFICATE)
+    assert names(path) == ["a.png"]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.jsonl"]
+
+
+def _unable(*arguments: Any) -> None:
+    raise OSError("no links here")
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A folder that is not there, or a folder in place of the file, is one line before any query."""
     with pytest.raises(ConfigurationError, match="cannot create"), runs.open(tmp_path / "no" / "x", SETTINGS):

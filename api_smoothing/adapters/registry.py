@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from api_smoothing.adapters.base import Adapter
 from api_smoothing.adapters.provider import Provider, resolve
-from api_smoothing.errors import ConfigurationError, unknown
+from api_smoothing.errors import ConfigurationError, UnknownOption, unknown
 
 GROUP: Final = "api_smoothing.adapters"
 #: Each built-in provider's declaration, imported when it is asked for.
@@ -104,10 +103,7 @@ def _check(provider: str, factory: Callable[..., Any], options: Mapping[str, Any
         if option not in parameters:
             if free:
                 continue
-            near = difflib.get_close_matches(option, parameters, n=1) or list(parameters)
-            raise ConfigurationError(
-                f"{provider} has no option {option!r}; did you mean {' or '.join(near)}?"
-            )
+            raise UnknownOption(provider, option, list(parameters))
         default = parameters[option].default
         if isinstance(default, int | float) and not isinstance(value, int | float):
             raise ConfigurationError(f"the option {option} of {provider} is a number, not {value!r}")

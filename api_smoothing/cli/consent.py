@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing.adapters.base import AdapterCard
@@ -23,7 +24,7 @@ def agreed(card: AdapterCard, *, free: bool = False, yes: bool = False) -> bool:
         return True
     cost = price(card)
     if free or not (cost.micro_usd or cost.usd_per_hour):
-        print(f"api-smooth: one query to {card.provider}, free of charge", file=sys.stderr)
+        print(f"api-smooth: one query to {shown(card.provider)}, free of charge", file=sys.stderr)
         return True
     offer = _offer(card)
     if yes:
@@ -44,7 +45,7 @@ def _offer(card: AdapterCard) -> str:
     from api_smoothing.engine.estimate.pricing import dollars, price
 
     cost = price(card)
-    offer = f"one query to {card.provider} costs {dollars(cost.micro_usd / 1e6)}"
+    offer = f"one query to {shown(card.provider)} costs {dollars(cost.micro_usd / 1e6)}"
     if cost.usd_per_hour is not None:
         offer += f", besides {dollars(cost.usd_per_hour)} an hour while the model runs"
     if cost.as_of is not None:

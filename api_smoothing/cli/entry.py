@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import io
 import os
@@ -15,11 +14,13 @@ from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing.cli import commands
-from api_smoothing.errors import ApiSmoothError
+from api_smoothing.cli.stopping import exit_code, heeding_signals, open_missing_streams, tell
+from api_smoothing.errors import ApiSmoothError, nearest, unknown
+from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
 EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
-4 provider failed, 130 interrupted"
+4 provider failed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
 
 _HELP = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
 
@@ -45,10 +46,16 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and name the help of the command that was meant."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As the base class's; `_help` is the innermost command's, which a parser tells before those around it."""
-        found, unknown = super().parse_known_args(args, namespace)
+        """As the base class's; `_help` and `_flags` are the innermost command's, which tells them first."""
+        found, strange = super().parse_known_args(args, namespace)
         found._help = getattr(found, "_help", f"{self.prog} --help")
-        return found, unknown
+        found._flags = getattr(found, "_flags", [*self._option_string_actions])
+        return found, strange
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As the base class's, with the nearest of the choices."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown("choice", str(value), [*map(str, action.choices)]))
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -62,19 +69,21 @@ class UsageError(ApiSmoothError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` excludes the program's name."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a σ that the terminal cannot show must not end a paid run
     try:
-        code = _dispatch(argv)
+        with heeding_signals():
+            code = _dispatch(argv)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
     except ApiSmoothError as error:
         return _complain(error, str(error), error.exit_code)
     except BrokenPipeError:
         return _closed_pipe()
-    except KeyboardInterrupt:
-        print("\napi-smooth: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        tell("\napi-smooth: interrupted")
+        return exit_code(stop)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
@@ -82,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
         return _complain(error, text, 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
-        text = f"internal error, please report it: {type(error).__name__}: {error} \
+        text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())} \
 (API_SMOOTH_DEBUG=1 shows the traceback)"
         return _complain(error, text, 1)
     return code
@@ -91,15 +100,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     known = [found.name for found in pkgutil.iter_modules(commands.__path__)]
     if argv and not argv[0].startswith("-") and argv[0] not in known:
-        near = difflib.get_close_matches(argv[0], known, n=1) or known
+        near = nearest(argv[0], known, most=1)
         raise UsageError(f"unknown command {argv[0]!r}; did you mean {' or '.join(near)}?")
     try:
-        args, unknown = build_parser().parse_known_args(argv)
+        args, strange = build_parser().parse_known_args(argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    if unknown:
-        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see: {args._help})")
+    if strange:
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(strange)}{_meant(strange, args)} (see: {args._help})"
+        )
     return cast(Run, args._run)(args, argv)
+
+
+def _meant(strange: Sequence[str], args: argparse.Namespace) -> str:
+    """The flag that was meant by the first unknown one."""
+    flag = next((word.partition("=")[0] for word in strange if word.startswith("-")), None)
+    return "" if flag is None else f"; did you mean {nearest(flag, args._flags, most=1)[0]}?"
 
 
 def _complain(error: Exception, text: str, code: int) -> int:
@@ -107,7 +124,7 @@ def _complain(error: Exception, text: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"api-smooth: error: {' '.join(text.split())}", file=sys.stderr)
+    tell(f"api-smooth: error: {shown(text)}")
     return code
 
 

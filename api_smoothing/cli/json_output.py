@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api_smoothing.results import one_line
+from api_smoothing.shown import shown_json
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -20,4 +21,4 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def one_object(value: Mapping[str, Any], *, plain: bool = True) -> str:
     """`value` as JSON in one line; letters as they are if `plain`, else, and where UTF-8 has none, escaped."""
-    return one_line(value) if plain else json.dumps(value, allow_nan=False)
+    return one_line(value) if plain else shown_json(json.dumps(value, allow_nan=False))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from api_smoothing.cli.text import number_of
 from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+from api_smoothing.shown import shown
 
 EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
 
@@ -56,8 +58,7 @@ class Progress:
     def clear(self) -> None:
         """Leave the terminal's line empty, for other output."""
         if self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("\r\x1b[K")
 
     def _show(self, text: str) -> None:
         now = time.monotonic()
@@ -70,12 +71,17 @@ class Progress:
             self._line(text)
 
     def _update(self, text: str) -> None:
+        text = shown(text)
         width = shutil.get_terminal_size().columns
-        self._stream.write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
-        self._stream.flush()
+        self._write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
 
     def _line(self, text: str) -> None:
-        print(self._place() + text, file=self._stream, flush=True)
+        self._write(f"{self._place()}{shown(text)}\n")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # a terminal that is gone must not end a paid run
+            self._stream.write(text)
+            self._stream.flush()
 
     def _place(self) -> str:
         return f"[{self._number}/{self._images}] " if self._images > 1 else ""

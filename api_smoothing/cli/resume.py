@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from api_smoothing.cli.settings import Settings
+from api_smoothing.shown import is_hidden, shown
 
 #: A value among the provider's options that must not be repeated in messages.
 _SECRET: Final = re.compile(r"(\w*(?:key|secret|token|password)\w*)=[^,]*", re.IGNORECASE)
@@ -37,12 +38,44 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
 
 def how_to_resume(settings: Settings, argv: Sequence[str], *, answered: bool = True) -> str:
     """What became of the answers so far, if there are any, and the command that goes on from there."""
-    command = shlex.join(["api-smooth", *(_SECRET.sub(r"\1=***", word) for word in argv)])
+    command = " ".join(map(_quoted, ["api-smooth", *_without_secrets(argv)]))
     if not answered:
-        return f"there are no answers yet; resume with: {command}"
+        return f"nothing was asked; resume with: {command}"
     if settings.cache is False:
         return f"with --no-cache the answers are gone; start over with: {command}"
     return f"all answers are kept; resume with: {command}"
+
+
+def _without_secrets(argv: Sequence[str]) -> list[str]:
+    """`argv` with what must not be repeated masked, and every other word as it is."""
+    before = ["", *argv[:-1]]
+    return [
+        _SECRET.sub(r"\1=***", word) if previous == "--options" or word.startswith("--options=") else word
+        for previous, word in zip(before, argv, strict=False)
+    ]
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it; what is not seen as `$'…'`, which bash, zsh and ksh read."""
+    if not any(map(is_hidden, word)):
+        return shlex.quote(word)
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{shown(plain)}'"
+
+
+def what_is_left(settings: Settings) -> str:
+    """What became of the run's budget, in words that follow "the budget"."""
+    queries, usd = _spent(settings)
+    left: list[tuple[float, str]] = []
+    if settings.budget_queries is not None:
+        left.append(
+            (settings.budget_queries - queries, f"{max(0, settings.budget_queries - queries):,} queries")
+        )
+    if settings.budget_usd is not None:
+        left.append((settings.budget_usd - usd, f"${max(0.0, settings.budget_usd - usd):.4f}"))
+    if not left or any(rest <= 0 for rest, _ in left):
+        return "is exhausted"
+    return f"has {' and '.join(told for _, told in left)} left, too little for another image: raise it"
 
 
 def with_larger_budget(

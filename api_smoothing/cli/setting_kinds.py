@@ -116,16 +116,9 @@ def _read_options(text: str) -> Any:
     return {name.strip(): _option(value.strip()) for name, _, value in pairs}
 
 
-def _option(text: str) -> Any:
-    """A number, a truth value, several names separated by |, or text."""
-    if "|" in text:
-        return [part.strip() for part in text.split("|") if part.strip()]
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+def _option(text: str) -> str | list[str]:
+    """Several items separated by |, or text; which of them are numbers the provider says (`cli.options`)."""
+    return [part.strip() for part in text.split("|") if part.strip()] if "|" in text else text
 
 
 def _options(value: Any) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
+from api_smoothing.cli.stopping import tell
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing import SmoothedAPI
@@ -58,8 +61,8 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     from api_smoothing.adapters import registry
 
     settings = resolve_settings(args, names)
-    declared = registry.find(settings.provider)
-    if declared is not None and settings.model is None:
+    declared = registry.provider(settings.provider)
+    if settings.model is None:
         settings = replace(settings, model=declared.default_model)
     return settings
 
@@ -72,6 +75,8 @@ def open_api(
 
     `sends` False leaves the server out: an estimate asks nobody.
     """
+    with _options(settings, sandbox=sandbox, sends=False) as options:
+        refuse_early(settings, options)
     if progress is not None:
         progress.say("loading …")
     from api_smoothing import Budget, SmoothedAPI
@@ -117,7 +122,7 @@ def usd_each(settings: Settings, *, sandbox: bool) -> float:
 @contextmanager
 def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict[str, Any]]:
     """What goes to the provider's loader."""
-    chosen = {"model": settings.model, **settings.options}
+    chosen = {"model": settings.model, **as_meant(settings.provider, settings.options)}
     if settings.rate is not None:
         chosen["rate"] = settings.rate
     if chosen.get("only") == "map":
@@ -147,4 +152,4 @@ def _label_map(settings: Settings) -> LabelMap:
 
 def complain(text: str) -> None:
     """One line on standard error."""
-    print(f"api-smooth: {' '.join(text.split())}", file=sys.stderr)
+    tell(f"api-smooth: {shown(text)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from api_smoothing.results import Certificate, CostEstimate, Prediction
+from api_smoothing.shown import shown
 
 SANDBOX: Final = "sandbox"  # the place in the provider's name where nothing is charged
 
@@ -34,8 +35,11 @@ def describe_certificate(done: Certificate) -> str:
         ]
         if done.linf_radius is not None:
             result.append(("", f"{done.linf_radius:.3g} ℓ∞, derived from it (R/√d)"))
-        if done.radius_original != done.radius:
-            result.append(("", f"{done.radius_original:.4f} {norm} for the image as given"))
+        if done.unbounded is not None:
+            result.append(("", f"no radius for the image as given: {done.unbounded}"))
+        elif done.radius_original != done.radius:
+            kind = "" if done.original in (None, "RGB") else f", which is {done.original}"
+            result.append(("", f"{done.radius_original:.4f} {norm} for the image as given{kind}"))
     if done.target_radius is not None:
         result.append(("target", f"{done.target_radius:g}: {'reached' if done.reached else 'not reached'}"))
     chosen = f", after {done.n0} that chose it" if done.n0 else ""
@@ -129,4 +133,4 @@ def _cost(done: Certificate | Prediction) -> str:
 
 
 def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join([title, *(f"  {name:<9} {text}".rstrip() for name, text in rows)])
+    return "\n".join([shown(title), *(f"  {name:<9} {shown(text)}".rstrip() for name, text in rows)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
 from api_smoothing.engine.storage import FolderStorage, MemoryStorage, Storage
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
 from api_smoothing.results import Budget
 
@@ -82,12 +83,24 @@ def device(name: str) -> str:
     return name
 
 
-def adapter(provider: object, *, model: str | Path | None, device: str, **options: Any) -> Adapter:
-    """The adapter for a provider's name, an Adapter, an nn.Module or a callable."""
+def adapter(
+    provider: object,
+    *,
+    model: str | Path | None,
+    device: str,
+    beside: Collection[str] = (),
+    **options: Any,
+) -> Adapter:
+    """The adapter for a provider's name, an Adapter, an nn.Module or a callable.
+
+    `beside` names the arguments that the caller takes itself, for the message about one that nobody takes.
+    """
     if isinstance(provider, str):
-        return adapters.load(
-            provider, **options, **_given(model=model), **({"device": device} if _is_local(provider) else {})
-        )
+        local = {"device": device} if _is_local(provider) else {}
+        try:
+            return adapters.load(provider, **options, **_given(model=model), **local)
+        except UnknownOption as error:
+            raise error.beside([*beside]) from None
     if isinstance(provider, Adapter):
         _refuse_options(provider, model, options)
         return provider
@@ -97,13 +110,12 @@ def adapter(provider: object, *, model: str | Path | None, device: str, **option
 
     if model is not None:
         raise ConfigurationError("model= goes with a provider's name; here the provider is the model")
-    try:
-        if isinstance(provider, nn.Module):
-            return ModuleAdapter(provider, device=device, **options)
-        if callable(provider):
-            return CallableAdapter(provider, **options)
-    except TypeError as error:
-        raise ConfigurationError(f"unknown option for this provider: {error}") from None
+    if isinstance(provider, nn.Module):
+        _refuse_unknown(ModuleAdapter, options, beside)
+        return ModuleAdapter(provider, device=device, **options)
+    if callable(provider):
+        _refuse_unknown(CallableAdapter, options, beside)
+        return CallableAdapter(provider, **options)
     raise ConfigurationError(
         f"provider is a {type(provider).__name__}; give a provider's name, an Adapter, an nn.Module or a callable"
     )
@@ -213,6 +225,14 @@ def _is_local(provider: str) -> bool:
 
 def _given(**options: Any) -> dict[str, Any]:
     return {k: v for k, v in options.items() if v is not None}
+
+
+def _refuse_unknown(kind: type, options: Collection[str], beside: Collection[str]) -> None:
+    """Refuse an argument that neither the adapter of a model in this process takes, nor who makes it."""
+    known = [*inspect.signature(kind).parameters][1:]
+    for option in options:
+        if option not in known:
+            raise UnknownOption("a model of this process", option, [*known, *beside])
 
 
 def _refuse_options(provider: Adapter, model: object, options: dict[str, Any]) -> None:

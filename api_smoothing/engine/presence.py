@@ -118,8 +118,10 @@ def presences(
             threshold=report.threshold(str(key.label if isinstance(key, Absent) else key)),
         )
         found.append(made if sure else replace(made, reason=": ".join(filter(None, (name, made.reason)))))
-    if not found and (count.out_of_budget or _broken(count)):  # somebody must say so, and what it cost
+    if not found:  # an image never leaves without a line, and what it cost
         blank = _blank(count, target)
+        if blank.stopped == "futile" and bounds:
+            blank = replace(blank, reason="no label is in more than half of the answers")
         found = [
             certificate(
                 blank,

@@ -73,6 +73,8 @@ def certificate(
         threshold=threshold,
         linf_radius=linf_from_l2(radius, loaded.grid.size) if norm == "l2" else None,
         space_original=loaded.original_size,
+        original=loaded.original.name,
+        unbounded=loaded.original.unbounded,
         alpha_total=provenance.alpha,
     )
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from api_smoothing.adapters import load
+
 
 class _Vision(BaseHTTPRequestHandler):
     """Answers as Rekognition and Azure do, and notes the connection each request comes by."""
@@ -75,3 +77,35 @@ def test_a_forked_process_has_its_own_connection(provider: str) -> None:
     if done.returncode or len(came_by) != 2:
         raise RuntimeError(f"the forking program failed: {done.stderr[-500:]}")
     assert came_by[0] != came_by[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint", "provider"),
+    [
+        ("aws", None, "aws"),
+        ("aws", "https://rekognition.eu-west-1.amazonaws.com", "aws"),
+        ("aws", "http://127.0.0.1:8080", "aws@loopback"),
+        ("aws", "http://127.0.0.2:8080", "aws@127.0.0.2"),
+        ("aws", "https://amazonaws.com.example.org", "aws@amazonaws.com.example.org"),
+        ("aws", "https://notamazonaws.com/x", "aws@notamazonaws.com"),
+        ("azure", "https://me.cognitiveservices.azure.com/", "azure"),
+        ("azure", "https://proxy.example.org/", "azure@proxy.example.org"),
+        ("google", "eu-vision.googleapis.com", "google"),
+        ("google", "vision.example.org:443", "google@vision.example.org"),
+        ("google", "127.0.0.1:5000", "google@loopback"),
+        ("clarifai", "https://api.clarifai.com", "clarifai"),
+        ("clarifai", "api.example.org", "clarifai@api.example.org"),
+        ("http", "https://api.example.org", "http/openai@api.example.org"),
+        ("http", None, "http/openai"),
+    ],
+)
+def test_an_endpoint_that_is_not_the_providers_own_is_named(
+    name: str, endpoint: str | None, provider: str
+) -> None:
+    """A certificate says whose host answered wherever it was not one of the provider's own."""
+    options = (
+        {"model": "openai", "vision_model": "m", "classes": ["a", "b"], "usd_per_query": 0.1}
+        if name == "http"
+        else {}
+    )
+    assert load(name, endpoint=endpoint, **options).card.provider == provider

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.cli import main
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.home import home
@@ -26,6 +28,24 @@ def test_cache_info_and_clear(certify: Any, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     _, [done], _ = certify("images/a.png", "-n", "30")
     assert done["queries"] == 30
+
+
+@pytest.mark.parametrize("paid", [True, False], ids=["paid", "free"])
+def test_cache_clear_frees_the_disk(paid: bool, tmp_path: Path) -> None:
+    """The folder takes hardly anything afterwards, although the file was large."""
+    storage = FolderStorage(tmp_path / "home")
+    with closing(storage.answers(paid=paid)) as kept:
+        kept.describe("s", {})
+        for start in range(0, 3000, 300):
+            names = [random.Random(i).randbytes(200).hex() for i in range(start, start + 300)]
+            kept.write("s", {start + k: Answer(labels=(Label(name=name),)) for k, name in enumerate(names)})
+    assert _size(storage.folder) > 500_000
+    storage.clear()
+    assert _size(storage.folder) < 150_000
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def test_cache_clear_forgets_answers_only(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_an_exhausted_budget_is_exit_3_and_resumable(
     """Exit 3 names the command that resumes; run until it is through, it has paid each query once."""
     code, done, error = certify("images", "-n", "50", "--budget-queries", "70")
     assert (code, [one["stopped"] for one in done]) == (3, ["n", "budget", "budget"])
-    assert "the budget is exhausted; 1 of 3 images decided" in error
+    assert "the budget has 20 queries left, too little for another image: raise it; 1 of 3 images" in error
     sent, rounds = sum(one["queries"] for one in done), 1
     while code == 3:
         code = main(resume(error.splitlines()[-1]))
@@ -191,13 +191,18 @@ def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_exit_130_and_resumable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Interrupted: exit 130, one line that says what is kept and how to resume, and resuming uses it."""
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_a_run_resumably(
+    number: int, code: int, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted by Ctrl-C, a manager or a hang-up: its exit code, one line that says how to resume, and it does."""
     process = start("certify", *TOY, "--model", "share=0.9,delay=0.01", "--json", "-n", "600", "images/a.png")
     wait_for_answers(50)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == ""
     assert "Traceback" not in error
     assert "interrupted; 0 of 1 image decided, all answers are kept" in error.splitlines()[-1]
@@ -275,6 +280,42 @@ def test_an_empty_label_is_refused(labels: str, capsys: pytest.CaptureFixture[st
     """--labels-present without a name is a slip, and costs nothing."""
     assert main(["certify", "a.png", *TOY, "-n", "40", "--labels-present", labels]) == 2
     one_line(capsys.readouterr().err, "--labels-present")
+
+
+def test_presence_never_loses_an_image(server: Sandbox) -> None:
+    """An image in which no label has half the votes has its line and its cost, on the screen and in the file."""
+
+    def classifier(images: Sequence[Any]) -> list[dict[str, float]]:
+        draws = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        return [{"cat": 0.97 * (d[0] < 80), "dog": 0.97 * (d[1] < 60)} for d in draws]
+
+    server.classifier = classifier
+    command = [
+        "certify",
+        "0.png",
+        "-n",
+        "60",
+        "--labels-present",
+        "all",
+        "--labels",
+        "cifar10",
+        "--output",
+        "r.jsonl",
+    ]
+    assert main(command) == 0
+    (line,) = lines()
+    assert (line["label"], line["n"], line["kind"]) == (None, 60, "present")
+    assert line["queries"] >= 60
+    assert line["reason"]
+    assert main(command) == 0
+    assert lines() == [line], "nothing new was paid"
+
+
+def test_what_was_paid_leaves_a_line_though_its_label_is_known(server: Sandbox) -> None:
+    """Every query paid is in some line of the file, also where the first label was decided by an earlier command."""
+    for budget in (40, 90, 5000):
+        present(server, budget)
+    assert sum(line["queries"] for line in lines()) == server.meter.images
 
 
 def test_an_abstention_about_presence_names_the_label(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 import sqlite3
 import struct
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import TOY, one_line
+from command_line import PLUGIN, TOY, one_line
 from PIL import Image
 
 from api_smoothing.cli import main
@@ -47,6 +49,51 @@ def loaded_by(code: str) -> set[str]:
 def test_light_things_stay_light(code: str) -> None:
     """Importing the package, help, refused settings and lists of names load no heavy module and no SDK."""
     assert not loaded_by(code.replace("main([", "_ = main(["))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--provider awz -n 20",
+        "--provider aws --options regoin=x -n 20",
+        "--provider aws --options max_labels=0 -n 20",
+        "--provider http -n 20",
+        "--denoiser unet-cifar -n 20",
+        "--labels cifra10 -n 20",
+        "--labels-present cat:3 -n 20",
+        "--sigma 3 -n 20",
+        "--radius 9",
+        "--provider aws --sandbox --radius 9",
+    ],
+)
+def test_wrong_settings_are_refused_before_torch_is_loaded(wrong: str, project: Path) -> None:
+    """What names, options and numbers alone can tell is told at once, not after the seconds that torch takes."""
+    code = f"import sys; from api_smoothing.cli import main; code = main({['certify', 'a.png', *wrong.split()]!r})"
+    told = "print(code, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {told}"], capture_output=True, text=True)
+    assert done.stdout == "2 False\n", done.stderr
+    one_line(done.stderr, "api-smooth: error: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("certify a.png --raduis 0.1", "did you mean --radius?"),
+        ("certify a.png --bugdet-usd=3", "did you mean --budget-usd?"),
+        ("labels explain a.png --provder aws", "did you mean --provider?"),
+        ("cache cleer", "did you mean clear?"),
+        ("purify a.png --method onshot", "did you mean oneshot?"),
+        ("providers chekc aws", "did you mean check?"),
+        ("certify a.png -n 20 --provider AWZ", "did you mean aws?"),
+        ("certfy a.png", "did you mean certify?"),
+    ],
+)
+def test_the_nearest_of_what_there_is_is_named(
+    command: str, meant: str, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    """A flag, a choice, a command or a name that nobody knows gets the one it is most like."""
+    assert main(command.split()) == 2
+    one_line(capsys.readouterr().err, meant)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +134,7 @@ def test_an_unexpected_exception_is_one_line(
     def broken(*_: object) -> str:
         raise ZeroDivisionError("a bug\nin two lines")
 
-    monkeypatch.setattr("api_smoothing.cli.commands.cache._folder", broken)
+    monkeypatch.setattr("api_smoothing.cli.commands.cache.resolve_settings", broken)
     assert main(["cache", "path"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -242,3 +289,18 @@ def test_bad_input_is_one_line_and_exit_2(
     assert len(printed.err) < 300
     for words in says:
         assert words in printed.err
+
+
+@pytest.mark.parametrize("tail", [">&-", ">&- 2>&-", "<&-", ">/dev/full"])
+def test_a_standard_stream_that_is_not_there_is_no_bug(tail: str, project: Path) -> None:
+    """With a stream closed or full there is at most one line, never an internal error or a traceback."""
+    command = shlex.join([sys.executable, "-m", "api_smoothing", "certify", "a.png", *TOY, "-n", "20"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {tail}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])},
+    )
+    assert done.returncode == (2 if "full" in tail else 0)
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from command_line import TOY, objects, resume
 from api_smoothing.cli import main
 from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.entry import build_parser
-from api_smoothing.cli.resume import with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, with_larger_budget
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.home import home
@@ -112,9 +113,47 @@ def test_nothing_is_said_to_be_kept_where_nothing_was_asked(
     pytest.importorskip("clarifai_grpc")
     assert main([command, "a.png", "--provider", "clarifai", "--denoiser", "none", "-n", "20"]) == 4
     error = capsys.readouterr().err
-    assert "there are no answers yet; resume with: " in error
+    assert "nothing was asked; resume with: " in error
     assert "kept" not in error
     assert "0 of 1 image decided" in error
+
+
+def test_a_budget_with_money_left_is_not_called_exhausted(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left is told where it is too little, and "exhausted" is said where nothing is."""
+    command = ["certify", "a.png", "b.png", *TOY, "-n", "50"]
+    assert main([*command, "--budget-queries", "70"]) == 3
+    assert "the budget has 20 queries left, too little for another image" in capsys.readouterr().err
+    assert main([*command, "--budget-queries", "50", "--no-cache", "--run", "r"]) == 3
+    assert "the budget is exhausted" in capsys.readouterr().err
+    assert main(["predict", "a.png", "b.png", *TOY, "-n", "30", "--budget-queries", "40", "--no-cache"]) == 3
+    assert "the budget is exhausted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "a  b.png",
+        "it's.png",
+        "we\nird.png",
+        "tab\there\\.png",
+        "\u202egnp.exe",
+        "monkey=1.png",
+        "é 猫.png",
+        "",
+    ],
+)
+def test_the_resuming_command_is_the_one_given(word: str, tmp_path: Path) -> None:
+    """A shell that is given the command of the message gets every word as it was, in one line."""
+    told = how_to_resume(Settings(), ["certify", word, "--options", "key=k,only=a"])
+    assert "\n" not in told
+    command = told.split("resume with: api-smooth ")[1]
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"],
+        capture_output=True,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
+    )
+    assert done.stdout.decode().split("\0")[:-1] == ["certify", word, "--options", "key=***,only=a"]
 
 
 @pytest.mark.parametrize(("where", "most"), [("folder", "14"), ("home", "10"), (False, "10")])

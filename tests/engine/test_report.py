@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from api_smoothing import images
 from api_smoothing.certify.base import Bound
@@ -17,7 +18,12 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
 
 def certified(
-    label: str | None = "cat", *, radius: float = 0.25, noise: str = "gaussian", size: int | None = None
+    label: str | None = "cat",
+    *,
+    radius: float = 0.25,
+    noise: str = "gaussian",
+    size: int | None = None,
+    pixels: images.ImageLike = PIXELS,
 ) -> Certificate:
     bound = Bound(
         label=label, radius=radius, p_lower=0.9, votes=99, n=100, n0=0, counts={"cat": 99}, failed=0, runner_up=None,
@@ -28,7 +34,7 @@ def certified(
         noise=noise, seed="public:1",
     )  # fmt: skip
     return certificate(
-        bound, QueryCount(), images.load(PIXELS, size=size), provenance=provenance, target=None, cost_usd=0.0
+        bound, QueryCount(), images.load(pixels, size=size), provenance=provenance, target=None, cost_usd=0.0
     )
 
 
@@ -59,6 +65,17 @@ def test_both_spaces_are_told() -> None:
     """The certificate names the sides as the image enters the noise, and those of the image as given."""
     assert (certified(size=32).space, certified(size=32).space_original) == ((32, 32), (40, 48))
     assert certified().space == certified().space_original == (40, 48)
+
+
+def test_the_original_is_named_and_a_bound_that_is_not_there() -> None:
+    """A grey image is certified in its own values, √3 less far; a palette not at all, and the certificate says why."""
+    grey = certified(pixels=PIXELS[:, :, 0])
+    assert (grey.original, grey.unbounded) == ("grey", None)
+    assert grey.radius_original == pytest.approx(grey.radius / 3**0.5)
+    palette = certified(pixels=Image.fromarray(PIXELS).quantize(16))
+    assert (palette.original, palette.radius_original) == ("palette", 0.0)
+    assert palette.radius == grey.radius
+    assert "palette" in str(palette.unbounded)
 
 
 def test_a_first_look_has_all_of_alpha() -> None:

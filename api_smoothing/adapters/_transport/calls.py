@@ -95,6 +95,20 @@ def on_this_machine(endpoint: str | None) -> bool:
     return host in ("127.0.0.1", "::1", "localhost")
 
 
+def place_of(endpoint: str | None, *, own: Sequence[str]) -> str:
+    """Where an endpoint is, for certificates.
+
+    "" at one of the provider's `own` hosts or below one, "loopback" on this machine, else its host.
+    """
+    if endpoint is None:
+        return ""
+    address = endpoint if "://" in endpoint else f"//{endpoint}"
+    if on_this_machine(address):
+        return "loopback"
+    host = urlsplit(address).hostname or ""
+    return "" if any(host == name or host.endswith(f".{name}") for name in own) else host
+
+
 def is_sendable(key: str) -> bool:
     """Whether `key` can travel in a header. A line break, often pasted along, ends in errors that quote the key."""
     return key.isascii() and key.isprintable() and " " not in key

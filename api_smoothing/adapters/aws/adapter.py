@@ -18,10 +18,10 @@ from api_smoothing.adapters import (
     LabelMap,
     Verdict,
     filter_of,
-    on_this_machine,
     one_image,
     one_line,
     place,
+    place_of,
     rate_quota,
     seconds_limit,
     setting_of,
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Operation", "RekognitionAdapter", "credentials", "load"]
+
+#: The service's own hosts, those of China and of dual-stack endpoints among them.
+_HOSTS: Final = ("amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn")
 
 #: Images a second. As of 2026-11 the vendor's guide works its example with 50 DetectLabels calls a second. Its
 #: table of defaults by region could not be confirmed: 50 is known for these two, the rest get the usual 5.
@@ -111,7 +114,7 @@ def load(
         quotas=(rate_quota(rate, _FAST if fast else _USUAL),),
         quota_key=f"aws/{operation}/{where}",
         drift="version",
-        place=endpoint_id or ("loopback" if on_this_machine(account.endpoint) else ""),
+        place=endpoint_id or place_of(account.endpoint, own=_HOSTS),
     )
     return RekognitionAdapter(card=card, shape=SHAPES[operation], request=request, account=account)
 

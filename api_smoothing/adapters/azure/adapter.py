@@ -18,10 +18,10 @@ from api_smoothing.adapters import (
     Verdict,
     is_sendable,
     missing_credentials,
-    on_this_machine,
     one_image,
     one_line,
     place,
+    place_of,
     rate_quota,
     sdk,
     seconds_limit,
@@ -40,6 +40,15 @@ if TYPE_CHECKING:
 _VARIABLES: Final = (
     ("VISION_ENDPOINT", "VISION_KEY"),
     ("AZURE_COMPUTER_VISION_ENDPOINT", "AZURE_COMPUTER_VISION_SUBSCRIPTION_KEY"),
+)
+
+#: What the endpoints of resources end in: the public cloud's, old and new, and the sovereign ones'.
+_HOSTS: Final = (
+    "cognitiveservices.azure.com",
+    "api.cognitive.microsoft.com",
+    "services.ai.azure.com",
+    "cognitiveservices.azure.us",
+    "cognitiveservices.azure.cn",
 )
 
 #: The model asked for by default: a named one, as "latest" may change within a run.
@@ -92,7 +101,7 @@ def load(
         quotas=(rate_quota(rate, _RATE),),
         quota_key=f"azure/{where}",
         drift="version",
-        place=endpoint_id or ("loopback" if on_this_machine(endpoint) else ""),
+        place=endpoint_id or place_of(endpoint, own=_HOSTS),
         end_of_life="2028-09-25",  # both versions; announced by Microsoft in the overview of Image Analysis
     )
     return AzureAdapter(

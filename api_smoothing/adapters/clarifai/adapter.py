@@ -26,6 +26,7 @@ from api_smoothing.adapters import (
     is_sendable,
     missing_credentials,
     one_line,
+    place_of,
     rate_quota,
     sdk,
     seconds_limit,
@@ -109,7 +110,7 @@ def load(
         quotas=(images, requests) if images else (requests,),
         quota_key=f"clarifai@{place}" if place else "clarifai",
         drift="version",
-        place=endpoint_id or ("loopback" if address.local else ""),
+        place=endpoint_id or place_of(endpoint, own=("clarifai.com",)),
     )
     return Clarifai(
         card,

@@ -24,6 +24,7 @@ from api_smoothing.adapters import (
     is_sendable,
     missing_credentials,
     one_line,
+    place_of,
     rate_quota,
     sdk,
     seconds_limit,
@@ -103,7 +104,7 @@ def load(
         quotas=(images, Quota(unit="request", count=_PER_SECOND)),
         quota_key=f"google@{place}" if place else "google",
         drift="canary",
-        place=endpoint_id or ("loopback" if address.local else ""),
+        place=endpoint_id or place_of(endpoint, own=("googleapis.com",)),
     )
     return GoogleVision(
         card, feature=feature, model=model, key=key, address=address, timeout=seconds_limit(timeout)

@@ -19,9 +19,9 @@ from api_smoothing.adapters import (
     Verdict,
     is_sendable,
     missing_credentials,
-    on_this_machine,
     one_line,
     place,
+    place_of,
     rate_quota,
     seconds_limit,
 )
@@ -78,7 +78,7 @@ def load(
         quota_key=where,
         drift="version" if any(not path.optional for path in description.answer.version) else "canary",
         end_of_life=description.end_of_life,
-        place=endpoint_id or ("loopback" if on_this_machine(url) else ""),
+        place=endpoint_id or place_of(url, own=[urlsplit(description.url).hostname or ""]),
         **limits,
     )
     given = {} if key is None else {description.secrets[0]: key}

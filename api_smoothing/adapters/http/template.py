@@ -91,6 +91,8 @@ def _like(default: Any, given: Any) -> Any:
         return given
     if isinstance(default, float) and isinstance(given, int):
         return float(given)
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(str(given).lower())
     try:
         return type(default)(given) if isinstance(given, str) and not isinstance(default, bool) else None
     except ValueError:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.home import answers_folder, home
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing.engine.storage.base import Contents
@@ -29,16 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    from api_smoothing.engine.storage.folder import FolderStorage
-    from api_smoothing.home import home
+    folder = _folder(resolve_settings(args, ["cache"]).cache)
+    if args.action == "path":
+        print(folder)
+        return 0
+    from api_smoothing.engine.storage import FolderStorage
 
-    chosen = resolve_settings(args, ["cache"]).cache
-    if chosen is False:
-        raise ConfigurationError("the cache is switched off; name a folder with --cache DIR")
-    with closing(FolderStorage(home(), cache=None if chosen is True else Path(chosen))) as storage:
-        if args.action == "path":
-            print(storage.folder)
-        elif args.action == "info":
+    with closing(FolderStorage(home(), cache=folder)) as storage:
+        if args.action == "info":
             _tell(storage.folder, storage.contents(), as_json=args.json)
         else:
             answers = storage.contents().answers
@@ -51,11 +51,17 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
+def _folder(chosen: bool | str) -> Path:
+    """Where the answers lie."""
+    if chosen is False:
+        raise ConfigurationError("the cache is switched off; name a folder with --cache DIR")
+    return answers_folder(home()) if chosen is True else Path(chosen)
+
+
 def _tell(folder: Path, found: Contents, *, as_json: bool) -> None:
     if as_json:
         facts = {"answers": found.answers, "streams": found.streams, "bytes": found.size_bytes}
         print(json.dumps({"folder": str(folder), **facts}))
         return
-    print(
-        f"{folder}\n  {found.answers:,} answers in {found.streams:,} streams, {found.size_bytes / 1e6:.1f} MB"
-    )
+    size = f"{found.size_bytes / 1e6:.1f} MB"
+    print(f"{shown(str(folder))}\n  {found.answers:,} answers in {found.streams:,} streams, {size}")

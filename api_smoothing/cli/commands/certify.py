@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, run_name, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, run_name, what_is_left, with_larger_budget
 from api_smoothing.cli.settings import Settings, add_setting_flags
 from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of, usd_each
+from api_smoothing.cli.stopping import exit_code
 from api_smoothing.cli.text import number_of
-from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
+from api_smoothing.errors import BudgetError, ConfigurationError, CredentialsError, ProviderError
 
 if TYPE_CHECKING:
     from api_smoothing import Certificate, SmoothedAPI
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(
             "give --radius R (decided with few queries), -n N (best radius for N queries), or both"
         )
+    if args.labels_present is not None:
+        read_thresholds(args.labels_present)
     images = find_images(args.images)
     summaries = args.json or not sys.stderr.isatty()
     progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
@@ -113,14 +116,15 @@ class _Run:
                     self._count(certificates)
                     for certificate in certificates:
                         self._print(certificate)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 self._progress.clear()
                 self._answered += self._progress.started  # requests under way are waited for, and kept
                 complain(f"interrupted; {self._standing()}")
-                return 130
+                return exit_code(stop)
             except (BudgetError, ProviderError) as error:
                 self._progress.clear()
-                self._answered += self._progress.votes
+                asked = not isinstance(error, CredentialsError) and self._progress.started
+                self._answered += asked or self._progress.votes
                 complain(f"error: {error}; {self._standing(spent=isinstance(error, BudgetError))}")
                 return error.exit_code
         return self._finish()
@@ -152,8 +156,10 @@ class _Run:
                 )
         for certificates in self._made(api, left):
             for certificate in certificates:
-                new = self._args.labels_present is None or (done is not None and not done.holds(certificate))
-                if done is not None and certificate.n and new:
+                if done is None:
+                    continue
+                new = self._args.labels_present is None or not done.holds(certificate)
+                if certificate.queries or (certificate.n and new):  # what was paid always leaves a line
                     done.append(certificate)
             yield certificates
 
@@ -194,8 +200,8 @@ class _Run:
             complain(f"error: {failed} ({self._reason}); {self._standing()}")
             return ProviderError.exit_code
         if self._out_of_budget:
-            spent = "is exhausted" if self._sent else "is too small for any further image: raise it"
-            complain(f"error: the budget {spent}; {self._standing(spent=True)}")
+            left = what_is_left(self._settings)
+            complain(f"error: the budget {left}; {self._standing(spent=True)}")
             return BudgetError.exit_code
         return 0
 
@@ -240,6 +246,10 @@ def read_thresholds(text: str) -> float | dict[str, float]:
             if not name.strip():
                 raise ValueError
             found[name.strip()] = float(score)
+            if not 0 <= found[name.strip()] <= 1:
+                raise ValueError
         except ValueError:
-            raise ConfigurationError(f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE") from None
+            raise ConfigurationError(
+                f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE, a score from 0 to 1"
+            ) from None
     return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api_smoothing.cli.json_output import print_json
+from api_smoothing.shown import shown
 
 SUMMARY = "list the denoisers"
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             print_json(card)
         return 0
     rows = [("name", "sides", "σ", "MB", "PSNR in dB at σ"), *map(_row, bundled)]
-    rows += [(name, "", "", "", "from another package") for name in others]
+    rows += [(shown(name), "", "", "", "from another package") for name in others]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         print(

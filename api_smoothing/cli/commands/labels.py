@@ -14,6 +14,7 @@ from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing.adapters.base import Answer
@@ -84,7 +85,7 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     print(f"{found.name}  sha256 {found.sha256}")
     for name in found.order or found.classes:
-        print(f"\n{name}")
+        print(f"\n{shown(name)}")
         for section, words in _sections(found, name, provider):
             for key, value in words.items():
                 _print_wrapped(f"  {section:<12} {key:<10} ", _joined(value))
@@ -130,7 +131,8 @@ def _explain(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**facts, "labels": [row.to_dict() for row in rows]})
         return 0
-    print(f"{loaded.source}: {adapter.card.provider} ({answer.model_version or 'no version told'})")
+    version = shown(answer.model_version or "no version told")
+    print(f"{shown(loaded.source)}: {shown(adapter.card.provider)} ({version})")
     cells = [("score", "label", "parents", "counts for", "because")]
     for row in rows:
         name = row.name if row.id in (None, row.name) else f"{row.name} ({row.id})"
@@ -139,7 +141,7 @@ def _explain(args: argparse.Namespace) -> int:
         cells.append((score, name, ", ".join(row.parents), row.counts_for or "–", why))
     for line, won in zip(_table(cells), [False, *(row.won for row in rows)], strict=True):
         print(f"{'→' if won else ' '} {line}")
-    print(f"class: {label if label is not None else 'none'}{_reason(rows, answer, read)}")
+    print(f"class: {'none' if label is None else shown(label)}{shown(_reason(rows, answer, read))}")
     return 0
 
 
@@ -177,7 +179,7 @@ def _joined(value: Any) -> str:
 
 def _print_wrapped(head: str, text: str) -> None:
     indent = " " * len(head)
-    print(textwrap.fill(head + text, 110, subsequent_indent=indent, break_on_hyphens=False))
+    print(textwrap.fill(head + shown(text), 110, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def _empty(found: LabelMap) -> str:
@@ -186,6 +188,7 @@ def _empty(found: LabelMap) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in columns as wide as they need; the last column is as it is."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

@@ -10,9 +10,10 @@ from typing import Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, run_name, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, run_name, what_is_left, with_larger_budget
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of
+from api_smoothing.cli.stopping import exit_code
 from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 
 SUMMARY = "label images without a radius"
@@ -60,10 +61,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 else:
                     print(describe_prediction(prediction), flush=True)
         if decided < len(images):
-            raise BudgetError("the budget is exhausted")
-    except KeyboardInterrupt:
+            raise BudgetError(f"the budget {what_is_left(settings)}")
+    except KeyboardInterrupt as stop:
         complain(f"interrupted; {standing(argv)}")
-        return 130
+        return exit_code(stop)
     except BudgetError as error:
         complain(f"error: {error}; {standing(with_larger_budget(settings, argv))}")
         return error.exit_code

@@ -14,6 +14,7 @@ from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import add_sandbox_flag, open_adapter, settings_of
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,14 +59,14 @@ def _list(*, as_json: bool) -> int:
         for row in rows:
             print_json(row.to_dict())
         return 0
-    lines = [HEADINGS, *(row.cells() for row in rows)]
+    lines = [HEADINGS, *(tuple(map(shown, row.cells())) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     print()
     for row in rows:
         for number, remark in enumerate(row.remarks(date.today())):
-            print(f"{'' if number else row.name:<{widths[0]}}  {remark}")
+            print(f"{'' if number else row.name:<{widths[0]}}  {shown(remark)}")
     return 0
 
 
@@ -99,10 +100,10 @@ def _check(args: argparse.Namespace) -> int:
         }
         print_json({**facts, "usd": usd, "labels": labels})
         return 0
-    print(f"{card.provider} answered in {seconds:.2f} s, for {charge}")
-    print(f"  version  {answer.model_version or 'not told'}")
+    print(f"{shown(card.provider)} answered in {seconds:.2f} s, for {charge}")
+    print(f"  version  {shown(answer.model_version or 'not told')}")
     for number, label in enumerate(_describe(answer)):
-        print(f"  {'' if number else 'labels':<7}  {label}")
+        print(f"  {'' if number else 'labels':<7}  {shown(label)}")
     return 0
 
 

@@ -17,6 +17,7 @@ from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.purification import METHODS, method_options
+from api_smoothing.shown import shown
 
 SUMMARY = "take noise and attacks out of an image"
 SETTINGS: Final = ("sigma", "denoiser", "seed", "size", "device")
@@ -107,9 +108,10 @@ def _output(args: argparse.Namespace) -> Path:
 
 
 def _describe(facts: dict[str, Any]) -> str:
+    denoiser = shown(str(facts["denoiser"]))
     lines = [
-        f"{facts['image']} → {facts['output']} ({facts['height']}×{facts['width']})",
-        f"  {facts['method']} at sigma {facts['sigma']:g} with {facts['denoiser']}, {facts['seconds']:.2f} s",
+        f"{shown(facts['image'])} → {shown(facts['output'])} ({facts['height']}×{facts['width']})",
+        f"  {facts['method']} at sigma {facts['sigma']:g} with {denoiser}, {facts['seconds']:.2f} s",
         f"  {'equal to' if facts['psnr'] is None else format(facts['psnr'], '.2f') + ' dB PSNR to'} the input",
     ]
     if "votes" in facts:

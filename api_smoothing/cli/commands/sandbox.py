@@ -17,8 +17,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.stopping import SIGNALS
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox import KINDS, Faults, Meter, Request, Sandbox
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.verbose:
         sandbox.meter = _LoudMeter(micro_usd=sandbox.declared.micro_usd)
     stopped = threading.Event()
-    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    heeded = [n for n in (signal.SIGINT, *SIGNALS) if signal.getsignal(n) is not signal.SIG_IGN]
     previous = [(number, signal.signal(number, _stop(stopped))) for number in heeded]
     try:
         with sandbox:
@@ -114,7 +116,7 @@ class _LoudMeter(Meter):
         super().record(request)
         images = f"{request.images} image{'' if request.images == 1 else 's'}"
         fault = f", fault {request.fault}" if request.fault else ""
-        line = f"{time.strftime('%H:%M:%S')} {request.operation}: {images}, {request.status}{fault}"
+        line = f"{time.strftime('%H:%M:%S')} {shown(request.operation)}: {images}, {request.status}{fault}"
         print(f"{line}, {request.billed} billed", file=sys.stderr, flush=True)
 
 

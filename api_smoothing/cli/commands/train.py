@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from api_smoothing.cli.stopping import exit_code, tell
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import shown
 
 SUMMARY = "train a denoiser or a classifier by a recipe"
 
@@ -65,10 +67,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             weights = train_denoiser(
                 args.recipe, args.data, args.out, surrogates=args.surrogates, device=device, **common
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         again = "the same command goes on from the last checkpoint"
-        print(f"api-smooth: interrupted; {again} in {args.out}", file=sys.stderr)
-        return 130
+        tell(f"api-smooth: interrupted; {again} in {shown(str(args.out))}")
+        return exit_code(stop)
     print(weights)
     return 0
 

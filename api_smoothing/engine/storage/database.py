@@ -118,6 +118,12 @@ class Database:
         with self._taken() as db:
             return db.execute(query, values).fetchall()
 
+    def shrink(self) -> None:
+        """Give the disk back what was deleted, unless somebody else is at the file."""
+        with self._taken() as db, contextlib.suppress(sqlite3.OperationalError):
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close the connection; the next use opens it again. What is in memory stays as long as the object."""
         if self._notes:

@@ -21,7 +21,6 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage import places
-from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.base import Contents, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
@@ -30,7 +29,7 @@ from api_smoothing.engine.storage.looks import KeptLooks, looks_file
 from api_smoothing.engine.storage.rate import RateLimiter
 from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.home import machine
+from api_smoothing.home import answers_folder, machine
 from api_smoothing.results import Budget
 from api_smoothing.secret import Seed, resolve_seed
 
@@ -60,12 +59,14 @@ class FolderStorage:
         sleep: Callable[[float], object] | None = None,
         mounted: Callable[[], str] = places.mounts,
     ) -> None:
-        self._home, self.folder, self._keep = home, home / "votes" if cache is None else cache, keep
+        self._home, self.folder, self._keep = home, answers_folder(home) if cache is None else cache, keep
         self._shared = machine() if shared is None else shared
         self._surroundings = surroundings or Surroundings()
         self._steady, self._sleep, self._mounted = steady, sleep, mounted
 
     def answers(self, *, paid: bool, keep: bool = True) -> VoteCache:
+        from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
+
         if not (keep and self._keep):
             return MemoryCache()
         places.refuse_network(self.folder, self._mounted)
@@ -104,6 +105,8 @@ class FolderStorage:
     def contents(self) -> Contents:
         if not self._has_answers():
             return Contents()
+        from api_smoothing.engine.storage.answers import DiskCache
+
         with closing(DiskCache(self.folder)) as cache:
             counts = [answers for _, _, answers in cache.streams()]
             return Contents(answers=sum(counts), streams=len(counts), size_bytes=cache.size_bytes())
@@ -111,6 +114,8 @@ class FolderStorage:
     def clear(self) -> int:
         if not self._has_answers():
             return 0
+        from api_smoothing.engine.storage.answers import DiskCache
+
         with closing(DiskCache(self.folder)) as cache:
             return cache.clear()
 
@@ -129,7 +134,7 @@ class FolderStorage:
         folder, above = self.folder, self.folder.resolve().parent / _LEDGER
         if (folder / _LEDGER).is_file():  # somebody else was the first here
             path = folder / _LEDGER
-        elif folder.resolve() == (self._home / "votes").resolve():
+        elif folder.resolve() == answers_folder(self._home).resolve():
             path = self._home / _LEDGER
             if folder.is_dir():
                 with contextlib.suppress(OSError):

@@ -136,12 +136,14 @@ class PaidAnswers:
         return dict(self._database.read("SELECT stream, COUNT(*) FROM answers GROUP BY stream"))
 
     def clear(self) -> int:
-        """Forget every answer and failure; returns how many there were."""
+        """Forget every answer and failure, and free the disk; returns how many there were."""
 
         def forget(db: sqlite3.Connection) -> int:
             return db.execute("DELETE FROM answers").rowcount + db.execute("DELETE FROM failures").rowcount
 
-        return self._database.write(forget)
+        removed = self._database.write(forget)
+        self._database.shrink()
+        return removed
 
     def size_bytes(self) -> int:
         """What the file takes on disk."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
-from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
 NOISES = ("gaussian", "uniform", "laplace")
+SAY: Final = 'say outputs="logits" or "probabilities"'
 
 
 def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget | None) -> None:
@@ -203,9 +204,31 @@ def label_map(choice: LabelMap | str | Path | None, card: AdapterCard) -> LabelM
     return None if found is None else found.for_provider(card.name)
 
 
-def reader(labels: LabelMap | None) -> Callable[[Answer], Hashable | None]:
-    """How an answer becomes a vote."""
-    return top_label if labels is None else labels
+def reader(labels: LabelMap | None, adapter: Adapter) -> Callable[[Answer], Hashable | None]:
+    """How an answer becomes a vote. A model in this process has the order of its labels from its own scores."""
+    if labels is None:
+        return top_label if adapter.card.accepts == "png" else first_label
+    return scored(labels, adapter) if labels.has_thresholds else labels
+
+
+V = TypeVar("V")
+
+
+def scored(read: Callable[[Answer], V], adapter: Adapter) -> Callable[[Answer], V]:
+    """`read`, which holds scores to thresholds, refusing scores of which the adapter says that they are none."""
+    doubtful = getattr(adapter, "doubtful", None)
+    if doubtful is None:
+        return read
+
+    def checked(answer: Answer) -> V:
+        if doubtful(answer):
+            raise ConfigurationError(
+                f"a threshold needs probabilities, and what {adapter.card.name} returns may be those or not: "
+                f"{SAY}; answers kept before then need another fingerprint"
+            )
+        return read(answer)
+
+    return checked
 
 
 def _is_local(provider: str) -> bool:

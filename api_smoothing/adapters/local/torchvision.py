@@ -57,6 +57,7 @@ def _bundled(*, device: str, top: int) -> ModuleAdapter:
         name="torchvision/cifar10",
         fingerprint=f"cifar10@{cifar10net.SHA256}/{compute}",
         class_names=cifar10net.CLASSES,
+        outputs="logits",
         native_side=32,
         device=device,
         top=top,
@@ -85,6 +86,7 @@ def _zoo(name: str, class_names: Sequence[str] | None, *, device: str, top: int)
         name=f"torchvision/{name}",
         fingerprint=f"{name}/{weights}@{Path(weights.url).stem}",
         class_names=class_names or weights.meta["categories"],
+        outputs="logits",
         native_side=side,
         device=device,
         top=top,
@@ -125,6 +127,7 @@ def _checkpoint(
         name=f"torchvision/{path.name}",
         fingerprint=f"{arch}/{identity}@{file_sha256(str(path))}",
         class_names=class_names,
+        outputs="logits",
         device=device,
         top=top,
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
 NOISES = ("gaussian", "uniform", "laplace")
-SAY: Final = 'say outputs="logits" or "probabilities"'
 
 
 def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget | None) -> None:
@@ -179,6 +178,11 @@ def check_cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser 
     """Refuse a folder for answers that cannot be kept."""
     if isinstance(choice, bool) or adapter.card.accepts != "png" or nameable(adapter.card, denoiser):
         return
+    if denoiser is not None and not denoiser.card.named:
+        raise ConfigurationError(
+            "answers behind a denoiser whose code has no name cannot be kept: give denoisers.wrap a fingerprint=, "
+            "or leave cache out"
+        )
     if denoiser is not None and denoiser.compute == UNKNOWN:
         raise ConfigurationError(
             "answers behind a denoiser that does not tell its arithmetic cannot be kept: give it `compute`, such "
@@ -216,16 +220,13 @@ V = TypeVar("V")
 
 def scored(read: Callable[[Answer], V], adapter: Adapter) -> Callable[[Answer], V]:
     """`read`, which holds scores to thresholds, refusing scores of which the adapter says that they are none."""
-    doubtful = getattr(adapter, "doubtful", None)
-    if doubtful is None:
+    doubt = getattr(adapter, "doubt", None)
+    if doubt is None:
         return read
 
     def checked(answer: Answer) -> V:
-        if doubtful(answer):
-            raise ConfigurationError(
-                f"a threshold needs probabilities, and what {adapter.card.name} returns may be those or not: "
-                f"{SAY}; answers kept before then need another fingerprint"
-            )
+        if reason := doubt(answer):
+            raise ConfigurationError(f"no threshold can be held to what {adapter.card.name} says: {reason}")
         return read(answer)
 
     return checked

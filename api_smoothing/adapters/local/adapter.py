@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Verdict
+from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.adapters.local.outputs import (
+    KEPT_SCORES,
+    SAY_SCALE,
     Outputs,
-    answers_of,
+    Row,
     checked_outputs,
     checked_top,
     content,
-    is_unscored,
     names_of,
-    no_probabilities,
     read,
+    rows_of,
 )
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
@@ -58,39 +61,59 @@ class CallableAdapter:
         self._outputs, self._top = checked_outputs(outputs), checked_top(top)
         self._inside = threading.local()
         self._unsure = False  # whether scores came of which only the order could be told
-        self.card = AdapterCard(
+        self._fingerprint = fingerprint or ""
+        self._card = AdapterCard(
             name=name or str(getattr(function, "__name__", type(function).__name__)),
-            fingerprint=fingerprint or "",
+            fingerprint="",
             accepts="tensor",
             batch=batch,
             max_labels=self._top,
             labels=self._class_names,
         )
 
+    @property
+    def card(self) -> AdapterCard:
+        """The facts; the fingerprint is that of the function as it is now: with the weights it uses."""
+        if not self._fingerprint:
+            return self._card
+        weights = _weights(self._function)
+        how = [self._class_names, self._top, self._outputs, weights]
+        plain = how == [None, 1, None, ""]
+        return replace(
+            self._card, fingerprint=self._fingerprint if plain else f"{self._fingerprint}/{_digest(how)}"
+        )
+
+    def state(self) -> str:
+        """What shows of a function without a fingerprint, for comparison within this process."""
+        return "" if self._fingerprint else _state(self._function)
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
         import torch
 
-        who = f"provider {self.card.name}"
+        who = f"provider {self._card.name}"
         if not isinstance(images, torch.Tensor):
             raise ConfigurationError("a local model takes a tensor (N,3,H,W), not encoded images")
         with torch.no_grad(), _once(self._inside, who), own_errors(who):
             returned = self._function(images.clone())
         table = read(returned, self._outputs, who)
-        answers = answers_of(table, self._class_names, top=self._top, outputs=self._outputs, who=who)
+        rows = rows_of(table, self._class_names, top=self._top, outputs=self._outputs, who=who)
+        answers = answers_of(rows, who)
         if len(answers) != len(images):
             raise ProviderError(
                 f"{who} returned {len(answers)} answers for {len(images)} images; return one a row"
             )
         if not isinstance(table, list):
-            self._unsure |= any(isinstance(answer, Answer) and is_unscored(answer) for answer in answers)
+            self._unsure |= any(isinstance(answer, Answer) and _is_unscored(answer) for answer in answers)
         return answers
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
 
-    def doubtful(self, answer: Answer, /) -> bool:
-        """Whether of the scores behind the answer only the order is known: no threshold can be held to them."""
-        return no_probabilities(answer) or ((self._unsure or len(answer.labels) > 1) and is_unscored(answer))
+    def doubt(self, answer: Answer, /) -> str:
+        """Why no threshold can be held to the answer's scores; empty where one can."""
+        if (self._unsure or len(answer.labels) > 1) and _is_unscored(answer):
+            return SAY_SCALE
+        return KEPT_SCORES if _leave_range(answer) else ""
 
 
 class ModuleAdapter:
@@ -99,7 +122,8 @@ class ModuleAdapter:
     `top` labels with their probabilities make an answer; `outputs` says what the scores are, see `outputs.Outputs`.
     They may be the `logits` of what the module returns. It is given back in the mode it came in. Without a
     `fingerprint` answers are cached only as long as this object lives: weights could be hashed, but not the code of
-    `forward`.
+    `forward`. With one, weights, `class_names`, `top` and `outputs` are part of it, taken anew for every image;
+    one that is `pinned` names class names and weights itself, as long as those stay as they are.
     """
 
     def __init__(
@@ -113,6 +137,7 @@ class ModuleAdapter:
         native_side: int | None = None,
         device: str = "cpu",
         top: int = 5,
+        pinned: bool = False,
     ) -> None:
         import torch
 
@@ -120,15 +145,36 @@ class ModuleAdapter:
         self._device = torch.device(device)
         self._class_names = names_of(class_names)
         self._outputs, self._top = checked_outputs(outputs), checked_top(top)
-        self.card = AdapterCard(
+        self._fingerprint, self._pinned = f"{fingerprint}/{self._device.type}" if fingerprint else "", pinned
+        self._first = self._identity() if pinned else ""
+        self._card = AdapterCard(
             name=name or type(module).__name__,
-            fingerprint=f"{fingerprint}/{self._device.type}" if fingerprint else "",
+            fingerprint="",
             accepts="tensor",
             batch=256,
             max_labels=1 if outputs == "labels" else self._top,
             labels=self._class_names,
             native_side=native_side,
         )
+
+    @property
+    def card(self) -> AdapterCard:
+        """The facts; the fingerprint is that of the module as it is now: weights may have been trained on."""
+        if not self._fingerprint:
+            return self._card
+        now = self._identity()
+        told = self._fingerprint if now == self._first else f"{self._fingerprint}/{now}"
+        if self._pinned and self._top != 5:
+            told = f"{told}/top{self._top}"
+        return replace(self._card, fingerprint=told)
+
+    def state(self) -> str:
+        """What shows of a module without a fingerprint, for comparison within this process."""
+        return "" if self._fingerprint else _state(self._module)
+
+    def _identity(self) -> str:
+        how = None if self._pinned else [self._class_names, self._top, self._outputs]
+        return _digest([how, _weights(self._module)])
 
     @property
     def module(self) -> nn.Module:
@@ -138,7 +184,9 @@ class ModuleAdapter:
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
         import torch
 
-        who = f"model {self.card.name}"
+        from api_smoothing.evaluation import evaluating
+
+        who = f"model {self._card.name}"
         if not isinstance(images, torch.Tensor):
             raise ConfigurationError("a local model takes a tensor (N,3,H,W), not encoded images")
         with torch.no_grad(), evaluating(self._module):
@@ -149,30 +197,42 @@ class ModuleAdapter:
                 'outputs="labels" class numbers'
             )
         table = read(returned, self._outputs, who)
-        return answers_of(table, self._class_names, top=self._top, outputs=self._outputs, who=who)
+        rows = rows_of(table, self._class_names, top=self._top, outputs=self._outputs, who=who)
+        return answers_of(rows, who)
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
 
-    def doubtful(self, answer: Answer, /) -> bool:
-        """Whether of the scores behind the answer only the order is known: no threshold can be held to them."""
-        return no_probabilities(answer) or (self._outputs != "labels" and is_unscored(answer))
+    def doubt(self, answer: Answer, /) -> str:
+        """Why no threshold can be held to the answer's scores; empty where one can."""
+        if self._outputs == "labels":
+            return ""
+        if _is_unscored(answer):
+            return SAY_SCALE
+        few = len(answer.labels) < min(self._top, len(self._class_names or "12"))  # kept of a smaller `top`
+        return KEPT_SCORES if few or _leave_range(answer) else ""
 
     def _scores(self, x: Tensor) -> Any:
-        with own_errors(f"model {self.card.name}"):
+        with own_errors(f"model {self._card.name}"):
             return content(self._module(x))
 
 
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The time in which `module` is in evaluation mode; afterwards each part is in the mode it came in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
+def answers_of(rows: Sequence[Row], who: str) -> list[Answer | Verdict]:
+    """An answer a row; a Verdict in place of one whose scores are no numbers."""
+    broken = Verdict(kind="refused", message=f"{who} gave NaN or infinite scores, which are no scores")
+    return [
+        broken if row is None else Answer(labels=tuple(Label(name=name, score=score) for name, score in row))
+        for row in rows
+    ]
+
+
+def _is_unscored(answer: Answer) -> bool:
+    return bool(answer.labels) and all(label.score is None for label in answer.labels)
+
+
+def _leave_range(answer: Answer) -> bool:
+    """Whether a score leaves [0,1], as some that were kept by earlier versions do."""
+    return any(label.score is not None and not 0 <= label.score <= 1 for label in answer.labels)
 
 
 @contextlib.contextmanager
@@ -198,6 +258,24 @@ def _once(inside: threading.local, who: str) -> Iterator[None]:
         yield
     finally:
         inside.busy = False
+
+
+def _weights(thing: object) -> str:
+    """The digest of the weights in sight; empty where there are none."""
+    from api_smoothing.digests import sha256_of, weights_of
+
+    found = weights_of(thing)
+    return sha256_of(found) if found else ""
+
+
+def _state(thing: object) -> str:
+    from api_smoothing.digests import state_of
+
+    return state_of(thing)
+
+
+def _digest(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def micro_batch(device: str, pixels: int) -> int:

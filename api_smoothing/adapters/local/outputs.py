@@ -1,4 +1,4 @@
-"""What a function or network returned for a batch of images, read as answers: scores or labels, a row an image."""
+"""What a function or network returned for a batch of images, read as labels and their scores, a row an image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from api_smoothing.adapters import Answer, Label, Verdict
 from api_smoothing.errors import ConfigurationError, ProviderError
 
 #: What the numbers are. "logits" are turned into probabilities by softmax, "probabilities" are in [0,1] and need not
 #: sum to 1, "labels" are class numbers or names.
 Outputs: TypeAlias = Literal["logits", "probabilities", "labels"]
 
+#: The labels of one image with their probabilities, best first; None where its scores are no numbers.
+Row: TypeAlias = tuple[tuple[str, float | None], ...] | None
+
 SAY: Final = 'say what they are: outputs="logits", "probabilities" or "labels"'
+SAY_SCALE: Final = 'its scores may be probabilities or not: say outputs="logits" or "probabilities"'
+KEPT_SCORES: Final = (
+    "answers kept earlier hold other scores or fewer labels: clear them (api-smooth cache clear)"
+)
 _NEAR: Final = 1e-3  # how far probabilities may be off: those of a net in half precision
 
 
@@ -91,63 +97,43 @@ def read(returned: Any, outputs: Outputs | None, who: str) -> NDArray[Any] | lis
     return _column(table, who) if outputs == "labels" else _two_columns(table, outputs, who)
 
 
-def answers_of(
+def rows_of(
     table: NDArray[Any] | list[Any],
     names: Sequence[str] | None,
     *,
     top: int,
     outputs: Outputs | None,
     who: str,
-) -> list[Answer | Verdict]:
-    """An answer a row of what `read` read. Raises ProviderError, or ConfigurationError for too few names."""
+) -> list[Row]:
+    """The rows of what `read` read. Raises ProviderError, or ConfigurationError for too few names."""
     if isinstance(table, list):
-        return [_answer(label, names, who) for label in table]
+        return [_label(label, names, who) for label in table]
     if names is not None and len(names) < table.shape[1]:
         raise ConfigurationError(
             f"the model has {table.shape[1]} classes but {len(names)} class names were given; name them all"
         )
-    return answers_from_scores(table, names, top=top, outputs=outputs, who=who)
+    return _ranked(table, names, top=top, outputs=outputs, who=who)
 
 
-def answers_from_scores(
-    scores: NDArray[Any],
-    names: Sequence[str] | None,
-    *,
-    top: int = 1,
-    outputs: Outputs | None = None,
-    who: str = "the model",
-) -> list[Answer | Verdict]:
+def _ranked(
+    scores: NDArray[Any], names: Sequence[str] | None, *, top: int, outputs: Outputs | None, who: str
+) -> list[Row]:
     """The `top` best classes of each row of (N, classes) scores, best first; of equal scores, the first class.
 
     The score of a label is a probability. Where `outputs` does not say what the numbers are, a row of numbers
     in [0,1] with sum 1 is of probabilities and one that leaves [0,1] is of logits; of any other only the order
-    can be told: its labels have no score. A row with a number that is none gets a Verdict.
+    can be told: its labels have no score.
     """
     exact = scores.astype(np.float64)
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(exact).all(1))
     shares, known = _probabilities(np.where(finite[:, None], exact, 0.0), outputs, who)
     order = np.argsort(-exact, axis=1, kind="stable")[:, :top].tolist()
     return [
-        Answer(
-            labels=tuple(
-                Label(name=str(j) if names is None else names[j], score=float(share[j]) if sure else None)
-                for j in best
-            )
-        )
+        tuple((str(j) if names is None else names[j], float(share[j]) if sure else None) for j in best)
         if sound
-        else Verdict(kind="refused", message=f"{who} gave NaN or infinite scores, which are no scores")
+        else None
         for best, share, sure, sound in zip(order, shares, known, finite, strict=True)
     ]
-
-
-def is_unscored(answer: Answer) -> bool:
-    """Whether there are labels, none with a score."""
-    return bool(answer.labels) and all(label.score is None for label in answer.labels)
-
-
-def no_probabilities(answer: Answer) -> bool:
-    """Whether a score leaves [0,1], as some that were kept by earlier versions do."""
-    return any(label.score is not None and not 0 <= label.score <= 1 for label in answer.labels)
 
 
 def _probabilities(scores: NDArray[np.float64], outputs: Outputs | None, who: str) -> tuple[Any, Any]:
@@ -242,11 +228,11 @@ def _column(table: NDArray[Any], who: str) -> list[Any]:
     return [int(number) for number in flat]
 
 
-def _answer(label: Any, names: Sequence[str] | None, who: str) -> Answer:
+def _label(label: Any, names: Sequence[str] | None, who: str) -> Row:
     if label is None:
-        return Answer(labels=())
+        return ()
     if isinstance(label, str) and label.strip():
-        return Answer(labels=(Label(name=str(label)),))
+        return ((str(label), None),)
     if _array(label) is not None:
         label = label.item()
     if isinstance(label, int) and not isinstance(label, bool):
@@ -256,7 +242,7 @@ def _answer(label: Any, names: Sequence[str] | None, who: str) -> Answer:
                 f"{who} returned the class number {label}, which is out of range; they are from 0 on{known}, and "
                 "None is for no label"
             )
-        return Answer(labels=(Label(name=str(label) if names is None else names[label]),))
+        return ((str(label) if names is None else names[label], None),)
     raise ProviderError(
         f"{who} returned {label!r}; a label is a non-empty str, an int, or None; of scores, {SAY}"
     )

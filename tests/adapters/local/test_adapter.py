@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing import SmoothedAPI
+from api_smoothing.adapters import Answer, Label
 from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter
 from api_smoothing.errors import ConfigurationError, ProviderError
 
@@ -29,6 +30,10 @@ class Says(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.function(x)
+
+
+def names_in(function: Any) -> tuple[str, ...]:
+    return function.__code__.co_freevars if hasattr(function, "__code__") else ()
 
 
 def row(*numbers: float) -> Callable[[Tensor], Tensor]:
@@ -154,3 +159,53 @@ def test_wrong_settings_are_refused_before_anything_is_asked() -> None:
         for wrong in ({"outputs": "scores"}, {"top": 0}, {"class_names": ["a", ""]}):
             with pytest.raises(ConfigurationError):
                 make(nn.Identity(), **wrong)
+
+
+def test_kept_answers_are_those_of_the_function_as_it_is() -> None:
+    """Weights, numbers and closures changed between two images of one object: nothing kept before counts."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    net[1].weight.data.zero_()
+    share = [1.0]
+    for provider in (net, lambda x: net(x), lambda x: net(x) * share[0]):
+        net[1].bias.data.copy_(torch.tensor([5.0, 0.0, 0.0]))
+        with SmoothedAPI(provider, **SETTINGS) as api:
+            assert api.certify(IMAGE, n=20).counts == {"0": 20}
+            net[1].bias.data.copy_(torch.tensor([0.0, 5.0, 0.0]))
+            assert api.certify(IMAGE, n=40).counts == {"1": 40}
+            assert api.certify(IMAGE, n=40).cached == 40
+            share[0] *= 2
+            assert api.certify(IMAGE, n=40).cached == (40 if "share" not in names_in(provider) else 0)
+
+
+def test_a_fingerprint_covers_everything_else() -> None:
+    """Of one name for the code: weights, names, `top` and `outputs` are part of it, taken anew."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    for make, thing in ((ModuleAdapter, net), (CallableAdapter, lambda x: net(x))):
+        one = make(thing, fingerprint="1")
+        options: list[dict[str, Any]] = [
+            {"class_names": ["a", "b", "c"]},
+            {"class_names": ["a", "b", "d"]},
+            {"top": 2},
+            {"outputs": "logits"},
+        ]
+        prints = [one.card.fingerprint, make(thing, fingerprint="2").card.fingerprint]
+        prints += [make(thing, fingerprint="1", **more).card.fingerprint for more in options]
+        assert prints[0] == make(thing, fingerprint="1").card.fingerprint
+        net[1].weight.data.add_(1e-6)
+        prints.append(one.card.fingerprint)
+        assert len(set(prints)) == len(prints)
+        assert make(thing).card.fingerprint == ""
+
+
+def test_a_function_without_weights_in_sight_is_named_as_ever() -> None:
+    """What was bought through it before is found again."""
+    assert CallableAdapter(len, fingerprint="len-1").card.fingerprint == "len-1"
+
+
+def test_answers_cut_off_by_a_smaller_top_hold_no_threshold() -> None:
+    """Those of earlier versions may be of another `top`, in which a label that is absent was only left out."""
+    adapter = ModuleAdapter(nn.Identity(), class_names=["a", "b", "c"], fingerprint="1")
+    whole = Answer(labels=tuple(Label(name=n, score=s) for n, s in zip("abc", (0.6, 0.3, 0.1), strict=True)))
+    assert not adapter.doubt(whole)
+    assert "cache clear" in adapter.doubt(Answer(labels=whole.labels[:1]))
+    assert "cache clear" in CallableAdapter(len).doubt(Answer(labels=(Label(name="a", score=9.0),)))

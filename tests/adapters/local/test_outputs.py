@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from api_smoothing.adapters import Answer, Verdict
-from api_smoothing.adapters.local.outputs import Outputs, answers_of, checked_top, content, names_of, read
+from api_smoothing.adapters.local.adapter import answers_of
+from api_smoothing.adapters.local.outputs import Outputs, checked_top, content, names_of, read, rows_of
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
 NAN, INF = float("nan"), float("inf")
@@ -19,7 +20,8 @@ NAN, INF = float("nan"), float("inf")
 def answers(
     returned: Any, *, names: Any = None, outputs: Outputs | None = None, top: int = 1
 ) -> list[Answer | Verdict]:
-    return answers_of(read(returned, outputs, "it"), names_of(names), top=top, outputs=outputs, who="it")
+    table = read(returned, outputs, "it")
+    return answers_of(rows_of(table, names_of(names), top=top, outputs=outputs, who="it"), "it")
 
 
 def labels(returned: Any, **options: Any) -> list[str | None]:

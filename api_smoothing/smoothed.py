@@ -180,7 +180,7 @@ class SmoothedAPI:
         reader = LabelReport(self._labels, thresholds, most=most, absent=absent)
         loaded = images.load(img, size=self.size)
         noise = self._noise_stream(loaded)
-        inquiry = self._inquiry(loaded, noise, reader)
+        inquiry = self._inquiry(loaded, noise, parts.scored(reader, self._adapter))
         votes = inquiry.votes
         certifier = PresenceCertifier(
             alpha=self.alpha,
@@ -325,7 +325,7 @@ class SmoothedAPI:
             noise,
             seed=self._seed.label,
             provenance=self._provenance(),
-            read=read or parts.reader(self._labels),
+            read=read or parts.reader(self._labels, self._adapter),
         )
 
     def _known(self, img: images.ImageLike) -> list[Any]:

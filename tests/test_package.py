@@ -26,7 +26,18 @@ MAY_IMPORT = {
     "training": {"adapters", "denoisers"},
     "sandbox": {"adapters", "decode"},
 }
-LEAVES = {"version", "results", "events", "errors", "precision", "convnet", "digests", "home", "testing"}
+LEAVES = {
+    "version",
+    "results",
+    "events",
+    "errors",
+    "precision",
+    "convnet",
+    "digests",
+    "evaluation",
+    "home",
+    "testing",
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ class DenoiserCard:
     lists the sides it was trained at; empty means any side, and the network's come in steps of `multiple`: see
     `padding`. `classes` are the only things it knows, where it has a classifier inside: it takes whatever it
     sees for one of them. `sha256` is the digest of the weights file (or of the parameters of a wrapped module).
+    `named` says whether it names the function for good: not where code decides that nobody gave a name, whose answers
+    are then kept in memory only.
     `quality` maps σ to the measured figures (PSNR in dB, …). `training` names data, objective and surrogates.
     """
 
@@ -28,6 +30,7 @@ class DenoiserCard:
     classes: tuple[str, ...] = ()
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    named: bool = True
 
 
 @runtime_checkable

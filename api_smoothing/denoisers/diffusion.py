@@ -22,6 +22,7 @@ from api_smoothing.denoisers.padding import padded
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.evaluation import evaluating
 from api_smoothing.precision import arithmetic
 
 #: What a network predicts: the noise ε, v = √ᾱ·ε − √(1−ᾱ)·x_0 (Salimans & Ho 2022, appendix D), or x_0.
@@ -67,11 +68,12 @@ class OneShot:
         if not len(x):
             return x.clone()
         there = x.to(self.device, torch.float32)
-        clean = padded(
-            self.card,
-            lambda whole: estimate(self.network, self.schedule, self.prediction, whole, levels),
-            there,
-        )
+        with evaluating(self.network):
+            clean = padded(
+                self.card,
+                lambda whole: estimate(self.network, self.schedule, self.prediction, whole, levels),
+                there,
+            )
         return clean.clamp(0, 1).to(x.device, x.dtype)
 
     def snap(self, sigma: Tensor) -> Tensor:
@@ -119,11 +121,12 @@ def one_shot(
     multiple: int = 1,
     device: str = "cpu",
     compute: str = "fp32",
+    fingerprint: str | None = None,
 ) -> OneShot:
     """`network(x_t, t)` as a denoiser. `sigma_range` is in [0,1] units; by default the schedule's, up to 10.
 
     It is identified as `wrap` does it, together with schedule and prediction: the same weights read otherwise
-    are another denoiser. Raises ConfigurationError.
+    are another denoiser. A `fingerprint` names code and weights as they are at this moment. Raises ConfigurationError.
     """
     low, high = schedule.sigma_range
     wrapped = wrap(
@@ -132,6 +135,7 @@ def one_shot(
         sigma_range=sigma_range or (low, min(high, _MOST_SIGMA)),
         sizes=sizes,
         multiple=multiple,
+        fingerprint=fingerprint,
     )
     digest = hashlib.sha256(f"{wrapped.card.sha256} {prediction} ".encode())
     digest.update(schedule.alpha_bar.numpy().tobytes())

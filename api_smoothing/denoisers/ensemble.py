@@ -8,7 +8,7 @@ your machine and not one query more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -38,14 +38,17 @@ class Ensemble:
     paths_per_query: ClassVar[int] = 1
     denoiser: Denoiser
     views: int = 4
-    card: DenoiserCard = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check the number of views and name the whole."""
+        """Check the number of views."""
         v = self.views
         if isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= len(_VIEWS):
             raise ConfigurationError(f"views must be a whole number from 1 to {len(_VIEWS)}, not {v!r}")
-        object.__setattr__(self, "card", sampler_card(self.denoiser.card, f"ensemble{v}", {"views": v}))
+
+    @property
+    def card(self) -> DenoiserCard:
+        """The facts about the whole."""
+        return sampler_card(self.denoiser.card, f"ensemble{self.views}", {"views": self.views})
 
     @property
     def compute(self) -> str:

@@ -38,7 +38,7 @@ from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.distances import Distance, distance, divergence
 from api_smoothing.denoisers.reverse import check_steps, noise_levels, row_noise, sampler_card, step
-from api_smoothing.denoisers.wrapped import wrap
+from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 
 
@@ -59,11 +59,10 @@ class Guided:
     distance: str = "mse"
     steps: int = 8
     seed: int = 0
-    card: DenoiserCard = field(init=False)
     _far: Distance = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the settings and name the whole."""
+        """Check the settings."""
         check_steps(self.steps)
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ConfigurationError(f"the guidance scale s must be a number from 0 on, not {self.scale!r}")
@@ -72,6 +71,10 @@ class Guided:
         if self.weight and self.surrogate is None:
             raise ConfigurationError("the weight λ needs a surrogate classifier; name one, or set λ to 0")
         object.__setattr__(self, "_far", distance(self.distance))
+
+    @property
+    def card(self) -> DenoiserCard:
+        """The facts about the whole, with the digest of the surrogate's weights."""
         sampler = {
             "sampler": "guided",
             "steps": self.steps,
@@ -82,9 +85,8 @@ class Guided:
             "surrogate": self.surrogate_name,
         }
         if isinstance(self.surrogate, nn.Module):
-            named = wrap(self.surrogate, id=self.surrogate_name, sigma_range=(1.0, 1.0))
-            sampler["surrogate_sha256"] = named.card.sha256
-        object.__setattr__(self, "card", sampler_card(self.denoiser.card, "guided", sampler))
+            sampler["surrogate_sha256"] = sha256_of(self.surrogate.state_dict(), self.surrogate_name)
+        return sampler_card(self.denoiser.card, "guided", sampler)
 
     @property
     def compute(self) -> str:

@@ -45,15 +45,17 @@ def load_diffusers(
     compute = compute_type(device, dtype)
     sides = shape.get("sample_size")
     sizes = {sides} if isinstance(sides, int) else set(sides or ())
+    ident = f"diffusers-{Path(name).name if Path(name).is_dir() else name}"
     return one_shot(
         _network(unet_folder, name, device, compute),
         schedule=schedule,
-        id=f"diffusers-{Path(name).name if Path(name).is_dir() else name}",
+        id=ident,
         prediction=prediction,
         sizes=tuple(sizes) if len(sizes) == 1 else (),
         multiple=2 ** (len(shape["block_out_channels"]) - 1),
         device=device,
         compute=compute,
+        fingerprint=ident,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -33,10 +33,9 @@ class Paths:
 
     reverse: Reverse
     paths_per_query: int = 5
-    card: DenoiserCard = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check the settings and name the whole."""
+        """Check the settings."""
         k = self.paths_per_query
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 1000:
             raise ConfigurationError(f"paths must be a whole number from 1 to 1000, not {k!r}")
@@ -44,7 +43,12 @@ class Paths:
             raise ConfigurationError(
                 "several paths need chance: give at least 2 steps and an eta above 0, or one path"
             )
-        object.__setattr__(self, "card", sampler_card(self.reverse.card, f"vote{k}", {"paths": k}))
+
+    @property
+    def card(self) -> DenoiserCard:
+        """The facts about the whole."""
+        k = self.paths_per_query
+        return sampler_card(self.reverse.card, f"vote{k}", {"paths": k})
 
     @property
     def compute(self) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -46,15 +46,18 @@ class Reverse:
     steps: int = 8
     eta: float = 1.0
     seed: int = 0
-    card: DenoiserCard = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check the settings and name the whole."""
+        """Check the settings."""
         check_steps(self.steps)
         if not 0 <= self.eta <= 1:
             raise ConfigurationError(f"eta must be from 0 (DDIM) to 1 (DDPM), not {self.eta!r}")
+
+    @property
+    def card(self) -> DenoiserCard:
+        """The facts about the whole."""
         sampler = {"sampler": "reverse", "steps": self.steps, "eta": self.eta, "seed": self.seed}
-        object.__setattr__(self, "card", sampler_card(self.denoiser.card, "reverse", sampler))
+        return sampler_card(self.denoiser.card, "reverse", sampler)
 
     @property
     def compute(self) -> str:
@@ -139,6 +142,7 @@ def sampler_card(card: DenoiserCard, name: str, sampler: dict[str, Any]) -> Deno
         sha256=hashlib.sha256(f"{card.sha256} {settings}".encode()).hexdigest(),
         quality={},
         training={**card.training, **sampler},
+        named=card.named and bool(card.sha256),
     )
 
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Collection, Hashable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
-from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -188,6 +188,11 @@ def check_cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser 
     """Refuse a folder for answers that cannot be kept."""
     if isinstance(choice, bool) or adapter.card.accepts != "png" or nameable(adapter.card, denoiser):
         return
+    if denoiser is not None and not denoiser.card.named:
+        raise ConfigurationError(
+            "answers behind a denoiser whose code has no name cannot be kept: give denoisers.wrap a fingerprint=, "
+            "or leave cache out"
+        )
     if denoiser is not None and denoiser.compute == UNKNOWN:
         raise ConfigurationError(
             "answers behind a denoiser that does not tell its arithmetic cannot be kept: give it `compute`, such "
@@ -213,9 +218,28 @@ def label_map(choice: LabelMap | str | Path | None, card: AdapterCard) -> LabelM
     return None if found is None else found.for_provider(card.name)
 
 
-def reader(labels: LabelMap | None) -> Callable[[Answer], Hashable | None]:
-    """How an answer becomes a vote."""
-    return top_label if labels is None else labels
+def reader(labels: LabelMap | None, adapter: Adapter) -> Callable[[Answer], Hashable | None]:
+    """How an answer becomes a vote. A model in this process has the order of its labels from its own scores."""
+    if labels is None:
+        return top_label if adapter.card.accepts == "png" else first_label
+    return scored(labels, adapter) if labels.has_thresholds else labels
+
+
+V = TypeVar("V")
+
+
+def scored(read: Callable[[Answer], V], adapter: Adapter) -> Callable[[Answer], V]:
+    """`read`, which holds scores to thresholds, refusing scores of which the adapter says that they are none."""
+    doubt = getattr(adapter, "doubt", None)
+    if doubt is None:
+        return read
+
+    def checked(answer: Answer) -> V:
+        if reason := doubt(answer):
+            raise ConfigurationError(f"no threshold can be held to what {adapter.card.name} says: {reason}")
+        return read(answer)
+
+    return checked
 
 
 def _is_local(provider: str) -> bool:

@@ -82,7 +82,13 @@ class Session:
         """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
         stream = stream_name(
-            noise, seed=seed, adapter=self.card, denoiser=self._denoiser, factor=factor, device=self._device
+            noise,
+            seed=seed,
+            adapter=self._adapter.card,  # as it is now: weights may have been trained on
+            denoiser=self._denoiser,
+            factor=factor,
+            device=self._device,
+            state=self._state(),
         )
         stream = self._undrifted(stream)
         self._cache.describe(stream, {**provenance.to_dict(), "image": loaded.source})
@@ -121,6 +127,15 @@ class Session:
         paths = self.queries_per_vote
         return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask)
 
+    def _state(self) -> str:
+        """What shows of the parts that have no name for good, to tell answers kept in memory from those before."""
+        told, shown = getattr(self._adapter, "state", None), ""
+        if self._denoiser is not None and not lasting(self._denoiser):
+            from api_smoothing.digests import state_of
+
+            shown = state_of(self._denoiser)
+        return f"{told() if callable(told) else ''} {shown}".strip()
+
     def _undrifted(self, stream: str) -> str:
         """The first generation of the stream in which the model has not been seen to change."""
         name, generation = stream, 0
@@ -156,6 +171,10 @@ class Session:
 
 def nameable(card: AdapterCard, denoiser: Denoiser | None) -> bool:
     """Whether provider and denoiser can be named for good, without which an answer cannot be told from another's."""
-    if denoiser is not None and (not denoiser.card.sha256 or denoiser.compute == UNKNOWN):
-        return False
-    return bool(card.fingerprint)
+    return bool(card.fingerprint) and (denoiser is None or lasting(denoiser))
+
+
+def lasting(denoiser: Denoiser) -> bool:
+    """Whether the denoiser's card and arithmetic name it for good."""
+    card = denoiser.card
+    return card.named and bool(card.sha256) and denoiser.compute != UNKNOWN

@@ -60,7 +60,10 @@ class Provider:
 
 def test_answers_behind_an_unknown_arithmetic_are_not_kept_on_disk(tmp_path: Path) -> None:
     """In memory they cannot meet another's; a folder that was asked for is refused where answers are paid."""
-    silent, whole = adopt(Silent()), denoisers.wrap(lambda x, s: x, id="w@1", sigma_range=(0.1, 1.0))
+    silent, whole = (
+        adopt(Silent()),
+        denoisers.wrap(lambda x, s: x, id="w@1", sigma_range=(0.1, 1.0), fingerprint="w@1"),
+    )
     for accepts in ("png", "tensor"):
         provider: Any = Provider(accepts)
         assert not nameable(provider.card, silent)

@@ -44,6 +44,16 @@ def top_label(answer: Answer) -> str | None:
     return key_of(min(answer.labels, key=lambda label: (-(label.score or 0.0), label.id or "", label.name)))
 
 
+def first_label(answer: Answer) -> str | None:
+    """The label with the highest score; of equal ones, or without scores, the first; None when there is no label.
+
+    For models in this process: what comes first is settled there, by the scores before they were rounded.
+    """
+    if not answer.labels:
+        return None
+    return key_of(max(answer.labels, key=lambda label: label.score or 0.0))
+
+
 def is_scoreless(answer: Answer) -> bool:
     """Whether no label of the answer has a score; then all are certain, and the first is the best."""
     return all(label.score is None for label in answer.labels)
@@ -153,6 +163,13 @@ class LabelMap:
     def thresholds(self) -> dict[str, float]:
         """The classes that have a threshold, with it; those of sections and single words left out."""
         return {n: words.threshold for n, words in self.classes.items() if words.threshold is not None}
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether some word needs a score above a threshold, here or in a provider's section."""
+        layers = [self.classes, *self.sections.values()]
+        every = [words for layer in layers for words in layer.values()]
+        return any(words.threshold is not None or words.thresholds for words in every)
 
     @property
     def sha256(self) -> str:

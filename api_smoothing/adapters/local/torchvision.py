@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.adapters.local.adapter import ModuleAdapter, file_sha256
+from api_smoothing.adapters.local.outputs import names_of
 from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError, unknown
 from api_smoothing.precision import compute_type
 
 BUNDLED = "cifar10"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Where a checkpoint may hold the state dict, beside what else a training saves.
+_PLACES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 PIP_LINE = "pip install 'api-smooth[torchvision]'"
 
 
@@ -25,8 +29,8 @@ def load(
     model: str | Path | None = None,
     arch: str | None = None,
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: str | Sequence[float] = IMAGENET_MEAN,
+    std: str | Sequence[float] = IMAGENET_STD,
     device: str = "cpu",
     top: int = 5,
 ) -> ModuleAdapter:
@@ -35,7 +39,8 @@ def load(
     `model` is "cifar10" (bundled, the default), a name of torchvision.models (with its default pretrained
     weights and their preprocessing, downloaded by torchvision on first use), or the path of a state dict
     (.pth or .safetensors) for the torchvision architecture `arch`, whose inputs are normalised by `mean` and
-    `std`. Foreign checkpoints are read with `weights_only=True`. An answer holds the `top` best labels.
+    `std`, three numbers each, which may be written a|b|c. Foreign checkpoints are read with `weights_only=True`. An
+    answer holds the `top` best labels.
 
     Raises ConfigurationError, MissingExtraError or WeightsError, each with what to do.
     """
@@ -57,6 +62,8 @@ def _bundled(*, device: str, top: int) -> ModuleAdapter:
         name="torchvision/cifar10",
         fingerprint=f"cifar10@{cifar10net.SHA256}/{compute}",
         class_names=cifar10net.CLASSES,
+        outputs="logits",
+        pinned=True,
         native_side=32,
         device=device,
         top=top,
@@ -80,11 +87,15 @@ def _zoo(name: str, class_names: Sequence[str] | None, *, device: str, top: int)
     network.load_state_dict(state)
     prepare = weights.transforms()
     side = int(prepare.crop_size[0])
+    names, categories = names_of(class_names), names_of(weights.meta["categories"])
+    own = "" if names in (None, categories) else f"/{hashlib.sha256(repr(names).encode()).hexdigest()[:16]}"
     return ModuleAdapter(
         _Normalised(network, prepare.mean, prepare.std, side=side),
         name=f"torchvision/{name}",
-        fingerprint=f"{name}/{weights}@{Path(weights.url).stem}",
-        class_names=class_names or weights.meta["categories"],
+        fingerprint=f"{name}/{weights}@{Path(weights.url).stem}{own}",
+        class_names=categories if names is None else names,
+        outputs="logits",
+        pinned=True,
         native_side=side,
         device=device,
         top=top,
@@ -95,12 +106,15 @@ def _checkpoint(
     path: Path,
     arch: str | None,
     class_names: Sequence[str] | None,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: str | Sequence[float],
+    std: str | Sequence[float],
     *,
     device: str,
     top: int,
 ) -> ModuleAdapter:
+    mean, std, names = _channels("mean", mean), _channels("std", std), names_of(class_names)
+    if min(std) <= 0:
+        raise ConfigurationError(f"std {std} divides by nothing; it must be above 0 in every channel")
     if not path.is_file():
         raise ConfigurationError(f"no checkpoint at {path}; give the path of a .pth or .safetensors file")
     if arch is None:
@@ -111,7 +125,7 @@ def _checkpoint(
     if arch not in models.list_models(module=models):
         raise ConfigurationError(unknown("architecture", arch, models.list_models(module=models)))
     state = _read_state(path)
-    classes = _classes_of(state)
+    classes = _classes_of(state, lambda count: models.get_model(arch, weights=None, num_classes=count))
     network = models.get_model(arch, weights=None, **({} if classes is None else {"num_classes": classes}))
     try:
         network.load_state_dict(state)
@@ -119,12 +133,17 @@ def _checkpoint(
         raise WeightsError(
             f"{path} does not fit {arch}: {_first_line(error, 1)}; name the right arch="
         ) from None
-    identity = hashlib.sha256(repr((arch, tuple(mean), tuple(std), class_names)).encode()).hexdigest()[:16]
+    spelled = (
+        class_names if isinstance(class_names, list | tuple) else names
+    )  # others' repr may leave some out
+    identity = hashlib.sha256(repr((arch, mean, std, spelled)).encode()).hexdigest()[:16]
     return ModuleAdapter(
         _Normalised(network, mean, std),
         name=f"torchvision/{path.name}",
         fingerprint=f"{arch}/{identity}@{file_sha256(str(path))}",
-        class_names=class_names,
+        class_names=names,
+        outputs="logits",
+        pinned=True,
         device=device,
         top=top,
     )
@@ -150,20 +169,60 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"cannot read {path} safely ({_first_line(error)}); save it as a plain state dict or safetensors"
         ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"{path} is no state dict; save model.state_dict()")
+    state = _inside(state, path)
     return {
-        k.removeprefix("module."): v.float() if v.is_floating_point() else v  # from DataParallel, from fp16
-        for k, v in state.items()
+        _bare(name): value.float() if value.is_floating_point() else value  # from fp16
+        for name, value in state.items()
     }
 
 
-def _classes_of(state: dict[str, Tensor]) -> int | None:
-    """The number of classes, read off the last layer's bias."""
-    biases = [v for k, v in state.items() if k.endswith("bias") and v.ndim == 1]
-    return len(biases[-1]) if biases else None
+def _inside(found: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, which may hold it beside the state of a training. Raises WeightsError."""
+    while isinstance(found, Mapping) and not _is_state(found):
+        inside = [name for name in _PLACES if isinstance(found.get(name), Mapping)]
+        if len(inside) > 1:
+            raise WeightsError(
+                f"{path} holds several networks ({', '.join(inside)}); save the state dict of one alone"
+            )
+        found = found[inside[0]] if inside else None
+    if not isinstance(found, Mapping):
+        raise WeightsError(f"{path} is no state dict; save model.state_dict()")
+    return {str(name): value for name, value in found.items()}
+
+
+def _is_state(found: Mapping[Any, Any]) -> bool:
+    return all(isinstance(value, torch.Tensor) for value in found.values())
+
+
+def _bare(name: str) -> str:
+    """A tensor's name without what DataParallel and torch.compile put before it."""
+    while (bare := name.removeprefix("module.").removeprefix("_orig_mod.")) != name:
+        name = bare
+    return name
+
+
+def _classes_of(state: Mapping[str, Tensor], make: Callable[[int], nn.Module]) -> int | None:
+    """The number of classes: the size in which tensors differ between networks made for different numbers."""
+    with torch.device("meta"):
+        two, three = (make(count).state_dict() for count in (2, 3))
+    for name, tensor in two.items():
+        other = three[name]
+        for side, (one, another) in enumerate(zip(tensor.shape, other.shape, strict=True)):
+            if one != another and name in state and state[name].ndim == tensor.ndim:
+                return state[name].shape[side]
+    return None
+
+
+def _channels(name: str, given: Any) -> tuple[float, ...]:
+    """Three finite numbers, one a channel, from a sequence, an array or text a|b|c. Raises ConfigurationError."""
+    try:
+        parts = given.split("|") if isinstance(given, str) else list(given)
+        numbers = tuple(part if isinstance(part, int) else float(part) for part in parts)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ConfigurationError(f"{name} takes three finite numbers, one a channel, as a|b|c, not {given!r}")
+    return numbers
 
 
 def _first_line(error: Exception, line: int = 0) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 from api_smoothing.adapters.base import Answer
 from api_smoothing.engine.storage import Claim
+from api_smoothing.errors import ConfigurationError
 
 
 class Open(Enum):
@@ -62,11 +63,20 @@ class FirstRequestGate:
     def __init__(self) -> None:
         self._open = False
         self._lock = threading.Lock()
+        self._inside = threading.local()
 
     @contextlib.contextmanager
     def passing(self) -> Iterator[bool]:
-        """The time of one request, which opens the gate unless it raises; whether it is the first to do so."""
+        """The time of one request, which opens the gate unless it raises; whether it is the first to do so.
+
+        Raises ConfigurationError within a request of the same thread, which would wait for itself.
+        """
+        if getattr(self._inside, "busy", False):
+            raise ConfigurationError("the provider asks itself: its function uses the object it was given to")
         with contextlib.nullcontext() if self._open else self._lock:
-            first = not self._open
-            yield first
+            first, self._inside.busy = not self._open, True
+            try:
+                yield first
+            finally:
+                self._inside.busy = False
             self._open = True

@@ -15,7 +15,7 @@ from api_smoothing.adapters.base import AdapterCard, EncodedImage
 from api_smoothing.adapters.local.adapter import run_in_micro_batches
 from api_smoothing.engine.sending.outcome import Outcome
 from api_smoothing.engine.sending.sender import Sender
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, ProviderError
 from api_smoothing.images import encode_png
 from api_smoothing.noise import NoiseStream, to_float
 
@@ -77,10 +77,10 @@ class Pipeline:
         if self._denoiser is None:
             return torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self._device)
         denoiser, sigma = self._denoiser, self._noise.sigma
-        with torch.inference_mode():
+        with torch.no_grad():  # a network may keep what it makes of its input, and be trained later
             x = torch.from_numpy(to_float(noisy, self._noise.sub)).permute(0, 3, 1, 2).to(self._device)
             if self._paths == 1:
-                return run_in_micro_batches(lambda part: _to_8_bits(denoiser(part, sigma)), x)
+                return run_in_micro_batches(lambda part: _estimate(denoiser, sigma, part), x)
             many = cast("ManyPaths", denoiser)  # its paths_per_query says so
             out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
             numbers = torch.tensor(indices, device=x.device) % self._paths
@@ -207,5 +207,20 @@ def _to_8_bits(x: Tensor) -> Tensor:
     return x.float().clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
+def _estimate(denoiser: Denoiser, sigma: float, x: Tensor) -> Tensor:
+    return _to_8_bits(_checked(denoiser, x, denoiser(x, sigma)))
+
+
 def _path(denoiser: ManyPaths, sigma: float, number: int, x: Tensor) -> Tensor:
-    return _to_8_bits(denoiser.path(x, sigma, number))
+    return _to_8_bits(_checked(denoiser, x, denoiser.path(x, sigma, number)))
+
+
+def _checked(denoiser: Denoiser, x: Tensor, out: Tensor) -> Tensor:
+    """`out`, the estimate of each image of `x`. Raises ProviderError for another shape, or numbers that are none."""
+    if out.shape != x.shape:
+        told = f"turned {tuple(x.shape)} into {tuple(out.shape)}; a denoiser keeps the shape"
+    elif not bool(out.isfinite().all()):
+        told = "gave NaN or infinite pixels, which nobody can be asked about"
+    else:
+        return out
+    raise ProviderError(f"the denoiser {denoiser.card.id} {told}")

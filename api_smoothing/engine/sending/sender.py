@@ -40,8 +40,9 @@ class _Job:
     wait: float | None = None
 
     def part(self, indices: Sequence[int]) -> Images:
+        """The images of these queries; of a tensor a copy, as whoever is asked may write into it."""
         if len(indices) == len(self.indices):
-            return self.images
+            return self.images if isinstance(self.images, Sequence) else self.images.clone()
         place = {index: row for row, index in enumerate(self.indices)}
         rows = [place[i] for i in indices]
         images = self.images

@@ -21,12 +21,14 @@ def stream_name(
     denoiser: Denoiser | None,
     factor: int = 1,
     device: str = "cpu",
+    state: str = "",
 ) -> str:
     """A hex digest; two streams of one name get the same answer to the same query index.
 
     `seed` is the seed's public label, never its key. `factor` is the enlargement before sending. `device` is where
-    images are denoised: its kind is part of the arithmetic, and so is the denoiser's `compute`. The label map
-    is not part of it: the cache keeps what the provider said, and a map only reads it.
+    images are denoised: its kind is part of the arithmetic, and so is the denoiser's `compute`. `state` is what can
+    be seen of parts without a name, whose answers are kept in memory. The label map is not part of it: the cache
+    keeps what the provider said, and a map only reads it.
     """
     facts: dict[str, object] = {
         "format": 1,
@@ -43,4 +45,6 @@ def stream_name(
         facts["factor"] = factor
     if denoiser is not None and (kind := device.partition(":")[0]) != "cpu":
         facts["device"] = kind
+    if state:
+        facts["state"] = state
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]

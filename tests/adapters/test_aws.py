@@ -160,6 +160,7 @@ JUNK: dict[str, Any] = {
     "label-unnamed": version_and([{"Name": "", "Confidence": 9.0}]),
     "label-unscored": version_and([{"Name": "Cat"}]),
     "score-text": version_and([{"Name": "Cat", "Confidence": "99"}]),
+    "score-true": version_and([{"Name": "Cat", "Confidence": True}]),
     "score-nan": b'{"LabelModelVersion": "3.0", "Labels": [{"Name": "Cat", "Confidence": NaN}]}',
     "score-above": version_and([{"Name": "Cat", "Confidence": 100.5}]),
     "parent-unnamed": version_and([{"Name": "Cat", "Confidence": 9.0, "Parents": [{}]}]),
@@ -172,7 +173,7 @@ JUNK: dict[str, Any] = {
 
 @pytest.mark.parametrize("media_type", ["application/x-amz-json-1.1", "text/html"])
 def test_success_with_junk_is_never_an_answer(wire: Wire, media_type: str) -> None:
-    """HTTP 200 without labels and version breaks the contract; it was sent, once, and may be tried again."""
+    """HTTP 200 without labels and version breaks the contract; it was sent, once, and can be no vote."""
     adapter = adapter_at(wire)
     for name, body in JUNK.items():
         wire.answer = (200, body, {"Content-Type": media_type})
@@ -180,7 +181,7 @@ def test_success_with_junk_is_never_an_answer(wire: Wire, media_type: str) -> No
         error = error_of(adapter)
         verdict = adapter.verdict(error)
         assert isinstance(error, BrokenContract), name
-        assert (verdict.kind, verdict.sent) == ("transient", True), name
+        assert (verdict.kind, verdict.sent) == ("broken", True), name
         assert wire.count() == 1, name
 
 
@@ -199,7 +200,7 @@ def test_body_shorter_than_announced_is_no_answer(wire: Wire) -> None:
     body = json.dumps(HONEST).encode()
     wire.answer = (200, body[:-2], {"Content-Length": str(len(body)), "Connection": "close"})
     adapter = adapter_at(wire, timeout=0.3)
-    assert adapter.verdict(error_of(adapter)).kind == "transient"
+    assert adapter.verdict(error_of(adapter)).kind == "broken"
     assert wire.count() == 1
 
 

@@ -270,6 +270,9 @@ BODY = 'image = "base64"\nbody = '
         (SCORE, 'score = "score"', "answer.score = 'score' must have 1"),
         (SCORE, 'text = "x"', "answer.text does not go with name"),
         (f"{NAME}\n{SCORE}", 'text = "x"', "answer.classes is missing"),
+        (SCORE, 'ending = "why"\nunfinished = ["cut"]', "answer.ending goes with text"),
+        (SCORE, 'unfinished = ["cut"]', "answer.unfinished goes with ending"),
+        (SCORE, 'ending = "why"\nunfinished = "cut"', "answer.unfinished must be a list of texts"),
         (SCORE, "classes = []", "answer.classes must be a list"),
         (SCORE, 'classes = ["Cat", "cat."]', "answer.classes has two names that differ only in case"),
         (SCORE, "score_scale = 0", "answer.score_scale must be a number above 0"),
@@ -534,7 +537,7 @@ JUNK = [
     {"model": {"version": "1"}, "answers": []}, {"model": {"version": "1"}, "answers": [{"labels": []}] * 2},
     {"model": {"version": "1"}, "answers": [None]}, {"model": {"version": "1"}, "answers": [{}]},
     *({"model": {"version": "1"}, "answers": [{"labels": labels}]} for labels in (
-        None, "cat", {"name": "cat"}, [None], ["cat"], [{}], [{"name": "cat"}], [{"name": None, "score": 0.5}],
+        None, "cat", {}, {"name": "cat"}, [None], ["cat"], [{}], [{"name": "cat"}], [{"name": None, "score": 0.5}],
         [{"name": "", "score": 0.5}], [{"name": "cat", "score": None}], [{"name": "cat", "score": "0.5"}],
         [{"name": "cat", "score": True}], [{"name": "cat", "score": -0.1}], [{"name": "cat", "score": 1.1}],
         [{"name": "cat", "score": 10**400}], [{"name": "cat", "score": float("nan")}],
@@ -545,13 +548,13 @@ JUNK = [
 
 @pytest.mark.parametrize("body", JUNK, ids=[str(i) for i in range(len(JUNK))])
 def test_junk_is_never_an_answer(server: Server, body: object) -> None:
-    """Status 200 with anything but the described answer breaks the contract and may be tried again."""
+    """Status 200 with anything but the described answer breaks the contract, and can be no vote."""
     server.reply = Reply(body)
     adapter = load(model="sandbox-json", endpoint=server.url)
     with pytest.raises(BrokenContract) as caught:
         adapter.label(IMAGES[:1])
     verdict = adapter.verdict(caught.value)
-    assert (verdict.kind, verdict.sent, len(server.seen)) == ("transient", True, 1)
+    assert (verdict.kind, verdict.sent, len(server.seen)) == ("broken", True, 1)
     assert "\n" not in verdict.message
 
 
@@ -581,24 +584,90 @@ def test_one_image_may_fail_among_others(server: Server) -> None:
     assert bad.message.endswith("unreadable [secret]")
 
 
-def openai(server: Server, content: object, **extra: object) -> list[Answer | Verdict]:
+def test_one_unreadable_answer_fails_alone(server: Server) -> None:
+    """The neighbours of an answer that breaks the contract are answers; only where none can be read it raises."""
+    labels = [{"name": "cat", "score": 0.5}]
+    for bad in ({}, {"labels": {}}, {"labels": [{"name": "cat"}]}, None):
+        server.reply = Reply(
+            {"model": {"version": "1"}, "answers": [{"labels": labels}, bad, {"labels": labels}]}
+        )
+        first, broken, last = load(model="sandbox-json", endpoint=server.url).label(IMAGES)
+        assert first == last == Answer(labels=(Label(name="cat", score=0.5),), model_version="1")
+        assert isinstance(broken, Verdict)
+        assert (broken.kind, broken.sent) == ("broken", True)
+
+
+@pytest.mark.parametrize("status", [202, 204, 206, 207])
+def test_an_answer_that_is_still_to_come_is_none(
+    describe: Callable[..., HttpAdapter], server: Server, status: int
+) -> None:
+    """A success that says "later", "in parts" or "nothing" is no vote for "no labels", whatever its body."""
+    server.reply = Reply(b"" if status == 204 else {"status": "pending", "labels": []}, status=status)
+    verdict = failure(describe())
+    assert (verdict.kind, verdict.sent) == ("broken", True)
+    assert str(status) in verdict.message
+
+
+def test_an_empty_object_is_not_an_empty_list(describe: Callable[..., HttpAdapter], server: Server) -> None:
+    """`{}` where `[*]` looks for a list is no answer; where the names are its keys it is one without labels."""
+    server.reply = Reply({"labels": {}})
+    assert failure(describe()).kind == "broken"
+    assert failure(describe(PLAIN.replace(SCORE, ""))).kind == "broken"
+    keyed = PLAIN.replace(NAME, 'name = "labels[~]"').replace(SCORE, 'score = "labels[*]"')
+    assert describe(keyed).label(IMAGES[:1]) == [Answer(labels=())]
+    server.reply = Reply({"labels": []})
+    assert describe().label(IMAGES[:1]) == [Answer(labels=())]
+    assert failure(describe(keyed)).kind == "broken"
+
+
+@pytest.mark.parametrize("score", [{}, {"score": None}, {"score": True}])
+def test_a_label_without_its_score_is_no_label_of_score_0(
+    describe: Callable[..., HttpAdapter], server: Server, score: dict[str, Any]
+) -> None:
+    """Where the description says where scores stand, a label without a number there is no answer, ? or not."""
+    server.reply = Reply({"labels": [{"name": "cat", "score": 0.9}, {"name": "dog", **score}]})
+    for text in (PLAIN, PLAIN.replace(SCORE, 'score = "labels[*].score?"')):
+        assert failure(describe(text)).kind == "broken"
+
+
+def openai(
+    server: Server, content: object, finish: str | None = None, **extra: object
+) -> list[Answer | Verdict]:
     message = {"role": "assistant", "content": content, **extra}
-    server.reply = Reply(
-        {"model": "m-1", "system_fingerprint": "fp_1", "choices": [{"index": 0, "message": message}]}
-    )
+    choice = {"index": 0, "message": message} | ({"finish_reason": finish} if finish else {})
+    server.reply = Reply({"model": "m-1", "system_fingerprint": "fp_1", "choices": [choice]})
     options = {"vision_model": "m", "classes": "cat, Great Dane", "usd_per_query": 0}
     return load(model="openai", endpoint=server.url, **options).label(IMAGES[:1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("said", "label"),
-    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane"), ("a cat", None), ("", None), ("dog", None),
+    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane"), ("a cat", None), ("dog", None),
      ("cat, Great Dane", None)],
 )  # fmt: skip
 def test_free_text_is_a_label_only_if_it_is_a_class(server: Server, said: str, label: str | None) -> None:
     """What a chat model writes counts when, trimmed and in any case, it is one of the classes; else "no label"."""
     want = () if label is None else (Label(name=label),)
     assert openai(server, said) == [Answer(labels=want, model_version="m-1+fp_1")]
+
+
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [("", None), ("", "stop"), (" .", "stop"), *((said, finish) for said in ("", "cat", "The", "dog")
+     for finish in ("length", "content_filter"))],
+)  # fmt: skip
+def test_a_text_that_is_empty_or_cut_off_is_no_vote(server: Server, said: str, finish: str | None) -> None:
+    """A chat model that said nothing, or was stopped before its end, has not said that there is no label."""
+    with pytest.raises(BrokenContract, match=finish if finish in ("length", "content_filter") else "empty"):
+        openai(server, said, finish)
+
+
+def test_how_a_text_ends_changes_no_fingerprint(tmp_path: Path) -> None:
+    """What keeps a text from being read is not in the fingerprint: answers that were kept before stay."""
+    text = 'name = "a"\nurl = "https://a.example"\n[request]\nimage = "bytes"\n[answer]\ntext = "t"\nclasses = ["b"]\n'
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text + 'ending = "end"\nunfinished = ["length"]\n')
+    assert load(model=tmp_path / "a.toml").card == load(model=tmp_path / "b.toml").card
 
 
 def test_chat_completions_are_asked_as_their_protocol_says(server: Server) -> None:
@@ -676,12 +745,12 @@ def test_a_broken_connection_is_transient_and_may_have_cost(
 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}])
-def test_a_body_that_cannot_be_unpacked_is_transient(
+def test_a_body_that_cannot_be_unpacked_is_no_answer(
     describe: Callable[..., HttpAdapter], server: Server, headers: dict[str, str]
 ) -> None:
     """An answer in a broken encoding is no answer."""
     server.reply = Reply(b"\x1f\x8b not gzip", headers=headers)
-    assert failure(describe()).kind == "transient"
+    assert failure(describe()).kind in ("transient", "broken")
 
 
 def test_an_endless_body_is_cut_off(

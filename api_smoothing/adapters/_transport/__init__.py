@@ -31,6 +31,7 @@ from api_smoothing.adapters._transport.service import (
     BrokenContract,
     missing_credentials,
     one_line,
+    read_each,
     sdk,
     seconds_of,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "one_line",
     "place",
     "rate_quota",
+    "read_each",
     "retry_delay",
     "score_of",
     "sdk",

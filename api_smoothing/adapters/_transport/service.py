@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
+from api_smoothing.adapters.base import Answer, Verdict
 from api_smoothing.errors import CredentialsError, MissingExtraError
+
+T = TypeVar("T")
 
 
 class BrokenContract(Exception):
     """A response that succeeded but does not have the provider's documented shape. Never a vote."""
+
+
+def read_each(
+    outputs: Iterable[T], read: Callable[[T], Answer | Verdict], verdict: Callable[[Exception], Verdict]
+) -> list[Answer | Verdict]:
+    """What each of a response's `outputs` says. One that cannot be read fails alone, by the `verdict` on its error.
+
+    Raises BrokenContract when none of them can be read.
+    """
+    found: list[Answer | Verdict] = []
+    broken: list[BrokenContract] = []
+    for output in outputs:
+        try:
+            found.append(read(output))
+        except BrokenContract as error:
+            broken.append(error)
+            found.append(verdict(error))
+    if broken and len(broken) == len(found):
+        raise broken[0]
+    return found
 
 
 def sdk(module: str, *, extra: str) -> Any:

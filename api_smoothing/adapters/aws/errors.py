@@ -100,7 +100,7 @@ def verdict_of(error: Exception) -> Verdict:
     if isinstance(error, ApiSmoothError):
         return Verdict(kind="fatal", message=str(error), sent=False)
     if isinstance(error, BrokenContract):
-        return Verdict(kind="transient", message=f"{error}; it is no vote")
+        return Verdict(kind="broken", message=f"{error}; it is no vote")
     if isinstance(response, Mapping):
         return _answered(response)
     if names & _NO_CREDENTIALS:

@@ -31,7 +31,7 @@ from api_smoothing.adapters import (
 from api_smoothing.adapters.azure import v32 as azure32
 from api_smoothing.adapters.azure.errors import verdict_of
 from api_smoothing.adapters.azure.session import Ask, http_session
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,6 +139,11 @@ class AzureAdapter:
         data = one_image(images).data
         ask = self._connected()
         tags, version = within(2 * self._timeout, lambda: ask(data))
+        if version != self._model != "latest":
+            raise DriftError(
+                f"Azure answered with model version {version}, not with {self._model}: name a version that it still "
+                "serves, or latest (model=)"
+            )
         labels = [Label(name=tag.name, score=float(tag.confidence)) for tag in tags]
         labels.sort(key=lambda label: -(label.score or 0.0))
         return [Answer(labels=tuple(labels), model_version=version)]

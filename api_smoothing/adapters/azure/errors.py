@@ -45,7 +45,7 @@ def verdict_of(error: Exception) -> Verdict:
     if isinstance(error, ApiSmoothError):
         return Verdict(kind="fatal", message=str(error), sent=False)
     if isinstance(error, BrokenContract):
-        return Verdict(kind="transient", message=f"{error}; it is no vote")
+        return Verdict(kind="broken", message=f"{error}; it is no vote")
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(status, int) and status != 200:

@@ -71,5 +71,6 @@ def _is_tag(*, name: Any = None, confidence: Any = None, **_: Any) -> bool:
         bool(name)
         and isinstance(name, str)
         and isinstance(confidence, int | float)
+        and not isinstance(confidence, bool)
         and 0.0 <= confidence <= 1.0
     )

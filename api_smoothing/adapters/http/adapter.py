@@ -1,4 +1,4 @@
-"""Any JSON endpoint that a TOML file describes; `http_shape` lists what such a file says."""
+"""Any JSON endpoint that a TOML file describes; `schema` lists what such a file says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from api_smoothing.adapters import (
@@ -34,6 +34,9 @@ from api_smoothing.errors import ApiSmoothError, ConfigurationError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: The statuses of an answer that is whole. Another success says that it comes later, in parts, or not at all.
+_ANSWERS: Final = (200, 201, 203)
 
 
 def load(
@@ -150,16 +153,16 @@ class HttpAdapter:
             raise
         except Exception as error:
             raise self._failed(of_connection(error, urlsplit(self._url).netloc, self._timeout)) from None
-        if not 200 <= reply.status < 300:
+        if reply.status not in _ANSWERS:
             raise self._failed(of_answer(self._description, reply))
-        answers = read(self._description, parse(reply.body), len(queries))
+        answers = read(self._description, parse(reply.body), len(queries), self.verdict)
         return [self._clean(answer) if isinstance(answer, Verdict) else answer for answer in answers]
 
     def verdict(self, error: Exception, /) -> Verdict:
         if isinstance(error, Failed):
             return error.verdict
         if isinstance(error, BrokenContract):
-            verdict = Verdict(kind="transient", message=f"{self.card.name}: {error}; it is no vote")
+            verdict = Verdict(kind="broken", message=f"{self.card.name}: {error}; it is no vote")
         elif isinstance(error, ApiSmoothError):
             verdict = Verdict(kind="fatal", message=str(error), sent=False)
         else:

@@ -156,8 +156,10 @@ def _date(top: Table) -> str | None:
 
 
 def _digest(content: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Not of prices and quotas: to correct them must not throw away the answers that were paid for."""
+    """Not of prices, quotas and what keeps a text from being read: none of them changes an answer that was kept."""
     decides = {key: value for key, value in content.items() if key not in ("usd_per_query", "end_of_life")}
+    if isinstance(shape := content.get("answer"), dict):
+        decides["answer"] = {key: v for key, v in shape.items() if key not in ("ending", "unfinished")}
     decides["limits"] = {key: value for key, value in content.get("limits", {}).items() if key != "quotas"}
     text = json.dumps([decides, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -41,9 +41,13 @@ def of_answer(description: Description, reply: Reply) -> Verdict:
         body = None
     code, said = _find(shape.code, body), _find(shape.message, body)
     kind = shape.kinds.get(code) if isinstance(code, int | str) else None
+    if reply.status < 300:
+        kind = "broken"
     kind = kind or shape.kinds.get(reply.status) or _usual(reply.status)
     parts = [f"{description.name} answered {reply.status}", str(code or ""), str(said or "")]
     message = ": ".join(part for part in parts if part)
+    if kind == "broken":
+        message += "; an answer must come with the request's own response, whole"
     if kind == "fatal":
         message += f"; {_advice(description, reply.status)}"
     wait = seconds_of(reply.headers.get(shape.retry_after)) if kind in ("throttled", "transient") else None

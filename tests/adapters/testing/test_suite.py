@@ -75,6 +75,12 @@ class TestAzure(Remote):
     provider, needs = "azure", "azure.ai.vision.imageanalysis"
     build = "from api_smoothing import adapters; adapters.load('azure')"
 
+    @classmethod
+    def load(cls, sandbox: Sandbox, **options: Any) -> Adapter:
+        return super().load(
+            sandbox, model="latest", **options
+        )  # of a named one, another version is no answer
+
 
 class TestAzure32(Remote):
     provider, needs = "azure", "azure.cognitiveservices.vision.computervision"
@@ -82,7 +88,7 @@ class TestAzure32(Remote):
 
     @classmethod
     def load(cls, sandbox: Sandbox, **options: Any) -> Adapter:
-        return super().load(sandbox, api="3.2", **options)
+        return super().load(sandbox, api="3.2", model="latest", **options)
 
 
 class TestGoogle(Remote):

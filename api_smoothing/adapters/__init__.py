@@ -9,6 +9,7 @@ from __future__ import annotations
 from api_smoothing.adapters._transport import (
     BadRequest,
     BrokenContract,
+    as_shown,
     check_proxy,
     is_sendable,
     missing_credentials,
@@ -21,6 +22,7 @@ from api_smoothing.adapters._transport import (
     sdk,
     seconds_limit,
     seconds_of,
+    seconds_told,
     setting_of,
     within,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "Quota",
     "SandboxDeclaration",
     "Verdict",
+    "as_shown",
     "check_proxy",
     "filter_of",
     "is_sendable",
@@ -67,6 +70,7 @@ __all__ = [
     "sdk",
     "seconds_limit",
     "seconds_of",
+    "seconds_told",
     "setting_of",
     "usual_options",
     "within",

@@ -345,10 +345,11 @@ def test_bare_statuses(wire: Wire) -> None:
 
 
 def test_retry_after_is_read_where_a_proxy_sends_it(wire: Wire) -> None:
-    """AWS sends none; what sits in front of it may."""
-    wire.answer = (429, b"", {"Retry-After": "17"})
+    """AWS sends none; what sits in front of it may, with whatever status."""
     adapter = adapter_at(wire)
-    assert adapter.verdict(error_of(adapter)).retry_after == 17.0
+    for status in (400, 408, 429, 500, 503):
+        wire.answer = (status, b"", {"Retry-After": "17"})
+        assert adapter.verdict(error_of(adapter)).retry_after == 17.0
 
 
 def test_recorded_error_is_read(wire: Wire, shared: Path) -> None:

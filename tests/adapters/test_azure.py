@@ -356,6 +356,9 @@ def test_waits_are_read_from_the_header_or_else_from_the_text(wire: Wire, api: A
         wire.answer = (429, body, headers)
         verdict = adapter.verdict(error_of(adapter))
         assert (verdict.kind, verdict.retry_after) == ("throttled", seconds)
+        wire.answer = (503, body, headers)
+        verdict = adapter.verdict(error_of(adapter))
+        assert (verdict.kind, verdict.retry_after) == ("transient", seconds)
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,9 @@ def test_retry_info_is_the_wait(service: GrpcService) -> None:
         service.reply = aborts("RESOURCE_EXHAUSTED", "slow", details)
         _, verdict = failure(adapter(service))
         assert (verdict.kind, verdict.retry_after) == ("throttled", wait)
+        service.reply = aborts("UNAVAILABLE", "busy", details)
+        _, verdict = failure(adapter(service))
+        assert (verdict.kind, verdict.retry_after) == ("transient", wait)
     service.reply = aborts("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)")
     assert failure(adapter(service))[1].kind == "refused"
 

@@ -354,6 +354,10 @@ def test_a_throttle_says_how_long_to_wait(
     service.reply = aborts("RESOURCE_EXHAUSTED", text, rich("RESOURCE_EXHAUSTED", text, *details))
     _, verdict = failure(adapter(service))
     assert (verdict.kind, verdict.retry_after) == ("throttled", wait)
+    if wait is not None:
+        service.reply = aborts("UNAVAILABLE", "busy", rich("UNAVAILABLE", "busy", *details))
+        _, verdict = failure(adapter(service))
+        assert (verdict.kind, verdict.retry_after) == ("transient", wait)
 
 
 @pytest.mark.parametrize(
@@ -589,6 +593,14 @@ def test_missing_credentials_name_the_variable(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "key.json").write_text('{"private_key": "planted", ')
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
     assert "planted" not in str(caught.value)
+
+
+def test_a_key_where_its_file_belongs_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API key in GOOGLE_APPLICATION_CREDENTIALS is told by the variable it belongs in, and is not repeated."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "AIzaSyPlanted-planted-1")
+    with pytest.raises(CredentialsError, match="GOOGLE_API_KEY") as caught:
+        google.load(timeout=5.0).label([image()])
+    assert "lanted" not in str(caught.value) + google.credentials().source
 
 
 def test_a_key_with_a_line_break_is_refused_before_it_is_sent(service: GrpcService) -> None:

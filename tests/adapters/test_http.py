@@ -734,6 +734,61 @@ def test_retry_after_is_passed_on(server: Server, describe: Callable[..., HttpAd
     assert failure(describe(PLAIN + '[errors]\nretry_after = "X-Wait"\n')).retry_after == 2.5
 
 
+@pytest.mark.parametrize("status", [400, 408, 429, 500, 503, 529])
+def test_a_time_to_come_back_is_passed_on_whatever_the_status(
+    describe: Callable[..., HttpAdapter], server: Server, status: int
+) -> None:
+    """From the header, else from the words of the body."""
+    server.reply = Reply(status=status, headers={"Retry-After": "7"})
+    assert failure(describe()).retry_after == 7
+    server.reply = Reply({"error": "busy; try again in 2.5s"}, status=status)
+    assert failure(describe(PLAIN + '[errors]\nmessage = "error"\n')).retry_after == 2.5
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path"),
+    [
+        ("", "/v1/tag"),
+        ("/", "/v1/tag"),
+        ("/v1", "/v1/tag"),
+        ("/v1/", "/v1/tag"),
+        ("/api/v1", "/api/v1/tag"),
+        ("/v1/tag", "/v1/tag"),
+        ("/other", "/other"),
+        ("/v1/other", "/v1/other"),
+    ],
+)
+def test_a_base_address_is_completed(
+    describe: Callable[..., HttpAdapter], server: Server, endpoint: str, path: str
+) -> None:
+    """The address as servers print it (http://host/v1) leads to the description's path; another is used as it is."""
+    server.reply = Reply(b"", status=404)
+    verdict = failure(describe(endpoint=server.url + endpoint))
+    assert [seen.path for seen in server.seen] == [path]
+    assert f"the path asked was {path}:" in verdict.message
+
+
+def test_a_part_of_the_version_may_be_left_out(server: Server) -> None:
+    """version_at= names what the version is made of, where another part flaps; it is another stream of answers."""
+    options = {"vision_model": "m", "classes": ["cat"], "usd_per_query": 0, "endpoint": server.url}
+    message = {"role": "assistant", "content": "cat"}
+    server.reply = Reply({"model": "m-1", "system_fingerprint": "fp_1", "choices": [{"message": message}]})
+    usual, chosen = (load(model="openai", **options, version_at=given) for given in (None, "model"))  # type: ignore[arg-type]
+    versions = [adapter.label(IMAGES[:1])[0].model_version for adapter in (usual, chosen)]  # type: ignore[union-attr]
+    assert versions == ["m-1+fp_1", "m-1"]
+    assert usual.card.fingerprint != chosen.card.fingerprint
+    with pytest.raises(ConfigurationError, match=r"answer\.version must be a path"):
+        load(model="openai", **options, version_at="a[")  # type: ignore[arg-type]
+
+
+def test_a_key_in_the_place_of_a_model_is_not_shown() -> None:
+    """Whoever gives the key as the model does not find it in a log."""
+    for model in ("sk-proj-planted-0123", "sk-proj-planted-0123.toml"):
+        with pytest.raises(ConfigurationError) as caught:
+            load(model=model)
+        assert "planted" not in str(caught.value)
+
+
 @pytest.mark.parametrize("then", ["reset", "hang", "drip", "close"])
 def test_a_broken_connection_is_transient_and_may_have_cost(
     describe: Callable[..., HttpAdapter], server: Server, then: str

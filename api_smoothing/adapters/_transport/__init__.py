@@ -29,11 +29,13 @@ from api_smoothing.adapters._transport.proxies import (
 )
 from api_smoothing.adapters._transport.service import (
     BrokenContract,
+    as_shown,
     missing_credentials,
     one_line,
     read_each,
     sdk,
     seconds_of,
+    seconds_told,
 )
 from api_smoothing.adapters._transport.wire import BadRequest
 
@@ -43,6 +45,7 @@ __all__ = [
     "BrokenContract",
     "CallFailed",
     "Connection",
+    "as_shown",
     "best_first",
     "check_proxy",
     "is_sendable",
@@ -59,6 +62,7 @@ __all__ = [
     "sdk",
     "seconds_limit",
     "seconds_of",
+    "seconds_told",
     "setting_of",
     "within",
 ]

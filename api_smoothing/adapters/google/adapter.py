@@ -21,6 +21,7 @@ from api_smoothing.adapters import (
     Label,
     Quota,
     Verdict,
+    as_shown,
     is_sendable,
     missing_credentials,
     one_line,
@@ -221,6 +222,8 @@ class GoogleVision:
             )
         except auth.GoogleAuthError as error:
             said = self._clean(error.args[0] if error.args else type(error).__name__)
+            if (found := key_file()) and as_shown(found[1]) != str(found[1]):
+                said = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
             if getattr(error, "retryable", False):
                 verdict = Verdict(
                     kind="transient", message=f"Google's credentials failed: {said}", sent=False

@@ -48,19 +48,22 @@ def load(
     usd_per_query: float | None = None,
     rate: float | None = None,
     timeout: float = 30.0,
+    version_at: str | Sequence[str] | None = None,
     **variables: Any,
 ) -> HttpAdapter:
     """The endpoint that `model` describes: the path of a .toml file, or the name of a description that ships.
 
     `endpoint` takes the place of the description's url; when it has no path of its own, of scheme and host
-    only. `endpoint_id` then names it in the fingerprint. `key` stands for the one environment variable that the
+    only, and when its path ends as the description's begins (http://host/v1), of what comes before that.
+    `endpoint_id` then names it in the fingerprint. `key` stands for the one environment variable that the
     description takes its key from. `usd_per_query` replaces the description's price, and `rate` (images per
     second) its image quotas. `timeout` is in seconds, once to connect and once to wait for a byte; a call takes
-    at most twice that. `variables` are those of the description.
+    at most twice that. `version_at` are the paths of the model's version in place of the description's: without
+    the part that changes where versions take turns behind one address. `variables` are those of the description.
 
     Raises ConfigurationError, one line with the file and the key. Needs no credentials and no network.
     """
-    description = describe(model, variables, usd_per_query)
+    description = describe(model, variables, usd_per_query, version_at)
     if key is not None and len(description.secrets) != 1:
         named = ", ".join(description.secrets) or "none"
         raise ConfigurationError(
@@ -92,7 +95,12 @@ def load(
         given=given,
         timeout=seconds_limit(timeout),
         model=model,
-        options={**variables, "endpoint": endpoint, "usd_per_query": usd_per_query},
+        options={
+            **variables,
+            "endpoint": endpoint,
+            "usd_per_query": usd_per_query,
+            "version_at": version_at,
+        },
     )
 
 
@@ -154,7 +162,7 @@ class HttpAdapter:
         except Exception as error:
             raise self._failed(of_connection(error, urlsplit(self._url).netloc, self._timeout)) from None
         if reply.status not in _ANSWERS:
-            raise self._failed(of_answer(self._description, reply))
+            raise self._failed(of_answer(self._description, reply, urlsplit(self._url).path))
         answers = read(self._description, parse(reply.body), len(queries), self.verdict)
         return [self._clean(answer) if isinstance(answer, Verdict) else answer for answer in answers]
 
@@ -208,7 +216,14 @@ def _moved(url: str, endpoint: str | None) -> str:
         return url
     if problem := url_problem(endpoint):
         raise ConfigurationError(f"endpoint {problem}")
-    to = urlsplit(endpoint)
-    if to.path.strip("/"):
+    to, usual = urlsplit(endpoint), urlsplit(url)
+    given, steps = _steps(to.path), _steps(usual.path)
+    shared = next((k for k in range(len(steps), -1, -1) if given[len(given) - k :] == steps[:k]), 0)
+    if given and not shared:
         return endpoint
-    return urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc).geturl()
+    path = "/".join(["", *given, *steps[shared:]]) if given else usual.path
+    return usual._replace(scheme=to.scheme, netloc=to.netloc, path=path).geturl()
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step]

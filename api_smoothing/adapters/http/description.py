@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path as File
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from api_smoothing.adapters import as_shown
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.sections import answer_of, check_names, errors_of, limits_of, request_of
 from api_smoothing.adapters.http.table import Table
@@ -29,9 +30,14 @@ def shipped() -> list[str]:
 
 
 def describe(
-    source: str | File | None, options: Mapping[str, Any], usd_per_query: float | None = None
+    source: str | File | None,
+    options: Mapping[str, Any],
+    usd_per_query: float | None = None,
+    version_at: str | Sequence[str] | None = None,
 ) -> Description:
     """The description at a path ending in .toml, or the shipped one of that name; `options` set its variables.
+
+    `version_at` takes the place of answer.version.
 
     Raises ConfigurationError, one line with the file and the key, when anything in it cannot be meant.
     """
@@ -41,6 +47,9 @@ def describe(
             f"one of {', '.join(shipped())}"
         )
     content = _content(source)
+    if version_at is not None and isinstance(answer := content.get("answer"), dict):
+        paths = [version_at] if isinstance(version_at, str) else list(version_at)
+        content["answer"] = {**answer, "version": paths}
     top = Table(content, file=str(source))
     values = variables(top.table("variables"), options)
     _check_given(top, values, content.get("usd_per_query") == "unknown" and usd_per_query is None)
@@ -103,14 +112,14 @@ def _content(source: str | File) -> dict[str, Any]:
             text = File(source).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise ConfigurationError(f"cannot read {source}: {reason}") from None
+            raise ConfigurationError(f"cannot read {as_shown(source)}: {reason}") from None
     elif str(source) in shipped():
         text = (resources.files("api_smoothing.adapters.http") / "endpoints" / f"{source}.toml").read_text(
             "utf-8"
         )
     else:
         raise ConfigurationError(
-            f"unknown endpoint {str(source)!r}; use {', '.join(shipped())}, or the path of a .toml file"
+            f"unknown endpoint {as_shown(source)!r}; use {', '.join(shipped())}, or the path of a .toml file"
         )
     try:
         return tomllib.loads(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from api_smoothing.adapters import BrokenContract, Verdict, seconds_of
+from api_smoothing.adapters import BrokenContract, Verdict, seconds_of, seconds_told
 from api_smoothing.adapters.http.answer import parse
 from api_smoothing.adapters.http.client import Reply
 from api_smoothing.adapters.http.path import Path
@@ -32,8 +32,8 @@ _TIMEOUTS: Final = {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}
 _CHECK: Final = "test it with: api-smooth providers check http"
 
 
-def of_answer(description: Description, reply: Reply) -> Verdict:
-    """The verdict on an answer whose status is not a success."""
+def of_answer(description: Description, reply: Reply, path: str) -> Verdict:
+    """The verdict on an answer whose status is not a success; `path` is where in the service it came from."""
     shape = description.errors
     try:
         body = parse(reply.body)
@@ -49,8 +49,9 @@ def of_answer(description: Description, reply: Reply) -> Verdict:
     if kind == "broken":
         message += "; an answer must come with the request's own response, whole"
     if kind == "fatal":
-        message += f"; {_advice(description, reply.status)}"
-    wait = seconds_of(reply.headers.get(shape.retry_after)) if kind in ("throttled", "transient") else None
+        message += f"; {_advice(description, reply.status, path)}"
+    wait = seconds_of(reply.headers.get(shape.retry_after))
+    wait = seconds_told(str(said or "")) if wait is None else wait
     return Verdict(kind=kind, message=message, retry_after=wait)
 
 
@@ -77,11 +78,13 @@ def _usual(status: int) -> Kind:
     return "transient" if status >= 500 else "fatal"
 
 
-def _advice(description: Description, status: int) -> str:
+def _advice(description: Description, status: int, path: str) -> str:
     if 300 <= status < 400:
         return "it sends elsewhere; give that address as url"
     if status in (401, 403) and description.secrets:
         return f"check {' and '.join(description.secrets)}; {_CHECK}"
+    if status in (404, 405):
+        return f"the path asked was {path}: check the url of its description, or endpoint=, and the account; {_CHECK}"
     return f"check its description and the account; {_CHECK}"
 
 

@@ -552,3 +552,20 @@ def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
     answers = StreamAnswers(Filling(), "s", shared=True)
     sender = sender_of(CountingService(batch=8), answers=answers, sleep=lambda seconds: None)
     assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))
+
+
+def test_answers_that_name_no_label_are_told() -> None:
+    """Whoever asks a model that chats learns that no answer was one of the labels, not only that votes are missing."""
+    service = CountingService(lambda first, images: [Answer(labels=())] * len(images))
+    with api_of(service, cache=False) as api:
+        found = api.certify(GREY, n=24)
+    assert found.label is None
+    assert re.search(r"(\d+) of \1 answers named no label", found.reason)
+
+
+def test_a_version_that_flaps_names_the_way_out() -> None:
+    """After one void certificate the line says what to do where versions take turns."""
+    service = CountingService(lambda first, images: [says("dog", version=f"fp_{first % 2}")], drift="version")
+    with api_of(service, cache=False) as api:
+        error = error_of(lambda: api.certify(GREY, n=20))
+    assert "version_at=" in str(error).partition("run again")[2]

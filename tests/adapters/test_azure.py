@@ -253,6 +253,34 @@ def test_connections_are_kept(wire: Wire, api: Any) -> None:
     assert len(ports) == 1
 
 
+def test_nothing_of_the_users_is_added(
+    wire: Wire, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a password in ~/.netrc nor a cookie of an earlier answer goes along with the key."""
+    (tmp_path / "netrc").write_text("default login me password planted\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", wire.endpoint)  # it gets what is meant for elsewhere
+    monkeypatch.setenv("http_proxy", wire.endpoint)
+    wire.answer = (200, body_of(api, [CAT]), {"Set-Cookie": "seen=1; Path=/"})
+    adapter = azure.load(endpoint="http://elsewhere.example", key=KEY, api=api)
+    for _ in range(2):
+        adapter.label([image_of()])
+    for request in wire.requests:
+        assert request.path.startswith("http://elsewhere.example/")
+        assert request.headers["Ocp-Apim-Subscription-Key"] == KEY
+        assert not {"Authorization", "Cookie"} & set(request.headers)
+
+
+def test_a_key_does_not_travel_unencrypted(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over plain http it goes to this machine only; elsewhere the setting is named, and nothing is sent."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VISION_ENDPOINT", "http://elsewhere.invalid")
+    with pytest.raises(ConfigurationError, match=r"VISION_ENDPOINT .* unencrypted"):
+        azure.load(key=KEY, api=api).label([image_of()])
+
+
 def test_a_body_is_never_sent_twice(wire: Wire, api: Any) -> None:
     """Neither after an error the SDKs would retry, nor over a connection that was closed in between."""
     adapter = adapter_at(wire, api)

@@ -234,6 +234,7 @@ BODY = 'image = "base64"\nbody = '
         ('name = "acme"', 'name = "acme"\nprice = 1', "price is unknown"),
         ('name = "acme"', 'name = "acme"\nusd_per_query = -1', "usd_per_query must be a number"),
         ('name = "acme"', 'name = "acme"\nusd_per_query = "unknown"', "usd_per_query must be given"),
+        ('name = "acme"', 'name = "acme"\nplain_http = "host"', "plain_http must be a list of hosts"),
         ('name = "acme"', 'name = "acme"\nend_of_life = "soon"', "end_of_life must be a date"),
         ('url = "https://acme.example/v1/tag"', 'url = "acme.example"', "url must be an address"),
         ("v1/tag", "v1/tag?key=abc", "url must end before the ?"),
@@ -486,6 +487,23 @@ def test_nothing_on_this_machine_replaces_the_key_or_the_way(
     describe(text, endpoint="http://elsewhere.example").label(IMAGES[:1])
     assert server.seen[1].headers["authorization"] == f"Bearer {SECRET}"
     assert server.seen[1].path == "http://elsewhere.example/v1/tag"
+
+
+def test_a_key_does_not_travel_unencrypted(describe: Callable[..., HttpAdapter], server: Server) -> None:
+    """Over plain http a key goes to this machine only, unless the description says so for that host."""
+    elsewhere = {"endpoint": "http://tagger.invalid/v1"}
+    with pytest.raises(ConfigurationError, match=r"endpoint .* tagger\.invalid unencrypted") as caught:
+        describe(**elsewhere).label(IMAGES[:1])
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="unencrypted"):
+        describe('plain_http = ["other.invalid"]\n' + PLAIN, **elsewhere).label(IMAGES[:1])
+    allowed = describe('plain_http = ["tagger.invalid"]\n' + PLAIN, **elsewhere)
+    keyless = describe(PLAIN.replace('X-Key = "${ACME_KEY}"', ""), **elsewhere)
+    for adapter in (allowed, keyless):
+        assert "cannot connect" in failure(adapter).message
+    assert allowed.card.fingerprint == describe(**elsewhere).card.fingerprint
+    server.reply = Reply({"labels": []})
+    assert describe().label(IMAGES[:1]) == [Answer(labels=())]
 
 
 def test_redirects_are_not_followed(describe: Callable[..., HttpAdapter], server: Server) -> None:
@@ -823,7 +841,7 @@ def test_what_never_left_has_not_cost(describe: Callable[..., HttpAdapter], serv
     port = free.getsockname()[1]
     free.close()
     text = PLAIN.replace("[request]", '[query]\nsig = "${ACME_KEY}"\n[request]')
-    for endpoint in (f"http://127.0.0.1:{port}", "http://no-such-host.invalid"):
+    for endpoint in (f"http://127.0.0.1:{port}", "https://no-such-host.invalid"):
         verdict = failure(describe(text, endpoint=endpoint))
         assert (verdict.kind, verdict.sent) == ("transient", False)
         assert SECRET not in verdict.message

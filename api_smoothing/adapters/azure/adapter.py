@@ -16,6 +16,7 @@ from api_smoothing.adapters import (
     EncodedImage,
     Label,
     Verdict,
+    check_encrypted,
     is_sendable,
     missing_credentials,
     on_this_machine,
@@ -130,6 +131,7 @@ class AzureAdapter:
     ) -> None:
         self.card = card
         self._api, self._endpoint, self._key = api, endpoint, key
+        self._named = setting_of(endpoint, [variables[0] for variables in _VARIABLES], "endpoint")
         self._model, self._language, self._timeout = model, language, timeout
         self._ask: Ask | None = None
         self._process = 0
@@ -172,6 +174,7 @@ class AzureAdapter:
                     raise missing_credentials(
                         "azure", "VISION_KEY has a space or a line break in it; set it anew"
                     )
+                check_encrypted(self._endpoint, named=self._named)
                 connect = _connect if self._api == "4.0" else azure32.connect
                 self._process = os.getpid()
                 self._ask = connect(

@@ -17,6 +17,7 @@ from api_smoothing.adapters import (
     Credentials,
     EncodedImage,
     Verdict,
+    check_encrypted,
     is_sendable,
     missing_credentials,
     on_this_machine,
@@ -181,6 +182,9 @@ class HttpAdapter:
         with self._lock:
             if self._client is None or self._process != os.getpid():  # connections do not survive a fork
                 secrets = {name: self._secret(name) for name in self._description.secrets}
+                if secrets:
+                    named = "endpoint" if self._options.get("endpoint") else "url"
+                    check_encrypted(self._url, named=named, allowed=self._description.plain_http)
                 self._secrets = _hidden(secrets)
                 self._client = Client(
                     self._description, url=self._url, secrets=secrets, timeout=self._timeout

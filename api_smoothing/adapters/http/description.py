@@ -20,6 +20,8 @@ from api_smoothing.adapters.http.template import fill_text, secret_names, variab
 from api_smoothing.errors import ConfigurationError
 
 _IMAGES: Final = ("request.body", "request.item")
+#: What changes no answer.
+_UNDECISIVE: Final = ("usd_per_query", "end_of_life", "plain_http")
 _SECRET: Final = re.compile(r"authorization$|cookie$|(^|[-_])(key|token|secret|password|sig)$|apikey$", re.I)
 
 
@@ -79,6 +81,7 @@ def describe(
         quotas=quotas,
         usd_per_query=_price(top, usd_per_query),
         end_of_life=_date(top),
+        plain_http=_hosts(top),
         digest=_digest(content, values),
     )
     top.end()
@@ -164,9 +167,16 @@ def _date(top: Table) -> str | None:
     return None if value is None else str(value)
 
 
+def _hosts(top: Table) -> tuple[str, ...]:
+    hosts = top.take("plain_http", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) and host for host in hosts):
+        top.fail("plain_http", "must be a list of hosts")
+    return tuple(hosts)
+
+
 def _digest(content: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Not of prices, quotas and what keeps a text from being read: none of them changes an answer that was kept."""
-    decides = {key: value for key, value in content.items() if key not in ("usd_per_query", "end_of_life")}
+    decides = {key: value for key, value in content.items() if key not in _UNDECISIVE}
     if isinstance(shape := content.get("answer"), dict):
         decides["answer"] = {key: v for key, v in shape.items() if key not in ("ending", "unfinished")}
     decides["limits"] = {key: value for key, value in content.get("limits", {}).items() if key != "quotas"}

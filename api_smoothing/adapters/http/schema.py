@@ -5,6 +5,7 @@ name = "acme"                       # in reports, and with the digest of this fi
 url = "https://acme.example/v1/tag" # {variables} may stand in it; no query, no user
 usd_per_query = 0.001               # or "unknown": then the option usd_per_query= must be given
 end_of_life = 2028-09-25            # optional
+plain_http = ["tagger.lan"]         # optional: hosts that may get a key unencrypted, besides this machine
 
 [variables]                         # options of load() with their defaults; an empty default must be given
 top = 10
@@ -139,4 +140,5 @@ class Description:
     quotas: tuple[Quota, ...]
     usd_per_query: float
     end_of_life: str | None
+    plain_http: tuple[str, ...]
     digest: str

@@ -347,9 +347,10 @@ def test_bare_statuses(wire: Wire) -> None:
 def test_retry_after_is_read_where_a_proxy_sends_it(wire: Wire) -> None:
     """AWS sends none; what sits in front of it may, with whatever status."""
     adapter = adapter_at(wire)
-    for status in (400, 408, 429, 500, 503):
+    for status in (400, 408, 409, 423, 429, 500, 503):
         wire.answer = (status, b"", {"Retry-After": "17"})
-        assert adapter.verdict(error_of(adapter)).retry_after == 17.0
+        verdict = adapter.verdict(error_of(adapter))
+        assert (verdict.retry_after, verdict.kind == "fatal") == (17.0, False)
 
 
 def test_recorded_error_is_read(wire: Wire, shared: Path) -> None:

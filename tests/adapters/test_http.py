@@ -752,13 +752,14 @@ def test_retry_after_is_passed_on(server: Server, describe: Callable[..., HttpAd
     assert failure(describe(PLAIN + '[errors]\nretry_after = "X-Wait"\n')).retry_after == 2.5
 
 
-@pytest.mark.parametrize("status", [400, 408, 429, 500, 503, 529])
+@pytest.mark.parametrize("status", [202, 400, 403, 408, 409, 423, 425, 429, 500, 503, 529])
 def test_a_time_to_come_back_is_passed_on_whatever_the_status(
     describe: Callable[..., HttpAdapter], server: Server, status: int
 ) -> None:
     """From the header, else from the words of the body."""
     server.reply = Reply(status=status, headers={"Retry-After": "7"})
-    assert failure(describe()).retry_after == 7
+    verdict = failure(describe())
+    assert (verdict.retry_after, verdict.kind == "fatal") == (7, False)
     server.reply = Reply({"error": "busy; try again in 2.5s"}, status=status)
     assert failure(describe(PLAIN + '[errors]\nmessage = "error"\n')).retry_after == 2.5
 

@@ -144,6 +144,7 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
         return Verdict(kind="transient", message=said, retry_after=wait)
     if status == 400:
         return Verdict(kind="refused", message=said, retry_after=wait)
-    if 400 < status < 500:
+    if 400 < status < 500 and wait is None:
         return Verdict(kind="fatal", message=f"{said}; check the endpoint and AWS_REGION; {_CHECK}")
-    return Verdict(kind="transient", message=f"{said}; is a proxy or a login page in between?")
+    message = f"{said}; is a proxy or a login page in between?"
+    return Verdict(kind="transient", message=message, retry_after=wait)

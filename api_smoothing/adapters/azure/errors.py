@@ -86,8 +86,9 @@ def _answered(status: int, response: Any) -> Verdict:
         return Verdict(kind="fatal", message=message)
     if status in {400, 413, 415}:
         return Verdict(kind="refused", message=said, retry_after=wait)
-    if status < 400:
-        return Verdict(kind="transient", message=f"{said}; is a proxy or a login page in between?")
+    if status < 400 or (wait is not None and status != 404):
+        message = f"{said}; is a proxy or a login page in between?"
+        return Verdict(kind="transient", message=message, retry_after=wait)
     return Verdict(kind="fatal", message=f"{said}; check VISION_ENDPOINT and api=; {_CHECK}")
 
 

@@ -40,18 +40,16 @@ def of_answer(description: Description, reply: Reply, path: str) -> Verdict:
     except BrokenContract:
         body = None
     code, said = _find(shape.code, body), _find(shape.message, body)
+    wait = seconds_of(reply.headers.get(shape.retry_after))
+    wait = seconds_told(str(said or "")) if wait is None else wait
     kind = shape.kinds.get(code) if isinstance(code, int | str) else None
-    if reply.status < 300:
-        kind = "broken"
-    kind = kind or shape.kinds.get(reply.status) or _usual(reply.status)
+    kind = kind or shape.kinds.get(reply.status) or _usual(reply.status, wait)
     parts = [f"{description.name} answered {reply.status}", str(code or ""), str(said or "")]
     message = ": ".join(part for part in parts if part)
     if kind == "broken":
         message += "; an answer must come with the request's own response, whole"
     if kind == "fatal":
         message += f"; {_advice(description, reply.status, path)}"
-    wait = seconds_of(reply.headers.get(shape.retry_after))
-    wait = seconds_told(str(said or "")) if wait is None else wait
     return Verdict(kind=kind, message=message, retry_after=wait)
 
 
@@ -74,8 +72,12 @@ def of_connection(error: Exception, place: str, timeout: float) -> Verdict:
     return Verdict(kind="transient", message=f"the connection to {place} broke ({type(error).__name__})")
 
 
-def _usual(status: int) -> Kind:
-    return "transient" if status >= 500 else "fatal"
+def _usual(status: int, wait: float | None) -> Kind:
+    """What a status means of which the description says nothing."""
+    if status < 300:
+        return "broken"
+    asked_back = wait is not None and status >= 400 and status not in (401, 404)
+    return "transient" if status >= 500 or asked_back else "fatal"
 
 
 def _advice(description: Description, status: int, path: str) -> str:

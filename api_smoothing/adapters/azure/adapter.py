@@ -143,8 +143,8 @@ class AzureAdapter:
         tags, version = within(2 * self._timeout, lambda: ask(data))
         if version != self._model != "latest":
             raise DriftError(
-                f"Azure answered with model version {version}, not with {self._model}: name a version that it still "
-                "serves, or latest (model=)"
+                f"Azure's model changed, or is not served: {version} answered where {self._model} was asked for; name "
+                "a version that it still serves, or latest (model=)"
             )
         labels = [Label(name=tag.name, score=float(tag.confidence)) for tag in tags]
         labels.sort(key=lambda label: -(label.score or 0.0))

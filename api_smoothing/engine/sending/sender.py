@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
-BROKEN: Final = 3  # answers to one query that can be no vote, each for another reason; of one reason REFUSALS
+BROKEN: Final = 3  # answers to one query that can be no vote; of its own REFUSALS, if for one reason
 PROBES: Final = 3  # images of a refused batch that are asked by themselves, before it is halved
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
 
@@ -195,7 +195,10 @@ class Sender:
             job.broken.update(asked)
             job.same.update((i, reason_of(verdict)) for i in asked)
         final = {i for i in asked if job.refused[i] >= REFUSALS or job.broken[i] >= BROKEN}
-        final |= {i for i in asked if job.same[i, reason_of(verdict)] >= REFUSALS}
+        alike = (
+            REFUSALS if len(asked) == 1 else BROKEN
+        )  # of a response that is broken as a whole no image is to blame
+        final |= {i for i in asked if job.same[i, reason_of(verdict)] >= alike}
         outcomes.update(dict.fromkeys(final))
         return [i for i in asked if i not in final]
 

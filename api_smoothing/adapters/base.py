@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,17 +105,21 @@ class AdapterCard:
         return min(rates, default=None)
 
 
+VerdictKind: TypeAlias = Literal["fatal", "transient", "throttled", "refused", "broken"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What an error means.
 
     "fatal": no query can succeed (key, quota of the month, a broken contract). "transient": the same query may
     succeed now. "throttled": it may after `retry_after` seconds, and everyone on this quota waits. "refused":
-    the provider will not answer about this image. `message` is one line without secrets: what, and what to do.
+    the provider will not answer about this image. "broken": what came can be no vote, as it is of another kind, is cut
+    off, or does not know; it is asked for once more. `message` is one line without secrets: what, and what to do.
     `sent` is False only when the request surely never reached the provider, so that it cannot have cost.
     """
 
-    kind: Literal["fatal", "transient", "throttled", "refused"]
+    kind: VerdictKind
     message: str = ""
     retry_after: float | None = None
     sent: bool = True
@@ -154,7 +158,8 @@ class Adapter(Protocol):
 
         A Verdict stands in the place of an image the provider failed on inside a response that succeeded.
         A response that breaks the provider's contract (missing keys, wrong count) raises; it is never read
-        as "no labels". An `ApiSmoothError` passes through to the user; anything else goes to `verdict`.
+        as "no labels": a missing key is not an empty list, and an unknown is not a no. An `ApiSmoothError` passes
+        through to the user; anything else goes to `verdict`.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
-from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
+from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
@@ -213,9 +213,29 @@ def workers(concurrency: int | Literal["auto"]) -> int | None:
 
 
 def label_map(choice: LabelMap | str | Path | None, card: AdapterCard) -> LabelMap | None:
-    """The map meant by `choice`, as it reads this provider."""
+    """The map meant by `choice`, as it reads this provider. Raises ConfigurationError for one that does not fit."""
     found = LabelMap.load(choice) if isinstance(choice, str | Path) else choice
-    return None if found is None else found.for_provider(card.name)
+    if found is None:
+        return None
+    fitted = found.for_provider(card.name)
+    _check_fit(fitted, card)
+    return fitted
+
+
+def _check_fit(labels: LabelMap, card: AdapterCard) -> None:
+    """Refuse a map of other things than a feature with words of its own, such as SafeSearch, speaks of.
+
+    Its classes would always seem absent, and a word that is in both by chance means something else.
+    """
+    declared = registry.find(card.name)
+    if card.labels is None or declared is None or not declared.vocabulary or declared.filter is not None:
+        return
+    meant = {entry.owner for name in card.labels for entry in labels.find(Label(name=name))[1]}
+    if unsaid := [name for name in labels.classes if name not in meant]:
+        raise ConfigurationError(
+            f"the label map {labels.name} does not fit this feature of {card.name}: nothing it says means "
+            f"{unsaid[0]!r}; it says {', '.join(card.labels)}. Leave the map out, or use one of these words alone"
+        )
 
 
 def reader(labels: LabelMap | None, adapter: Adapter) -> Callable[[Answer], Hashable | None]:

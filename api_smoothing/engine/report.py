@@ -36,6 +36,11 @@ def certificate(
         stopped, reason = "budget", f"the budget was spent after {bound.n + bound.n0} votes"
     if stopped == "failed" and count.last_error:
         reason = f"{reason}; the last one: {count.last_error}"
+    silent = count.counted.get(None, 0)
+    if label is None and kind == "label" and 2 * silent > count.n:
+        reason = "; ".join(
+            filter(None, (reason, f"{silent} of {count.n} answers named no label that counts"))
+        )
     return Certificate(
         label=label,
         radius=radius,

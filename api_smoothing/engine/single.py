@@ -80,6 +80,7 @@ def _failure(card: AdapterCard, loaded: Loaded, verdict: Verdict, fallback: str)
     then = {
         "fatal": "no query can succeed until this is put right",
         "transient": "it may work the next time: try again",
+        "broken": "what it answered can be no vote",
         "throttled": f"try again in {verdict.retry_after:g} s" if verdict.retry_after else "try again later",
     }[verdict.kind]
     return ProviderError(f"{card.provider} failed: {reason}; {then}")

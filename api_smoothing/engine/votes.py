@@ -271,7 +271,8 @@ class VoteSource:
             self._forget()
             raise DriftError(
                 f"the provider's model changed from {self.count.version} to {version} after {self.count.n} votes, "
-                f"which voids the certificate; run again to start over on the new model"
+                f"which voids the certificate; run again to start over on the new model, or, where versions take turns "
+                f"behind one address, ask for one of them (of http, version_at= names the part that stays)"
             )
 
     def _forget(self) -> None:

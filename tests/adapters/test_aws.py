@@ -160,6 +160,7 @@ JUNK: dict[str, Any] = {
     "label-unnamed": version_and([{"Name": "", "Confidence": 9.0}]),
     "label-unscored": version_and([{"Name": "Cat"}]),
     "score-text": version_and([{"Name": "Cat", "Confidence": "99"}]),
+    "score-true": version_and([{"Name": "Cat", "Confidence": True}]),
     "score-nan": b'{"LabelModelVersion": "3.0", "Labels": [{"Name": "Cat", "Confidence": NaN}]}',
     "score-above": version_and([{"Name": "Cat", "Confidence": 100.5}]),
     "parent-unnamed": version_and([{"Name": "Cat", "Confidence": 9.0, "Parents": [{}]}]),
@@ -172,7 +173,7 @@ JUNK: dict[str, Any] = {
 
 @pytest.mark.parametrize("media_type", ["application/x-amz-json-1.1", "text/html"])
 def test_success_with_junk_is_never_an_answer(wire: Wire, media_type: str) -> None:
-    """HTTP 200 without labels and version breaks the contract; it was sent, once, and may be tried again."""
+    """HTTP 200 without labels and version breaks the contract; it was sent, once, and can be no vote."""
     adapter = adapter_at(wire)
     for name, body in JUNK.items():
         wire.answer = (200, body, {"Content-Type": media_type})
@@ -180,7 +181,7 @@ def test_success_with_junk_is_never_an_answer(wire: Wire, media_type: str) -> No
         error = error_of(adapter)
         verdict = adapter.verdict(error)
         assert isinstance(error, BrokenContract), name
-        assert (verdict.kind, verdict.sent) == ("transient", True), name
+        assert (verdict.kind, verdict.sent) == ("broken", True), name
         assert wire.count() == 1, name
 
 
@@ -199,7 +200,7 @@ def test_body_shorter_than_announced_is_no_answer(wire: Wire) -> None:
     body = json.dumps(HONEST).encode()
     wire.answer = (200, body[:-2], {"Content-Length": str(len(body)), "Connection": "close"})
     adapter = adapter_at(wire, timeout=0.3)
-    assert adapter.verdict(error_of(adapter)).kind == "transient"
+    assert adapter.verdict(error_of(adapter)).kind == "broken"
     assert wire.count() == 1
 
 
@@ -344,10 +345,12 @@ def test_bare_statuses(wire: Wire) -> None:
 
 
 def test_retry_after_is_read_where_a_proxy_sends_it(wire: Wire) -> None:
-    """AWS sends none; what sits in front of it may."""
-    wire.answer = (429, b"", {"Retry-After": "17"})
+    """AWS sends none; what sits in front of it may, with whatever status."""
     adapter = adapter_at(wire)
-    assert adapter.verdict(error_of(adapter)).retry_after == 17.0
+    for status in (400, 408, 409, 423, 429, 500, 503):
+        wire.answer = (status, b"", {"Retry-After": "17"})
+        verdict = adapter.verdict(error_of(adapter))
+        assert (verdict.retry_after, verdict.kind == "fatal") == (17.0, False)
 
 
 def test_recorded_error_is_read(wire: Wire, shared: Path) -> None:

@@ -25,7 +25,7 @@ from api_smoothing.adapters import Answer, EncodedImage, Label
 from api_smoothing.adapters._transport.service import BrokenContract
 from api_smoothing.adapters.azure import adapter as azure
 from api_smoothing.adapters.azure import errors as azure_errors
-from api_smoothing.errors import ConfigurationError, CredentialsError, MissingExtraError
+from api_smoothing.errors import ConfigurationError, CredentialsError, DriftError, MissingExtraError
 from api_smoothing.png import encode_png
 
 core = pytest.importorskip("azure.core.exceptions")
@@ -145,6 +145,7 @@ def junk(api: str) -> dict[str, Any]:
         "tag-unnamed": body_of(api, [{"name": "", "confidence": 0.5}]),
         "tag-unscored": body_of(api, [{"name": "cat"}]),
         "score-text": body_of(api, [{"name": "cat", "confidence": "0.75"}]),
+        "score-true": body_of(api, [{"name": "cat", "confidence": True}]),
         "score-above": body_of(api, [{"name": "cat", "confidence": 75}]),
         "score-nan": json.dumps(body_of(api, [{"name": "cat", "confidence": float("nan")}])).encode(),
         "no-version": lost,
@@ -156,7 +157,7 @@ def junk(api: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/html"])
 def test_success_with_junk_is_never_an_answer(wire: Wire, api: Any, media_type: str) -> None:
-    """HTTP 200 without tags and version breaks the contract; it was sent, once, and may be tried again."""
+    """HTTP 200 without tags and version breaks the contract; it was sent, once, and can be no vote."""
     adapter = adapter_at(wire, api)
     for name, body in junk(api).items():
         wire.answer = (200, body, {"Content-Type": media_type})
@@ -164,8 +165,15 @@ def test_success_with_junk_is_never_an_answer(wire: Wire, api: Any, media_type: 
         error = error_of(adapter)
         verdict = adapter.verdict(error)
         assert isinstance(error, BrokenContract), name
-        assert (verdict.kind, verdict.sent) == ("transient", True), name
+        assert (verdict.kind, verdict.sent) == ("broken", True), name
         assert wire.count() == 1, name
+
+
+def test_another_version_than_the_one_asked_for_is_drift(wire: Wire, api: Any) -> None:
+    """An answer of a model that was not asked for stops everything; "latest" is whatever answers."""
+    wire.answer = (200, body_of(api, [CAT], "2030-01-01"))
+    with pytest.raises(DriftError, match=f"2030-01-01 answered where {VERSION[api]}"):
+        adapter_at(wire, api).label([image_of()])
 
 
 def test_body_shorter_than_announced_is_no_answer(wire: Wire, api: Any) -> None:
@@ -243,6 +251,34 @@ def test_connections_are_kept(wire: Wire, api: Any) -> None:
     for _ in range(5):
         adapter.label([image_of()])
     assert len(ports) == 1
+
+
+def test_nothing_of_the_users_is_added(
+    wire: Wire, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a password in ~/.netrc nor a cookie of an earlier answer goes along with the key."""
+    (tmp_path / "netrc").write_text("default login me password planted\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", wire.endpoint)  # it gets what is meant for elsewhere
+    monkeypatch.setenv("http_proxy", wire.endpoint)
+    wire.answer = (200, body_of(api, [CAT]), {"Set-Cookie": "seen=1; Path=/"})
+    adapter = azure.load(endpoint="http://elsewhere.example", key=KEY, api=api)
+    for _ in range(2):
+        adapter.label([image_of()])
+    for request in wire.requests:
+        assert request.path.startswith("http://elsewhere.example/")
+        assert request.headers["Ocp-Apim-Subscription-Key"] == KEY
+        assert not {"Authorization", "Cookie"} & set(request.headers)
+
+
+def test_a_key_does_not_travel_unencrypted(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over plain http it goes to this machine only; elsewhere the setting is named, and nothing is sent."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VISION_ENDPOINT", "http://elsewhere.invalid")
+    with pytest.raises(ConfigurationError, match=r"VISION_ENDPOINT .* unencrypted"):
+        azure.load(key=KEY, api=api).label([image_of()])
 
 
 def test_a_body_is_never_sent_twice(wire: Wire, api: Any) -> None:
@@ -348,6 +384,9 @@ def test_waits_are_read_from_the_header_or_else_from_the_text(wire: Wire, api: A
         wire.answer = (429, body, headers)
         verdict = adapter.verdict(error_of(adapter))
         assert (verdict.kind, verdict.retry_after) == ("throttled", seconds)
+        wire.answer = (503, body, headers)
+        verdict = adapter.verdict(error_of(adapter))
+        assert (verdict.kind, verdict.retry_after) == ("transient", seconds)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,44 @@ def without(field_name: str) -> Any:
     return one
 
 
+#: What models of other types say of an image: none of it is an answer in concepts.
+OF_ANOTHER_KIND = {
+    "regions": {"regions": [{"id": "r", "data": {"concepts": [{"id": "c", "name": "cat", "value": 0.9}]}}]},
+    "embeddings": {"embeddings": [{"vector": [0.5, 0.25], "num_dimensions": 2}]},
+    "text": {"text": {"raw": "a cat"}},
+    "colours": {"colors": [{"raw_hex": "#fff", "value": 0.5}]},
+    "clusters": {"clusters": [{"id": "k", "score": 0.5}]},
+    "image": {"image": {"url": "https://example.com/generated.png"}},
+}
+
+
+def of_another_kind(data: dict[str, Any]) -> Any:
+    return json_format.ParseDict({"data": data}, output())
+
+
+def test_one_unreadable_output_fails_alone(service: GrpcService) -> None:
+    """The neighbours of an output that breaks the contract are answers."""
+    good = output(("cat", 0.5))
+    for bad in (without("data"), output(("cat", 99.0)), of_another_kind(OF_ANOTHER_KIND["regions"])):
+        service.reply = always(response(good, bad, good))
+        first, broken, last = adapter(service).label([image()] * 3)
+        assert isinstance(first, Answer)
+        assert first == last
+        assert isinstance(broken, Verdict)
+        assert (broken.kind, broken.sent) == ("broken", True)
+
+
+def test_a_concept_of_only_that_is_not_scored_is_not_absent(service: GrpcService) -> None:
+    """`only` asks for the score of each of its concepts; an output without one of them is no answer."""
+    service.reply = always(response(output(("dog", 0.9))))
+    assert isinstance(failure(adapter(service, only=["dog", "cat"]))[0], BrokenContract)
+    service.reply = always(response(output()))
+    assert isinstance(failure(adapter(service, only=["dog", "cat"]))[0], BrokenContract)
+    service.reply = always(response(output(("dog", 0.0), ("cat", 0.0))))
+    (answer,) = adapter(service, only=["dog", "cat"]).label([image()])
+    assert isinstance(answer, Answer)
+
+
 @pytest.mark.parametrize(
     "junk",
     [
@@ -251,17 +289,23 @@ def without(field_name: str) -> Any:
         Response(outputs=[output(("cat", 0.5))] * 2),
         b"<!DOCTYPE html><html>Sign in</html>",
         response(*[output(("cat", 0.5))] * 2).SerializeToString()[:-3],
+        response(*[output(("cat", 0.0), ("dog", 0.0))] * 2),
+        *(response(*[of_another_kind(data)] * 2) for data in OF_ANOTHER_KIND.values()),
     ],
     ids=[
         *("empty", "none", "one-few", "one-many", "mixed-none", "mixed-few", "no-data", "no-model"),
         *("no-own-status", "no-version", "nameless", "over", "nan", "no-status", "html", "truncated"),
+        *("unscored", *OF_ANOTHER_KIND),
     ],
 )
 def test_a_response_out_of_contract_is_never_an_answer(service: GrpcService, junk: Any) -> None:
-    """Success with anything but one sound answer an image raises, and may be tried again."""
+    """Success with anything but one sound answer an image raises, and can be no vote."""
     service.reply = lambda request, context: junk
-    _, verdict = failure(adapter(service), images=2)
-    assert (verdict.kind, verdict.sent) == ("transient", True)
+    error, verdict = failure(adapter(service), images=2)
+    assert verdict.kind == (
+        "broken" if isinstance(error, BrokenContract) else "transient"
+    )  # the SDK's own error
+    assert verdict.sent
     assert verdict.message
     assert len(service.calls) == 1
 
@@ -313,6 +357,9 @@ def test_retry_info_is_the_wait(service: GrpcService) -> None:
         service.reply = aborts("RESOURCE_EXHAUSTED", "slow", details)
         _, verdict = failure(adapter(service))
         assert (verdict.kind, verdict.retry_after) == ("throttled", wait)
+        service.reply = aborts("UNAVAILABLE", "busy", details)
+        _, verdict = failure(adapter(service))
+        assert (verdict.kind, verdict.retry_after) == ("transient", wait)
     service.reply = aborts("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)")
     assert failure(adapter(service))[1].kind == "refused"
 

@@ -49,6 +49,22 @@ def labelled(*descriptions: str) -> Any:
     return Response(responses=[{"label_annotations": one} for one in labels])
 
 
+#: What Google's other features say of an image: none of it is an answer to a request for labels.
+OF_ANOTHER_KIND = {
+    "objects": {"localized_object_annotations": [{"mid": "/m/1", "name": "Couch", "score": 0.9}]},
+    "text": {"text_annotations": [{"description": "STOP"}]},
+    "full-text": {"full_text_annotation": {"text": "STOP"}},
+    "web": {"web_detection": {"web_entities": [{"entity_id": "/m/1", "score": 0.9, "description": "Couch"}]}},
+    "safe-search": {"safe_search_annotation": {"adult": 1}},
+    "faces": {"face_annotations": [{"detection_confidence": 0.9}]},
+    "logos": {"logo_annotations": [{"description": "Acme", "score": 0.9}]},
+    "landmarks": {"landmark_annotations": [{"description": "Tower", "score": 0.9}]},
+    "colours": {"image_properties_annotation": {"dominant_colors": {"colors": [{"score": 0.9}]}}},
+    "crops": {"crop_hints_annotation": {"crop_hints": [{"confidence": 0.9}]}},
+    "products": {"product_search_results": {"results": [{"score": 0.9}]}},
+}
+
+
 def google_service(reply: Reply | None = None) -> GrpcService:
     """Google's method, which says "cat" of every image unless it is told otherwise."""
     return GrpcService(
@@ -212,40 +228,81 @@ def test_nothing_found_is_an_answer_without_labels(service: GrpcService) -> None
         Response(responses=[{"label_annotations": [{"description": "a", "score": 1.5}]}] * 2),
         Response(responses=[{"label_annotations": [{"description": "a", "score": float("nan")}]}] * 2),
         Response(responses=[{"label_annotations": [{"description": "a", "score": -0.5}]}] * 2),
+        Response(responses=[{"label_annotations": [{"description": "a"}]}] * 2),
+        *(Response(responses=[other] * 2) for other in OF_ANOTHER_KIND.values()),
+        Response.serialize(Response(responses=[{}] * 2)).replace(b"\n\x00", b"\n\x03\xf8\x07\x01"),
     ],
-    ids=["empty", "one-few", "one-many", "html", "truncated", "nameless", "over", "nan", "under"],
+    ids=[
+        "empty",
+        "one-few",
+        "one-many",
+        "html",
+        "truncated",
+        "nameless",
+        "over",
+        "nan",
+        "under",
+        "unscored",
+        *OF_ANOTHER_KIND,
+        "unknown-field",
+    ],
 )
 def test_a_response_out_of_contract_is_never_an_answer(service: GrpcService, junk: Any) -> None:
-    """Success with anything but one sound answer an image raises, and may be tried again."""
+    """Success with anything but one sound answer an image raises, and can be no vote."""
     service.reply = lambda request, context: junk
-    _, verdict = failure(adapter(service), images=2)
-    assert (verdict.kind, verdict.sent) == ("transient", True)
+    error, verdict = failure(adapter(service), images=2)
+    assert verdict.kind == (
+        "broken" if isinstance(error, BrokenContract) else "transient"
+    )  # the SDK's own error
+    assert verdict.sent
     assert verdict.message
     assert len(service.calls) == 1
 
 
 def test_safe_search_is_five_labels_in_fixed_order(service: GrpcService) -> None:
-    """Likelihoods become documented scores; UNKNOWN leaves its label out and is no score of zero."""
-    found = {"adult": 1, "spoof": 2, "medical": 0, "violence": 4, "racy": 5}
+    """Likelihoods become documented scores."""
+    found = {"adult": 1, "spoof": 2, "medical": 3, "violence": 4, "racy": 5}
     service.reply = lambda request, context: Response(responses=[{"safe_search_annotation": found}])
     (answer,) = adapter(service, feature="safe-search").label([image()])
     assert isinstance(answer, Answer)
-    expected = [("adult", 0.1), ("spoof", 0.3), ("violence", 0.7), ("racy", 0.9)]
+    expected = [("adult", 0.1), ("spoof", 0.3), ("medical", 0.5), ("violence", 0.7), ("racy", 0.9)]
     assert [(label.name, label.score) for label in answer.labels] == expected
     assert service.calls[0].request.requests[0].features[0].type_ == vision.Feature.Type.SAFE_SEARCH_DETECTION
 
 
-def test_safe_search_without_likelihoods_is_no_answer(service: GrpcService) -> None:
-    """An annotation that is absent breaks the contract; one that knows nothing fails its image only."""
+KNOWN = {"adult": 1, "spoof": 2, "medical": 3, "violence": 4, "racy": 5}
+
+
+@pytest.mark.parametrize("category", google.SAFE_SEARCH)
+@pytest.mark.parametrize("how", ["unknown", "missing", "alone", "none"])
+def test_a_likelihood_that_is_not_known_is_not_a_low_one(
+    service: GrpcService, category: str, how: str
+) -> None:
+    """Where one of the five is UNKNOWN or left out, the answer does not know, fails alone, and is no vote."""
+    annotation = {
+        "unknown": {**KNOWN, category: 0},
+        "missing": {name: likelihood for name, likelihood in KNOWN.items() if name != category},
+        "alone": {category: 5},
+        "none": {},
+    }[how]
     ask = adapter(service, feature="safe-search")
-    service.reply = lambda request, context: labelled("")
+    both = [{"safe_search_annotation": annotation}, {"safe_search_annotation": KNOWN}]
+    service.reply = lambda request, context: Response(responses=both)
+    verdict, answer = ask.label([image(), image()])
+    assert isinstance(verdict, Verdict)
+    assert (verdict.kind, verdict.sent) == ("broken", True)
+    assert isinstance(answer, Answer)
+    assert len(answer.labels) == 5
+    service.reply = lambda request, context: Response(responses=both[:1])
     assert isinstance(failure(ask)[0], BrokenContract)
-    known = [{"safe_search_annotation": {}}, {"safe_search_annotation": {"racy": 3}}]
-    service.reply = lambda request, context: Response(responses=known)
-    nothing, answer = ask.label([image(), image()])
-    assert isinstance(nothing, Verdict)
-    assert nothing.kind == "transient"
-    assert answer == Answer(labels=(Label(name="racy", score=0.5),))
+
+
+def test_an_answer_without_the_annotation_is_no_safe_search(service: GrpcService) -> None:
+    """Labels, or nothing, where SafeSearch was asked for break the contract."""
+    ask = adapter(service, feature="safe-search")
+    for said in ("", "cat"):
+        service.reply = lambda request, context, said=said: labelled(said)
+        assert isinstance(failure(ask)[0], BrokenContract)
 
 
 @pytest.mark.parametrize(("status", "kind"), KIND_OF_STATUS.items())
@@ -297,6 +354,10 @@ def test_a_throttle_says_how_long_to_wait(
     service.reply = aborts("RESOURCE_EXHAUSTED", text, rich("RESOURCE_EXHAUSTED", text, *details))
     _, verdict = failure(adapter(service))
     assert (verdict.kind, verdict.retry_after) == ("throttled", wait)
+    if wait is not None:
+        service.reply = aborts("UNAVAILABLE", "busy", rich("UNAVAILABLE", "busy", *details))
+        _, verdict = failure(adapter(service))
+        assert (verdict.kind, verdict.retry_after) == ("transient", wait)
 
 
 @pytest.mark.parametrize(
@@ -532,6 +593,14 @@ def test_missing_credentials_name_the_variable(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "key.json").write_text('{"private_key": "planted", ')
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
     assert "planted" not in str(caught.value)
+
+
+def test_a_key_where_its_file_belongs_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API key in GOOGLE_APPLICATION_CREDENTIALS is told by the variable it belongs in, and is not repeated."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "AIzaSyPlanted-planted-1")
+    with pytest.raises(CredentialsError, match="GOOGLE_API_KEY") as caught:
+        google.load(timeout=5.0).label([image()])
+    assert "lanted" not in str(caught.value) + google.credentials().source
 
 
 def test_a_key_with_a_line_break_is_refused_before_it_is_sent(service: GrpcService) -> None:

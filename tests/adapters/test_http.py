@@ -234,6 +234,7 @@ BODY = 'image = "base64"\nbody = '
         ('name = "acme"', 'name = "acme"\nprice = 1', "price is unknown"),
         ('name = "acme"', 'name = "acme"\nusd_per_query = -1', "usd_per_query must be a number"),
         ('name = "acme"', 'name = "acme"\nusd_per_query = "unknown"', "usd_per_query must be given"),
+        ('name = "acme"', 'name = "acme"\nplain_http = "host"', "plain_http must be a list of hosts"),
         ('name = "acme"', 'name = "acme"\nend_of_life = "soon"', "end_of_life must be a date"),
         ('url = "https://acme.example/v1/tag"', 'url = "acme.example"', "url must be an address"),
         ("v1/tag", "v1/tag?key=abc", "url must end before the ?"),
@@ -270,6 +271,9 @@ BODY = 'image = "base64"\nbody = '
         (SCORE, 'score = "score"', "answer.score = 'score' must have 1"),
         (SCORE, 'text = "x"', "answer.text does not go with name"),
         (f"{NAME}\n{SCORE}", 'text = "x"', "answer.classes is missing"),
+        (SCORE, 'ending = "why"\nunfinished = ["cut"]', "answer.ending goes with text"),
+        (SCORE, 'unfinished = ["cut"]', "answer.unfinished goes with ending"),
+        (SCORE, 'ending = "why"\nunfinished = "cut"', "answer.unfinished must be a list of texts"),
         (SCORE, "classes = []", "answer.classes must be a list"),
         (SCORE, 'classes = ["Cat", "cat."]', "answer.classes has two names that differ only in case"),
         (SCORE, "score_scale = 0", "answer.score_scale must be a number above 0"),
@@ -485,6 +489,23 @@ def test_nothing_on_this_machine_replaces_the_key_or_the_way(
     assert server.seen[1].path == "http://elsewhere.example/v1/tag"
 
 
+def test_a_key_does_not_travel_unencrypted(describe: Callable[..., HttpAdapter], server: Server) -> None:
+    """Over plain http a key goes to this machine only, unless the description says so for that host."""
+    elsewhere = {"endpoint": "http://tagger.invalid/v1"}
+    with pytest.raises(ConfigurationError, match=r"endpoint .* tagger\.invalid unencrypted") as caught:
+        describe(**elsewhere).label(IMAGES[:1])
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="unencrypted"):
+        describe('plain_http = ["other.invalid"]\n' + PLAIN, **elsewhere).label(IMAGES[:1])
+    allowed = describe('plain_http = ["tagger.invalid"]\n' + PLAIN, **elsewhere)
+    keyless = describe(PLAIN.replace('X-Key = "${ACME_KEY}"', ""), **elsewhere)
+    for adapter in (allowed, keyless):
+        assert "cannot connect" in failure(adapter).message
+    assert allowed.card.fingerprint == describe(**elsewhere).card.fingerprint
+    server.reply = Reply({"labels": []})
+    assert describe().label(IMAGES[:1]) == [Answer(labels=())]
+
+
 def test_redirects_are_not_followed(describe: Callable[..., HttpAdapter], server: Server) -> None:
     """A redirect is an error that says what to do; the key goes nowhere else."""
     server.reply = Reply(status=307, headers={"Location": server.url + "/elsewhere?token=abc"})
@@ -534,7 +555,7 @@ JUNK = [
     {"model": {"version": "1"}, "answers": []}, {"model": {"version": "1"}, "answers": [{"labels": []}] * 2},
     {"model": {"version": "1"}, "answers": [None]}, {"model": {"version": "1"}, "answers": [{}]},
     *({"model": {"version": "1"}, "answers": [{"labels": labels}]} for labels in (
-        None, "cat", {"name": "cat"}, [None], ["cat"], [{}], [{"name": "cat"}], [{"name": None, "score": 0.5}],
+        None, "cat", {}, {"name": "cat"}, [None], ["cat"], [{}], [{"name": "cat"}], [{"name": None, "score": 0.5}],
         [{"name": "", "score": 0.5}], [{"name": "cat", "score": None}], [{"name": "cat", "score": "0.5"}],
         [{"name": "cat", "score": True}], [{"name": "cat", "score": -0.1}], [{"name": "cat", "score": 1.1}],
         [{"name": "cat", "score": 10**400}], [{"name": "cat", "score": float("nan")}],
@@ -545,13 +566,13 @@ JUNK = [
 
 @pytest.mark.parametrize("body", JUNK, ids=[str(i) for i in range(len(JUNK))])
 def test_junk_is_never_an_answer(server: Server, body: object) -> None:
-    """Status 200 with anything but the described answer breaks the contract and may be tried again."""
+    """Status 200 with anything but the described answer breaks the contract, and can be no vote."""
     server.reply = Reply(body)
     adapter = load(model="sandbox-json", endpoint=server.url)
     with pytest.raises(BrokenContract) as caught:
         adapter.label(IMAGES[:1])
     verdict = adapter.verdict(caught.value)
-    assert (verdict.kind, verdict.sent, len(server.seen)) == ("transient", True, 1)
+    assert (verdict.kind, verdict.sent, len(server.seen)) == ("broken", True, 1)
     assert "\n" not in verdict.message
 
 
@@ -581,24 +602,90 @@ def test_one_image_may_fail_among_others(server: Server) -> None:
     assert bad.message.endswith("unreadable [secret]")
 
 
-def openai(server: Server, content: object, **extra: object) -> list[Answer | Verdict]:
+def test_one_unreadable_answer_fails_alone(server: Server) -> None:
+    """The neighbours of an answer that breaks the contract are answers; only where none can be read it raises."""
+    labels = [{"name": "cat", "score": 0.5}]
+    for bad in ({}, {"labels": {}}, {"labels": [{"name": "cat"}]}, None):
+        server.reply = Reply(
+            {"model": {"version": "1"}, "answers": [{"labels": labels}, bad, {"labels": labels}]}
+        )
+        first, broken, last = load(model="sandbox-json", endpoint=server.url).label(IMAGES)
+        assert first == last == Answer(labels=(Label(name="cat", score=0.5),), model_version="1")
+        assert isinstance(broken, Verdict)
+        assert (broken.kind, broken.sent) == ("broken", True)
+
+
+@pytest.mark.parametrize("status", [202, 204, 206, 207])
+def test_an_answer_that_is_still_to_come_is_none(
+    describe: Callable[..., HttpAdapter], server: Server, status: int
+) -> None:
+    """A success that says "later", "in parts" or "nothing" is no vote for "no labels", whatever its body."""
+    server.reply = Reply(b"" if status == 204 else {"status": "pending", "labels": []}, status=status)
+    verdict = failure(describe())
+    assert (verdict.kind, verdict.sent) == ("broken", True)
+    assert str(status) in verdict.message
+
+
+def test_an_empty_object_is_not_an_empty_list(describe: Callable[..., HttpAdapter], server: Server) -> None:
+    """`{}` where `[*]` looks for a list is no answer; where the names are its keys it is one without labels."""
+    server.reply = Reply({"labels": {}})
+    assert failure(describe()).kind == "broken"
+    assert failure(describe(PLAIN.replace(SCORE, ""))).kind == "broken"
+    keyed = PLAIN.replace(NAME, 'name = "labels[~]"').replace(SCORE, 'score = "labels[*]"')
+    assert describe(keyed).label(IMAGES[:1]) == [Answer(labels=())]
+    server.reply = Reply({"labels": []})
+    assert describe().label(IMAGES[:1]) == [Answer(labels=())]
+    assert failure(describe(keyed)).kind == "broken"
+
+
+@pytest.mark.parametrize("score", [{}, {"score": None}, {"score": True}])
+def test_a_label_without_its_score_is_no_label_of_score_0(
+    describe: Callable[..., HttpAdapter], server: Server, score: dict[str, Any]
+) -> None:
+    """Where the description says where scores stand, a label without a number there is no answer, ? or not."""
+    server.reply = Reply({"labels": [{"name": "cat", "score": 0.9}, {"name": "dog", **score}]})
+    for text in (PLAIN, PLAIN.replace(SCORE, 'score = "labels[*].score?"')):
+        assert failure(describe(text)).kind == "broken"
+
+
+def openai(
+    server: Server, content: object, finish: str | None = None, **extra: object
+) -> list[Answer | Verdict]:
     message = {"role": "assistant", "content": content, **extra}
-    server.reply = Reply(
-        {"model": "m-1", "system_fingerprint": "fp_1", "choices": [{"index": 0, "message": message}]}
-    )
+    choice = {"index": 0, "message": message} | ({"finish_reason": finish} if finish else {})
+    server.reply = Reply({"model": "m-1", "system_fingerprint": "fp_1", "choices": [choice]})
     options = {"vision_model": "m", "classes": "cat, Great Dane", "usd_per_query": 0}
     return load(model="openai", endpoint=server.url, **options).label(IMAGES[:1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("said", "label"),
-    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane"), ("a cat", None), ("", None), ("dog", None),
+    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane"), ("a cat", None), ("dog", None),
      ("cat, Great Dane", None)],
 )  # fmt: skip
 def test_free_text_is_a_label_only_if_it_is_a_class(server: Server, said: str, label: str | None) -> None:
     """What a chat model writes counts when, trimmed and in any case, it is one of the classes; else "no label"."""
     want = () if label is None else (Label(name=label),)
     assert openai(server, said) == [Answer(labels=want, model_version="m-1+fp_1")]
+
+
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [("", None), ("", "stop"), (" .", "stop"), *((said, finish) for said in ("", "cat", "The", "dog")
+     for finish in ("length", "content_filter"))],
+)  # fmt: skip
+def test_a_text_that_is_empty_or_cut_off_is_no_vote(server: Server, said: str, finish: str | None) -> None:
+    """A chat model that said nothing, or was stopped before its end, has not said that there is no label."""
+    with pytest.raises(BrokenContract, match=finish if finish in ("length", "content_filter") else "empty"):
+        openai(server, said, finish)
+
+
+def test_how_a_text_ends_changes_no_fingerprint(tmp_path: Path) -> None:
+    """What keeps a text from being read is not in the fingerprint: answers that were kept before stay."""
+    text = 'name = "a"\nurl = "https://a.example"\n[request]\nimage = "bytes"\n[answer]\ntext = "t"\nclasses = ["b"]\n'
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text + 'ending = "end"\nunfinished = ["length"]\n')
+    assert load(model=tmp_path / "a.toml").card == load(model=tmp_path / "b.toml").card
 
 
 def test_chat_completions_are_asked_as_their_protocol_says(server: Server) -> None:
@@ -665,6 +752,62 @@ def test_retry_after_is_passed_on(server: Server, describe: Callable[..., HttpAd
     assert failure(describe(PLAIN + '[errors]\nretry_after = "X-Wait"\n')).retry_after == 2.5
 
 
+@pytest.mark.parametrize("status", [202, 400, 403, 408, 409, 423, 425, 429, 500, 503, 529])
+def test_a_time_to_come_back_is_passed_on_whatever_the_status(
+    describe: Callable[..., HttpAdapter], server: Server, status: int
+) -> None:
+    """From the header, else from the words of the body."""
+    server.reply = Reply(status=status, headers={"Retry-After": "7"})
+    verdict = failure(describe())
+    assert (verdict.retry_after, verdict.kind == "fatal") == (7, False)
+    server.reply = Reply({"error": "busy; try again in 2.5s"}, status=status)
+    assert failure(describe(PLAIN + '[errors]\nmessage = "error"\n')).retry_after == 2.5
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path"),
+    [
+        ("", "/v1/tag"),
+        ("/", "/v1/tag"),
+        ("/v1", "/v1/tag"),
+        ("/v1/", "/v1/tag"),
+        ("/api/v1", "/api/v1/tag"),
+        ("/v1/tag", "/v1/tag"),
+        ("/other", "/other"),
+        ("/v1/other", "/v1/other"),
+    ],
+)
+def test_a_base_address_is_completed(
+    describe: Callable[..., HttpAdapter], server: Server, endpoint: str, path: str
+) -> None:
+    """The address as servers print it (http://host/v1) leads to the description's path; another is used as it is."""
+    server.reply = Reply(b"", status=404)
+    verdict = failure(describe(endpoint=server.url + endpoint))
+    assert [seen.path for seen in server.seen] == [path]
+    assert f"the path asked was {path}:" in verdict.message
+
+
+def test_a_part_of_the_version_may_be_left_out(server: Server) -> None:
+    """version_at= names what the version is made of, where another part flaps; it is another stream of answers."""
+    options = {"vision_model": "m", "classes": ["cat"], "usd_per_query": 0, "endpoint": server.url}
+    message = {"role": "assistant", "content": "cat"}
+    server.reply = Reply({"model": "m-1", "system_fingerprint": "fp_1", "choices": [{"message": message}]})
+    usual, chosen = (load(model="openai", **options, version_at=given) for given in (None, "model"))  # type: ignore[arg-type]
+    versions = [adapter.label(IMAGES[:1])[0].model_version for adapter in (usual, chosen)]  # type: ignore[union-attr]
+    assert versions == ["m-1+fp_1", "m-1"]
+    assert usual.card.fingerprint != chosen.card.fingerprint
+    with pytest.raises(ConfigurationError, match=r"answer\.version must be a path"):
+        load(model="openai", **options, version_at="a[")  # type: ignore[arg-type]
+
+
+def test_a_key_in_the_place_of_a_model_is_not_shown() -> None:
+    """Whoever gives the key as the model does not find it in a log."""
+    for model in ("sk-proj-planted-0123", "sk-proj-planted-0123.toml"):
+        with pytest.raises(ConfigurationError) as caught:
+            load(model=model)
+        assert "planted" not in str(caught.value)
+
+
 @pytest.mark.parametrize("then", ["reset", "hang", "drip", "close"])
 def test_a_broken_connection_is_transient_and_may_have_cost(
     describe: Callable[..., HttpAdapter], server: Server, then: str
@@ -676,12 +819,12 @@ def test_a_broken_connection_is_transient_and_may_have_cost(
 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}])
-def test_a_body_that_cannot_be_unpacked_is_transient(
+def test_a_body_that_cannot_be_unpacked_is_no_answer(
     describe: Callable[..., HttpAdapter], server: Server, headers: dict[str, str]
 ) -> None:
     """An answer in a broken encoding is no answer."""
     server.reply = Reply(b"\x1f\x8b not gzip", headers=headers)
-    assert failure(describe()).kind == "transient"
+    assert failure(describe()).kind in ("transient", "broken")
 
 
 def test_an_endless_body_is_cut_off(
@@ -699,7 +842,7 @@ def test_what_never_left_has_not_cost(describe: Callable[..., HttpAdapter], serv
     port = free.getsockname()[1]
     free.close()
     text = PLAIN.replace("[request]", '[query]\nsig = "${ACME_KEY}"\n[request]')
-    for endpoint in (f"http://127.0.0.1:{port}", "http://no-such-host.invalid"):
+    for endpoint in (f"http://127.0.0.1:{port}", "https://no-such-host.invalid"):
         verdict = failure(describe(text, endpoint=endpoint))
         assert (verdict.kind, verdict.sent) == ("transient", False)
         assert SECRET not in verdict.message

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api_smoothing.adapters import Answer, BadRequest, Label, load
+from api_smoothing.adapters import Answer, BadRequest, Label, Verdict, load
 from api_smoothing.adapters.aws import wire as aws
 from api_smoothing.adapters.azure import wire as azure
 from api_smoothing.adapters.http import wire as http
@@ -75,12 +75,17 @@ def test_rekognition_filters_by_name_and_category() -> None:
         assert aws.passes(kitten, settings) == passes
 
 
+def _judge(error: Exception) -> Verdict:
+    """No answer here breaks the contract."""
+    raise error
+
+
 @pytest.mark.parametrize("batch", [False, True])
 def test_the_json_endpoint_reads_what_is_written(batch: bool) -> None:
     """The description that ships reads each answer in its order, and a failed image of a batch as a verdict."""
     answers = [LABELS, None, []] if batch else [LABELS]
     body = http.write_labels(answers, version="7", most=2, batch=True)
-    found = read(describe("sandbox-json", {}, None), parse(json.dumps(body).encode()), len(answers))
+    found = read(describe("sandbox-json", {}, None), parse(json.dumps(body).encode()), len(answers), _judge)
     told = [one if isinstance(one, Answer) else one.kind for one in found]
     plain = tuple(Label(name=label.name, score=label.score) for label in LABELS[:2])
     best = Answer(labels=plain, model_version="7")

@@ -10,8 +10,10 @@ import pytest
 from counting_service import GREY, CountingService, api_of
 from torch import Tensor
 
-from api_smoothing import Budget, SmoothedAPI, denoisers
+from api_smoothing import Budget, SmoothedAPI, adapters, denoisers
 from api_smoothing.adapters.base import AdapterCard
+from api_smoothing.adapters.labels.label_map import LabelMap
+from api_smoothing.adapters.labels.words import Words
 from api_smoothing.denoisers.adopted import adopt
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.engine import parts
@@ -153,3 +155,15 @@ def test_a_store_that_cannot_be_is_refused(store: Any, cache: Any, word: str) ->
         parts.storage(store, cache)
     assert "\n" not in str(caught.value)
     assert not home().exists()
+
+
+def test_a_map_of_things_is_not_read_into_the_words_of_another_feature() -> None:
+    """SafeSearch speaks of no animals: a map with a class that none of its words mean is refused, whole or in part."""
+    card = adapters.load("google", feature="safe-search").card
+    bold = Words(labels=("Racy", "adult"))
+    for labels in ("cifar10", LabelMap(name="mine", classes={"bold": bold, "cat": Words(labels=("Cat",))})):
+        with pytest.raises(ConfigurationError, match="does not fit this feature of google"):
+            parts.label_map(labels, card)
+    assert parts.label_map(LabelMap(name="mine", classes={"bold": bold}), card) is not None
+    assert parts.label_map("cifar10", adapters.load("google").card) is not None
+    assert parts.label_map("cifar10", adapters.load("aws", region="x", only=["Cat"]).card) is not None

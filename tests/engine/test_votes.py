@@ -178,7 +178,7 @@ def test_final_failures_count_as_failed_and_are_not_cached() -> None:
 
 
 def test_one_refused_image_does_not_fail_its_batch() -> None:
-    """A refused batch is asked again in halves, until only the image that is refused has failed."""
+    """Of a refused batch single images are asked, then the rest, until only the image that is refused has failed."""
 
     class Picky(Scripted):
         def label(self, sent: Any, /) -> list[Answer]:
@@ -190,7 +190,7 @@ def test_one_refused_image_does_not_fail_its_batch() -> None:
     adapter = Picky(batch=4)
     votes = source_of(adapter).take(4)
     assert [vote is FAILED for vote in votes] == [False, False, True, False]
-    assert [len(request) for request in adapter.requests] == [4, 2, 2, 1, 1, 1]
+    assert [len(request) for request in adapter.requests] == [4, 1, 1, 1, 1, 1]
 
 
 def test_attempts_are_bounded() -> None:

@@ -1,8 +1,9 @@
 """What calls to a service have in common, under one name: nothing here imports an SDK before it is used.
 
 `calls`: one image, a place, a key, a time limit, the account's rate. `service`: SDKs, missing credentials, broken
-contracts, messages without secrets. `proxies`: an address that is none. `grpc`: addresses, connections and statuses.
-`wire`: a request that breaks a provider's wire format, for servers that speak it.
+contracts, messages without secrets. `proxies`: an address that is none. `sessions`: HTTP with nothing added.
+`grpc`: addresses, connections and statuses. `wire`: a request that breaks a provider's wire format, for servers that
+speak it.
 """
 
 from api_smoothing.adapters._transport.calls import (
@@ -30,11 +31,15 @@ from api_smoothing.adapters._transport.proxies import (
 )
 from api_smoothing.adapters._transport.service import (
     BrokenContract,
+    as_shown,
     missing_credentials,
     one_line,
+    read_each,
     sdk,
     seconds_of,
+    seconds_told,
 )
+from api_smoothing.adapters._transport.sessions import check_encrypted, plain_session
 from api_smoothing.adapters._transport.wire import BadRequest
 
 __all__ = [
@@ -43,7 +48,9 @@ __all__ = [
     "BrokenContract",
     "CallFailed",
     "Connection",
+    "as_shown",
     "best_first",
+    "check_encrypted",
     "check_proxy",
     "is_sendable",
     "kind_of",
@@ -53,12 +60,15 @@ __all__ = [
     "one_line",
     "place",
     "place_of",
+    "plain_session",
     "rate_quota",
+    "read_each",
     "retry_delay",
     "score_of",
     "sdk",
     "seconds_limit",
     "seconds_of",
+    "seconds_told",
     "setting_of",
     "within",
 ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
 from urllib.parse import urlsplit
 
 from api_smoothing.errors import ConfigurationError
+
+_SOCKS: Final = ("socks", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def check_proxy(url: str) -> None:
@@ -22,8 +26,21 @@ def check_proxy(url: str) -> None:
     proxies = getproxies()
     scheme = parts.scheme if proxies.get(parts.scheme) else "all"
     address = proxies.get(scheme)
-    if address and not (_is_address(address) or proxy_bypass(parts.hostname or "")):
-        raise _refusal([f"{scheme}_proxy", f"{scheme}_proxy".upper()], address)
+    if not address or proxy_bypass(parts.hostname or ""):
+        return
+    names = [f"{scheme}_proxy", f"{scheme}_proxy".upper()]
+    if not _is_address(address):
+        raise _refusal(names, address)
+    if "://" in address and not _is_spoken(kind := urlsplit(address).scheme.lower()):
+        raise ConfigurationError(
+            f"{_named(names, address)} is a {kind} proxy, which cannot be used here; "
+            + ("run: pip install pysocks" if kind in _SOCKS else "use an http or https one, or unset it")
+        )
+
+
+def _is_spoken(kind: str) -> bool:
+    """Whether the clients speak to such a proxy: to one of SOCKS only with PySocks."""
+    return kind in ("http", "https") or (kind in _SOCKS and find_spec("socks") is not None)
 
 
 def check_grpc_proxy() -> bool:
@@ -45,7 +62,10 @@ def _is_address(text: str) -> bool:
 
 
 def _refusal(names: Sequence[str], address: str) -> ConfigurationError:
-    named = next((name for name in names if os.environ.get(name) == address), "the proxy of this machine")
     return ConfigurationError(
-        f"{named} is not the address of a proxy; write it like http://proxy.example:3128, or unset it"
+        f"{_named(names, address)} is not the address of a proxy; write it like http://proxy.example:3128, or unset it"
     )
+
+
+def _named(names: Sequence[str], address: str) -> str:
+    return next((name for name in names if os.environ.get(name) == address), "the proxy of this machine")

@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final, TypeVar
 
+from api_smoothing.adapters.base import Answer, Verdict
 from api_smoothing.errors import CredentialsError, MissingExtraError
+
+T = TypeVar("T")
+
+_SHORTEST_SECRET: Final = 8
+_TOLD: Final = re.compile(
+    r"(?:try again|retry|come back|wait)\D{0,12}?\s"
+    r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?)\b",
+    re.IGNORECASE,
+)
+#: How keys begin, or else that they are one long word of letters and digits mixed.
+_KEY: Final = re.compile(r"(AIza|AKIA|ASIA|ya29\.|sk-|Bearer )\S+|(?=\w*\d)(?=\w*[A-Za-z])[\w-]{24,}")
 
 
 class BrokenContract(Exception):
     """A response that succeeded but does not have the provider's documented shape. Never a vote."""
+
+
+def read_each(
+    outputs: Iterable[T], read: Callable[[T], Answer | Verdict], verdict: Callable[[Exception], Verdict]
+) -> list[Answer | Verdict]:
+    """What each of a response's `outputs` says. One that cannot be read fails alone, by the `verdict` on its error.
+
+    Raises BrokenContract when none of them can be read.
+    """
+    found: list[Answer | Verdict] = []
+    broken: list[BrokenContract] = []
+    for output in outputs:
+        try:
+            found.append(read(output))
+        except BrokenContract as error:
+            broken.append(error)
+            found.append(verdict(error))
+    if broken and len(broken) == len(found):
+        raise broken[0]
+    return found
 
 
 def sdk(module: str, *, extra: str) -> Any:
@@ -54,12 +86,31 @@ def _as_text(value: Any) -> str:
 
 
 def one_line(text: object, *, secrets: Iterable[str | None] = (), limit: int = 240) -> str:
-    """`text` on one line, cut to `limit` characters, with every secret in it replaced."""
+    """`text` on one line, cut to `limit` characters, with every secret in it replaced.
+
+    What is shorter than any key, such as the "x" that a local server is content with, is no secret: to take it out
+    would make messages unreadable.
+    """
     line = " ".join(str(text).split())
     for secret in secrets:
-        if secret:
+        if secret and len(secret) >= _SHORTEST_SECRET:
             line = line.replace(secret, "[secret]")
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def as_shown(value: object) -> str:
+    """A name or path that a user gave, to be told in a message, unless it is a key that was put in the wrong place."""
+    return "(what looks like a key)" if _KEY.fullmatch(str(value).strip()) else str(value)
+
+
+def seconds_told(text: str) -> float | None:
+    """The wait that a message asks for in words, such as "try again in 1.5s"; None when it names none."""
+    found = _TOLD.search(text)
+    if found is None:
+        return None
+    unit = found[2].lower()
+    scale = 0.001 if unit == "ms" or unit.startswith("milli") else 60.0 if unit[0] == "m" else 1.0
+    return float(found[1]) * scale
 
 
 def seconds_of(retry_after: str | None) -> float | None:

@@ -187,7 +187,7 @@ def _label(entry: Any) -> Label:
         parents = [parent["Name"] for parent in entry.get("Parents") or ()]
         if moderated := entry.get("ParentName"):  # one, "" at the top; other labels have a list of all
             parents.append(moderated)
-        in_range = 0.0 <= confidence <= 100.0
+        in_range = 0.0 <= confidence <= 100.0 and not isinstance(confidence, bool)
     except (AttributeError, KeyError, TypeError):
         raise BrokenContract("a label of the response cannot be read") from None
     if not name or not in_range or not all(isinstance(text, str) for text in (name, *parents)):

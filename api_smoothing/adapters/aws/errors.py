@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of
+from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of, seconds_told
 from api_smoothing.errors import ApiSmoothError
 
 _CHECK: Final = "test with: api-smooth providers check aws"
@@ -100,7 +100,7 @@ def verdict_of(error: Exception) -> Verdict:
     if isinstance(error, ApiSmoothError):
         return Verdict(kind="fatal", message=str(error), sent=False)
     if isinstance(error, BrokenContract):
-        return Verdict(kind="transient", message=f"{error}; it is no vote")
+        return Verdict(kind="broken", message=f"{error}; it is no vote")
     if isinstance(response, Mapping):
         return _answered(response)
     if names & _NO_CREDENTIALS:
@@ -127,8 +127,8 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
     status = int(about.get("HTTPStatusCode") or 0)
     code = str(told.get("Code") or status)
     said = one_line(f"{code}: {told.get('Message') or 'no reason given'}")
+    wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after")) or seconds_told(said)
     if code in _THROTTLED or status == 429:
-        wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after"))
         return Verdict(kind="throttled", message=said, retry_after=wait)
     if code in _BAD_KEY or (status == 401 and code not in _NOT_ALLOWED):
         # Not quoted: AWS repeats the signed headers, the session token among them.
@@ -139,11 +139,12 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
     if code in _ADVICE:
         return Verdict(kind="fatal", message=f"{said}; {_ADVICE[code]}")
     if code in _BAD_IMAGE or status == 413:
-        return Verdict(kind="refused", message=said)
+        return Verdict(kind="refused", message=said, retry_after=wait)
     if code in _AGAIN or status >= 500 or status == 408:
-        return Verdict(kind="transient", message=said)
+        return Verdict(kind="transient", message=said, retry_after=wait)
     if status == 400:
-        return Verdict(kind="refused", message=said)
-    if 400 < status < 500:
+        return Verdict(kind="refused", message=said, retry_after=wait)
+    if 400 < status < 500 and wait is None:
         return Verdict(kind="fatal", message=f"{said}; check the endpoint and AWS_REGION; {_CHECK}")
-    return Verdict(kind="transient", message=f"{said}; is a proxy or a login page in between?")
+    message = f"{said}; is a proxy or a login page in between?"
+    return Verdict(kind="transient", message=message, retry_after=wait)

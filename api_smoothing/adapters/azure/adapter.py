@@ -16,6 +16,7 @@ from api_smoothing.adapters import (
     EncodedImage,
     Label,
     Verdict,
+    check_encrypted,
     is_sendable,
     missing_credentials,
     one_image,
@@ -31,7 +32,7 @@ from api_smoothing.adapters import (
 from api_smoothing.adapters.azure import v32 as azure32
 from api_smoothing.adapters.azure.errors import verdict_of
 from api_smoothing.adapters.azure.session import Ask, http_session
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,6 +140,7 @@ class AzureAdapter:
     ) -> None:
         self.card = card
         self._api, self._endpoint, self._key = api, endpoint, key
+        self._named = setting_of(endpoint, [variables[0] for variables in _VARIABLES], "endpoint")
         self._model, self._language, self._timeout = model, language, timeout
         self._ask: Ask | None = None
         self._process = 0
@@ -148,6 +150,11 @@ class AzureAdapter:
         data = one_image(images).data
         ask = self._connected()
         tags, version = within(2 * self._timeout, lambda: ask(data))
+        if version != self._model != "latest":
+            raise DriftError(
+                f"Azure's model changed, or is not served: {version} answered where {self._model} was asked for; name "
+                "a version that it still serves, or latest (model=)"
+            )
         labels = [Label(name=tag.name, score=float(tag.confidence)) for tag in tags]
         labels.sort(key=lambda label: -(label.score or 0.0))
         return [Answer(labels=tuple(labels), model_version=version)]
@@ -176,6 +183,7 @@ class AzureAdapter:
                     raise missing_credentials(
                         "azure", "VISION_KEY has a space or a line break in it; set it anew"
                     )
+                check_encrypted(self._endpoint, named=self._named)
                 connect = _connect if self._api == "4.0" else azure32.connect
                 self._process = os.getpid()
                 self._ask = connect(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of
+from api_smoothing.adapters import BrokenContract, Verdict, one_line, seconds_of, seconds_told
 from api_smoothing.errors import ApiSmoothError
 
 _CHECK: Final = "test with: api-smooth providers check azure"
@@ -36,7 +36,6 @@ _BAD_OPTION: Final = frozenset(
         "NotSupportedVisualFeature",
     }
 )
-_WAIT: Final = re.compile(r"(?:retry after|try again in) (\d+) second", re.IGNORECASE)
 _REPLENISHED: Final = re.compile(r"replenished in ([\d.:]*\d)")
 
 
@@ -45,7 +44,7 @@ def verdict_of(error: Exception) -> Verdict:
     if isinstance(error, ApiSmoothError):
         return Verdict(kind="fatal", message=str(error), sent=False)
     if isinstance(error, BrokenContract):
-        return Verdict(kind="transient", message=f"{error}; it is no vote")
+        return Verdict(kind="broken", message=f"{error}; it is no vote")
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(status, int) and status != 200:
@@ -70,9 +69,8 @@ def _answered(status: int, response: Any) -> Verdict:
         ": ".join(part for part in (f"HTTP {status}", code, text) if part not in {"", str(status)})
     )
     wait = seconds_of(response.headers.get("Retry-After"))
+    wait = seconds_told(text) if wait is None else wait
     if status == 429:
-        if wait is None and (asked := _WAIT.search(text)):
-            wait = float(asked[1])
         return Verdict(kind="throttled", message=said, retry_after=wait)
     if status == 403 and "quota" in text.lower():
         when = _REPLENISHED.search(text)
@@ -87,9 +85,10 @@ def _answered(status: int, response: Any) -> Verdict:
         message = f"{said}; check model=, language= and the region of the resource"
         return Verdict(kind="fatal", message=message)
     if status in {400, 413, 415}:
-        return Verdict(kind="refused", message=said)
-    if status < 400:
-        return Verdict(kind="transient", message=f"{said}; is a proxy or a login page in between?")
+        return Verdict(kind="refused", message=said, retry_after=wait)
+    if status < 400 or (wait is not None and status != 404):
+        message = f"{said}; is a proxy or a login page in between?"
+        return Verdict(kind="transient", message=message, retry_after=wait)
     return Verdict(kind="fatal", message=f"{said}; check VISION_ENDPOINT and api=; {_CHECK}")
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-from api_smoothing.adapters import BrokenContract, check_proxy, on_this_machine, sdk
-
-_THREADS: Final = 64
+from api_smoothing.adapters import BrokenContract, plain_session
 
 #: Sends the bytes of one image; returns the tags, each with `name` and `confidence`, and the model version.
 Ask: TypeAlias = Callable[[bytes], tuple[Any, Any]]
@@ -30,13 +28,7 @@ def http_session(*, endpoint: str, tags_at: tuple[str, ...]) -> Any:
 
     Raises ConfigurationError where the environment names a proxy that cannot be one.
     """
-    adapters = sdk("requests.adapters", extra="azure")
-    session = sdk("requests", extra="azure").Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
-    session.trust_env = not on_this_machine(endpoint)
-    if session.trust_env:
-        check_proxy(endpoint)
+    session = plain_session(endpoint, extra="azure")
     session.hooks["response"].append(partial(_look_at, tags_at=tags_at))
     return session
 
@@ -71,5 +63,6 @@ def _is_tag(*, name: Any = None, confidence: Any = None, **_: Any) -> bool:
         bool(name)
         and isinstance(name, str)
         and isinstance(confidence, int | float)
+        and not isinstance(confidence, bool)
         and 0.0 <= confidence <= 1.0
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from api_smoothing.adapters import Credentials
+from api_smoothing.adapters import Credentials, as_shown
 from api_smoothing.errors import ConfigurationError
 
 
@@ -24,5 +24,5 @@ def roots() -> bytes | None:
         return Path(path).read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"CLARIFAI_ROOT_CERTIFICATES_PATH: cannot read {path}: {error.strerror}"
+            f"CLARIFAI_ROOT_CERTIFICATES_PATH: cannot read {as_shown(path)}: {error.strerror}"
         ) from None

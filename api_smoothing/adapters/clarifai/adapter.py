@@ -28,6 +28,7 @@ from api_smoothing.adapters import (
     one_line,
     place_of,
     rate_quota,
+    read_each,
     sdk,
     seconds_limit,
     setting_of,
@@ -181,7 +182,7 @@ class Clarifai:
         if isinstance(error, CallFailed):
             return error.verdict
         if isinstance(error, BrokenContract):
-            return Verdict(kind="transient", message=f"Clarifai broke its contract: {self._clean(error)}")
+            return Verdict(kind="broken", message=f"Clarifai broke its contract: {self._clean(error)}")
         return of_call(error, self._clean)
 
     def _read(self, response: Any, images: int) -> list[Answer | Verdict]:
@@ -197,7 +198,7 @@ class Clarifai:
                 raise CallFailed(verdict)
         if len(outputs) != images:
             raise BrokenContract(f"{len(outputs)} outputs for {images} images")
-        return [self._output(output) for output in outputs]
+        return read_each(outputs, self._output, self.verdict)
 
     def _output(self, output: Any) -> Answer | Verdict:
         if not output.status.code:
@@ -215,8 +216,18 @@ class Clarifai:
                 "pin a version that it still serves, or none"
             )
         concepts = output.data.concepts
+        if not concepts and output.data.ByteSize():
+            found = ", ".join(field.name for field, _ in output.data.ListFields()) or "something unknown"
+            raise BrokenContract(
+                f"an output has {found} in the place of concepts; choose a classification model"
+            )
         if self._only and not all(c.id in self._only or c.name in self._only for c in concepts):
             raise BrokenContract("an output has a concept that is not in `only`")
+        if concepts and not self._only and not any(concept.value for concept in concepts):
+            raise BrokenContract("no concept of an output has a score")
+        said = {name for concept in concepts for name in (concept.id, concept.name)}
+        if unsaid := [name for name in self._only if name not in said]:
+            raise BrokenContract(f"an output does not score {unsaid[0]!r}, which `only` asks for")
         labels = [Label(name=c.name or c.id, id=c.id or None, score=score_of(c.value)) for c in concepts]
         return Answer(labels=best_first(labels)[: self.card.max_labels], model_version=version)
 

@@ -61,13 +61,14 @@ def of_call(error: Exception, clean: Clean) -> Verdict:
     kind = kind_of(status)
     if "larger than max" in said:  # gRPC's own limit on messages, with the status of a throttle
         kind = "refused"
+    wait = _retry_after(error)
     if kind == "throttled":
-        return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=_retry_after(error))
+        return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=wait)
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         message = f"{message}; {_ADVICE[0][1]}"
     elif kind == "fatal":
         message = f"{message}; check endpoint, model, user_id and app_id"
-    return Verdict(kind=kind, message=message)
+    return Verdict(kind=kind, message=message, retry_after=wait)
 
 
 def _retry_after(error: Any) -> float | None:

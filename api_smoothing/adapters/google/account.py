@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from api_smoothing.adapters import Credentials
+from api_smoothing.adapters import Credentials, as_shown
 
 #: What to do where there are none.
 WAYS: Final = (
@@ -21,7 +21,7 @@ def credentials() -> Credentials:
         source, path = found
         if path.is_file():
             return Credentials(found=True, source=source)
-        return Credentials(found=False, source=f"{source} names {path}, which is not there; {WAYS}")
+        return Credentials(found=False, source=f"{source} names {as_shown(path)}, which is not there; {WAYS}")
     if os.environ.get("GOOGLE_API_KEY", "").strip():
         return Credentials(found=True, source="GOOGLE_API_KEY")
     return Credentials(found=False, source=f"{WAYS} (Google Cloud's own machines need none of them)")

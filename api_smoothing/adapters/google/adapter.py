@@ -21,11 +21,13 @@ from api_smoothing.adapters import (
     Label,
     Quota,
     Verdict,
+    as_shown,
     is_sendable,
     missing_credentials,
     one_line,
     place_of,
     rate_quota,
+    read_each,
     sdk,
     seconds_limit,
 )
@@ -47,7 +49,7 @@ FEATURES: Final = {"label-detection": "LABEL_DETECTION", "safe-search": "SAFE_SE
 SAFE_SEARCH: Final = ("adult", "spoof", "medical", "violence", "racy")
 
 #: Scores of SafeSearch likelihoods, VERY_UNLIKELY (1) to VERY_LIKELY (5): the middles of five equal intervals
-#: of [0,1]. UNKNOWN (0) has none; such a label is left out.
+#: of [0,1]. UNKNOWN (0), which is also what a category that was left out reads as, has none.
 LIKELIHOODS: Final = {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 0.9}
 
 _BATCH = 16
@@ -167,31 +169,33 @@ class GoogleVision:
         answers = vision.BatchAnnotateImagesResponse.pb(response).responses
         if len(answers) != len(images):
             raise BrokenContract(f"{len(answers)} answers for {len(images)} images")
-        return [self._answer(answer) for answer in answers]
+        return read_each(answers, self._answer, self.verdict)
 
     def verdict(self, error: Exception, /) -> Verdict:
         if isinstance(error, CallFailed):
             return error.verdict
         if isinstance(error, BrokenContract):
-            return Verdict(kind="transient", message=f"Google broke its contract: {self._clean(error)}")
+            return Verdict(kind="broken", message=f"Google broke its contract: {self._clean(error)}")
         return of_call(error, self._clean)
 
     def _answer(self, response: Any) -> Answer | Verdict:
-        """One image's answer. No label annotations mean "nothing found": Google leaves an empty list out."""
+        """One image's answer. No annotations at all mean "nothing found": Google leaves an empty list out."""
         if response.HasField("error"):
             return of_image(response.error, self._clean)
         if not self.card.labels:
             labels = [_label(annotation) for annotation in response.label_annotations]
+            if not labels and response.ByteSize():
+                other = ", ".join(field.name for field, _ in response.ListFields()) or "something unknown"
+                raise BrokenContract(f"an answer to a request for labels has {other} in their place")
             return Answer(labels=best_first(labels)[: self.card.max_labels])
         if not response.HasField("safe_search_annotation"):
             raise BrokenContract("an answer has no SafeSearch annotation")
         found = {name: getattr(response.safe_search_annotation, name) for name in SAFE_SEARCH}
-        known = {name: likelihood for name, likelihood in found.items() if likelihood}
-        if not known:
-            return Verdict(kind="transient", message="Google knows no SafeSearch likelihood of an image")
-        if not LIKELIHOODS.keys() >= set(known.values()):
+        if unknown := [name for name, likelihood in found.items() if not likelihood]:
+            raise BrokenContract(f"an answer does not know the likelihood of {', '.join(unknown)}")
+        if not LIKELIHOODS.keys() >= set(found.values()):
             raise BrokenContract("an answer has a SafeSearch likelihood that is not documented")
-        return Answer(labels=tuple(Label(name=name, score=LIKELIHOODS[known[name]]) for name in known))
+        return Answer(labels=tuple(Label(name=name, score=LIKELIHOODS[found[name]]) for name in found))
 
     def _build(self) -> Any:
         """The client. Raises CredentialsError, or CallFailed when they cannot be fetched now."""
@@ -219,6 +223,8 @@ class GoogleVision:
             )
         except auth.GoogleAuthError as error:
             said = self._clean(error.args[0] if error.args else type(error).__name__)
+            if (found := key_file()) and as_shown(found[1]) != str(found[1]):
+                said = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
             if getattr(error, "retryable", False):
                 verdict = Verdict(
                     kind="transient", message=f"Google's credentials failed: {said}", sent=False
@@ -235,4 +241,6 @@ class GoogleVision:
 
 def _label(annotation: Any) -> Label:
     name = annotation.description or annotation.mid
+    if not annotation.score:  # the wire format has no way to tell a score of 0 from none
+        raise BrokenContract("a label has no score")
     return Label(name=name, id=annotation.mid or None, score=score_of(annotation.score))

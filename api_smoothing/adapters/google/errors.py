@@ -72,4 +72,4 @@ def _judge(
     if kind == "fatal":
         advice = "enable the Cloud Vision API and billing, or see to the permissions"
         return Verdict(kind=kind, message=f"{message}; {advice}; {_CHECK}")
-    return Verdict(kind=kind, message=message)
+    return Verdict(kind=kind, message=message, retry_after=retry_after)

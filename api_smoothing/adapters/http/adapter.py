@@ -1,4 +1,4 @@
-"""Any JSON endpoint that a TOML file describes; `http_shape` lists what such a file says."""
+"""Any JSON endpoint that a TOML file describes; `schema` lists what such a file says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from api_smoothing.adapters import (
@@ -17,6 +17,7 @@ from api_smoothing.adapters import (
     Credentials,
     EncodedImage,
     Verdict,
+    check_encrypted,
     is_sendable,
     missing_credentials,
     one_line,
@@ -35,6 +36,9 @@ from api_smoothing.errors import ApiSmoothError, ConfigurationError
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: The statuses of an answer that is whole. Another success says that it comes later, in parts, or not at all.
+_ANSWERS: Final = (200, 201, 203)
+
 
 def load(
     *,
@@ -45,19 +49,22 @@ def load(
     usd_per_query: float | None = None,
     rate: float | None = None,
     timeout: float = 30.0,
+    version_at: str | Sequence[str] | None = None,
     **variables: Any,
 ) -> HttpAdapter:
     """The endpoint that `model` describes: the path of a .toml file, or the name of a description that ships.
 
     `endpoint` takes the place of the description's url; when it has no path of its own, of scheme and host
-    only. `endpoint_id` then names it in the fingerprint. `key` stands for the one environment variable that the
+    only, and when its path ends as the description's begins (http://host/v1), of what comes before that.
+    `endpoint_id` then names it in the fingerprint. `key` stands for the one environment variable that the
     description takes its key from. `usd_per_query` replaces the description's price, and `rate` (images per
     second) its image quotas. `timeout` is in seconds, once to connect and once to wait for a byte; a call takes
-    at most twice that. `variables` are those of the description.
+    at most twice that. `version_at` are the paths of the model's version in place of the description's: without
+    the part that changes where versions take turns behind one address. `variables` are those of the description.
 
     Raises ConfigurationError, one line with the file and the key. Needs no credentials and no network.
     """
-    description = describe(model, variables, usd_per_query)
+    description = describe(model, variables, usd_per_query, version_at)
     if key is not None and len(description.secrets) != 1:
         named = ", ".join(description.secrets) or "none"
         raise ConfigurationError(
@@ -89,7 +96,12 @@ def load(
         given=given,
         timeout=seconds_limit(timeout),
         model=model,
-        options={**variables, "endpoint": endpoint, "usd_per_query": usd_per_query},
+        options={
+            **variables,
+            "endpoint": endpoint,
+            "usd_per_query": usd_per_query,
+            "version_at": version_at,
+        },
     )
 
 
@@ -150,16 +162,16 @@ class HttpAdapter:
             raise
         except Exception as error:
             raise self._failed(of_connection(error, urlsplit(self._url).netloc, self._timeout)) from None
-        if not 200 <= reply.status < 300:
-            raise self._failed(of_answer(self._description, reply))
-        answers = read(self._description, parse(reply.body), len(queries))
+        if reply.status not in _ANSWERS:
+            raise self._failed(of_answer(self._description, reply, urlsplit(self._url).path))
+        answers = read(self._description, parse(reply.body), len(queries), self.verdict)
         return [self._clean(answer) if isinstance(answer, Verdict) else answer for answer in answers]
 
     def verdict(self, error: Exception, /) -> Verdict:
         if isinstance(error, Failed):
             return error.verdict
         if isinstance(error, BrokenContract):
-            verdict = Verdict(kind="transient", message=f"{self.card.name}: {error}; it is no vote")
+            verdict = Verdict(kind="broken", message=f"{self.card.name}: {error}; it is no vote")
         elif isinstance(error, ApiSmoothError):
             verdict = Verdict(kind="fatal", message=str(error), sent=False)
         else:
@@ -170,6 +182,9 @@ class HttpAdapter:
         with self._lock:
             if self._client is None or self._process != os.getpid():  # connections do not survive a fork
                 secrets = {name: self._secret(name) for name in self._description.secrets}
+                if secrets:
+                    named = "endpoint" if self._options.get("endpoint") else "url"
+                    check_encrypted(self._url, named=named, allowed=self._description.plain_http)
                 self._secrets = _hidden(secrets)
                 self._client = Client(
                     self._description, url=self._url, secrets=secrets, timeout=self._timeout
@@ -205,7 +220,14 @@ def _moved(url: str, endpoint: str | None) -> str:
         return url
     if problem := url_problem(endpoint):
         raise ConfigurationError(f"endpoint {problem}")
-    to = urlsplit(endpoint)
-    if to.path.strip("/"):
+    to, usual = urlsplit(endpoint), urlsplit(url)
+    given, steps = _steps(to.path), _steps(usual.path)
+    shared = next((k for k in range(len(steps), -1, -1) if given[len(given) - k :] == steps[:k]), 0)
+    if given and not shared:
         return endpoint
-    return urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc).geturl()
+    path = "/".join(["", *given, *steps[shared:]]) if given else usual.path
+    return usual._replace(scheme=to.scheme, netloc=to.netloc, path=path).geturl()
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step]

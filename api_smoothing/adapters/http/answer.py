@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from api_smoothing.adapters import Answer, BrokenContract, Label, Verdict, one_line
+from api_smoothing.adapters import Answer, BrokenContract, Label, Verdict, one_line, read_each
 from api_smoothing.adapters.http.path import Path
 from api_smoothing.adapters.http.schema import Description, Json, bare
 
@@ -25,15 +26,24 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def read(description: Description, document: Json, count: int) -> list[Answer | Verdict]:
-    """The answers to `count` images, in order. Raises BrokenContract when anything is not where it should be."""
+def read(
+    description: Description, document: Json, count: int, verdict: Callable[[Exception], Verdict]
+) -> list[Answer | Verdict]:
+    """The answers to `count` images, in order. One that cannot be read fails alone, by the `verdict` on its error.
+
+    Raises BrokenContract when they cannot be told apart, or none of them can be read.
+    """
     where = description.answer.answers
     items = [document] if where is None else where(document, document)
     if not isinstance(items, list):
         raise BrokenContract(f"{where.text if where else 'the answer'} is no list")
     if len(items) != count:
         raise BrokenContract(f"the answer is to {len(items)} images, not to {count}")
-    return [_failure(description, document, item) or _answer(description, document, item) for item in items]
+
+    def one(item: Json) -> Answer | Verdict:
+        return _failure(description, document, item) or _answer(description, document, item)
+
+    return read_each(items, one, verdict)
 
 
 def _failure(description: Description, document: Json, item: Json) -> Verdict | None:
@@ -67,6 +77,11 @@ def _chosen(description: Description, document: Json, item: Json) -> tuple[Label
     said = shape.text(document, item)
     if not isinstance(said, str):
         raise BrokenContract(f"{shape.text.text} is no text")
+    ending = None if shape.ending is None else shape.ending(document, item)
+    if ending in shape.unfinished:
+        raise BrokenContract(f"the answer ends with {ending!r}: it was cut off or kept back")
+    if not bare(said):
+        raise BrokenContract(f"{shape.text.text} is empty")
     return tuple(Label(name=name) for name in shape.classes if bare(name) == bare(said))
 
 
@@ -74,10 +89,10 @@ def _listed(description: Description, document: Json, item: Json) -> tuple[Label
     """The labels whose names, scores, ids and parents stand in columns of the same length."""
     shape = description.answer
     assert shape.name is not None
-    listed = shape.name.columns > 0
+    listed, keyed = shape.name.columns > 0, shape.name.keyed
 
     def column(path: Path | None, count: int | None = None) -> list[Any]:
-        found = None if path is None else path(document, item)
+        found = None if path is None else path(document, item, keyed=keyed)
         if found is None:  # no such path, or one that may be absent
             return [None] * (count or 0)
         values = found if listed else [found]
@@ -92,7 +107,7 @@ def _listed(description: Description, document: Json, item: Json) -> tuple[Label
     return tuple(
         Label(
             name=_name(name, shape.classes),
-            score=_score(score, shape.score_scale),
+            score=None if shape.score is None else _score(score, shape.score_scale),
             id=_plain(id, "id of a label"),
             parents=_parents(above),
         )
@@ -110,9 +125,9 @@ def _name(value: Json, classes: tuple[str, ...] | None) -> str:
     return value
 
 
-def _score(value: Json, scale: float) -> float | None:
+def _score(value: Json, scale: float) -> float:
     if value is None:
-        return None
+        raise BrokenContract("a label has no score")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BrokenContract("a score is no number")
     if not 0 <= value <= scale * (1 + _ROUNDING):

@@ -8,15 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
-from api_smoothing.adapters import BrokenContract, EncodedImage, check_proxy, on_this_machine, sdk
+from api_smoothing.adapters import BrokenContract, EncodedImage, plain_session
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.template import fill, fill_text
 from api_smoothing.errors import ConfigurationError
 
-_THREADS: Final = 64
 _LONGEST_BODY: Final = 16 * 2**20
 
 
@@ -49,9 +47,7 @@ class Client:
                 )
             self._headers[name] = value
         self._query = {k: fill_text(v, description.variables, secrets) for k, v in description.query.items()}
-        self._session = _session(local=on_this_machine(url))
-        if not on_this_machine(url):
-            check_proxy(url)
+        self._session = plain_session(url, extra="http")
 
     def send(self, images: Sequence[EncodedImage]) -> Reply:
         """Send one request. Raises what `requests` and `urllib3` raise, TimeoutError, or BrokenContract."""
@@ -90,24 +86,6 @@ class Client:
             items = [fill(shape.item, {**variables, "image": text}, self._secrets) for text in texts]
         body = fill(shape.body, {**variables, "image": texts[0], "images": items}, self._secrets)
         return {"headers": {"Content-Type": "application/json", **self._headers}, "data": json.dumps(body)}
-
-
-def _session(*, local: bool) -> Any:
-    requests, adapters = sdk("requests", extra="http"), sdk("requests.adapters", extra="http")
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
-    session.auth = _as_it_is
-    session.cookies.set_policy(
-        DefaultCookiePolicy(allowed_domains=[])
-    )  # no answer may depend on earlier ones
-    session.trust_env = not local  # a proxy cannot reach this machine's loopback
-    return session
-
-
-def _as_it_is(request: Any) -> Any:
-    """Keeps `requests` from replacing the Authorization header by what ~/.netrc has for the host."""
-    return request
 
 
 def _text(image: EncodedImage, *, prefix: bool) -> str:

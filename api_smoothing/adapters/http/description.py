@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path as File
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from api_smoothing.adapters import as_shown
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.sections import answer_of, check_names, errors_of, limits_of, request_of
 from api_smoothing.adapters.http.table import Table
@@ -19,6 +20,8 @@ from api_smoothing.adapters.http.template import fill_text, secret_names, variab
 from api_smoothing.errors import ConfigurationError
 
 _IMAGES: Final = ("request.body", "request.item")
+#: What changes no answer.
+_UNDECISIVE: Final = ("usd_per_query", "end_of_life", "plain_http")
 _SECRET: Final = re.compile(r"authorization$|cookie$|(^|[-_])(key|token|secret|password|sig)$|apikey$", re.I)
 
 
@@ -29,9 +32,14 @@ def shipped() -> list[str]:
 
 
 def describe(
-    source: str | File | None, options: Mapping[str, Any], usd_per_query: float | None = None
+    source: str | File | None,
+    options: Mapping[str, Any],
+    usd_per_query: float | None = None,
+    version_at: str | Sequence[str] | None = None,
 ) -> Description:
     """The description at a path ending in .toml, or the shipped one of that name; `options` set its variables.
+
+    `version_at` takes the place of answer.version.
 
     Raises ConfigurationError, one line with the file and the key, when anything in it cannot be meant.
     """
@@ -41,6 +49,9 @@ def describe(
             f"one of {', '.join(shipped())}"
         )
     content = _content(source)
+    if version_at is not None and isinstance(answer := content.get("answer"), dict):
+        paths = [version_at] if isinstance(version_at, str) else list(version_at)
+        content["answer"] = {**answer, "version": paths}
     top = Table(content, file=str(source))
     values = variables(top.table("variables"), options)
     _check_given(top, values, content.get("usd_per_query") == "unknown" and usd_per_query is None)
@@ -70,6 +81,7 @@ def describe(
         quotas=quotas,
         usd_per_query=_price(top, usd_per_query),
         end_of_life=_date(top),
+        plain_http=_hosts(top),
         digest=_digest(content, values),
     )
     top.end()
@@ -103,14 +115,14 @@ def _content(source: str | File) -> dict[str, Any]:
             text = File(source).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise ConfigurationError(f"cannot read {source}: {reason}") from None
+            raise ConfigurationError(f"cannot read {as_shown(source)}: {reason}") from None
     elif str(source) in shipped():
         text = (resources.files("api_smoothing.adapters.http") / "endpoints" / f"{source}.toml").read_text(
             "utf-8"
         )
     else:
         raise ConfigurationError(
-            f"unknown endpoint {str(source)!r}; use {', '.join(shipped())}, or the path of a .toml file"
+            f"unknown endpoint {as_shown(source)!r}; use {', '.join(shipped())}, or the path of a .toml file"
         )
     try:
         return tomllib.loads(text)
@@ -155,9 +167,18 @@ def _date(top: Table) -> str | None:
     return None if value is None else str(value)
 
 
+def _hosts(top: Table) -> tuple[str, ...]:
+    hosts = top.take("plain_http", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) and host for host in hosts):
+        top.fail("plain_http", "must be a list of hosts")
+    return tuple(hosts)
+
+
 def _digest(content: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Not of prices and quotas: to correct them must not throw away the answers that were paid for."""
-    decides = {key: value for key, value in content.items() if key not in ("usd_per_query", "end_of_life")}
+    """Not of prices, quotas and what keeps a text from being read: none of them changes an answer that was kept."""
+    decides = {key: value for key, value in content.items() if key not in _UNDECISIVE}
+    if isinstance(shape := content.get("answer"), dict):
+        decides["answer"] = {key: v for key, v in shape.items() if key not in ("ending", "unfinished")}
     decides["limits"] = {key: value for key, value in content.get("limits", {}).items() if key != "quotas"}
     text = json.dumps([decides, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from api_smoothing.adapters import BrokenContract, Verdict, seconds_of
+from api_smoothing.adapters import BrokenContract, Verdict, seconds_of, seconds_told
 from api_smoothing.adapters.http.answer import parse
 from api_smoothing.adapters.http.client import Reply
 from api_smoothing.adapters.http.path import Path
@@ -32,21 +32,24 @@ _TIMEOUTS: Final = {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}
 _CHECK: Final = "test it with: api-smooth providers check http"
 
 
-def of_answer(description: Description, reply: Reply) -> Verdict:
-    """The verdict on an answer whose status is not a success."""
+def of_answer(description: Description, reply: Reply, path: str) -> Verdict:
+    """The verdict on an answer whose status is not a success; `path` is where in the service it came from."""
     shape = description.errors
     try:
         body = parse(reply.body)
     except BrokenContract:
         body = None
     code, said = _find(shape.code, body), _find(shape.message, body)
+    wait = seconds_of(reply.headers.get(shape.retry_after))
+    wait = seconds_told(str(said or "")) if wait is None else wait
     kind = shape.kinds.get(code) if isinstance(code, int | str) else None
-    kind = kind or shape.kinds.get(reply.status) or _usual(reply.status)
+    kind = kind or shape.kinds.get(reply.status) or _usual(reply.status, wait)
     parts = [f"{description.name} answered {reply.status}", str(code or ""), str(said or "")]
     message = ": ".join(part for part in parts if part)
+    if kind == "broken":
+        message += "; an answer must come with the request's own response, whole"
     if kind == "fatal":
-        message += f"; {_advice(description, reply.status)}"
-    wait = seconds_of(reply.headers.get(shape.retry_after)) if kind in ("throttled", "transient") else None
+        message += f"; {_advice(description, reply.status, path)}"
     return Verdict(kind=kind, message=message, retry_after=wait)
 
 
@@ -69,15 +72,21 @@ def of_connection(error: Exception, place: str, timeout: float) -> Verdict:
     return Verdict(kind="transient", message=f"the connection to {place} broke ({type(error).__name__})")
 
 
-def _usual(status: int) -> Kind:
-    return "transient" if status >= 500 else "fatal"
+def _usual(status: int, wait: float | None) -> Kind:
+    """What a status means of which the description says nothing."""
+    if status < 300:
+        return "broken"
+    asked_back = wait is not None and status >= 400 and status not in (401, 404)
+    return "transient" if status >= 500 or asked_back else "fatal"
 
 
-def _advice(description: Description, status: int) -> str:
+def _advice(description: Description, status: int, path: str) -> str:
     if 300 <= status < 400:
         return "it sends elsewhere; give that address as url"
     if status in (401, 403) and description.secrets:
         return f"check {' and '.join(description.secrets)}; {_CHECK}"
+    if status in (404, 405):
+        return f"the path asked was {path}: check the url of its description, or endpoint=, and the account; {_CHECK}"
     return f"check its description and the account; {_CHECK}"
 
 

@@ -79,9 +79,18 @@ class Path:
         """How deeply what it gives is nested in lists: the number of its `[*]` and `[~]`."""
         return sum(isinstance(step.at, _Every) for step in self.steps)
 
-    def __call__(self, document: Any, here: Any) -> Any:
-        """The value at this path from `here`, or from `document` if rooted. Raises BrokenContract when absent."""
-        return _follow(document if self.rooted else here, self.steps, "")
+    @property
+    def keyed(self) -> bool:
+        """Whether it gives the keys of an object, which says that an object belongs there."""
+        return any(step.at is _Every.KEY for step in self.steps)
+
+    def __call__(self, document: Any, here: Any, *, keyed: bool = False) -> Any:
+        """The value at this path from `here`, or from `document` if rooted. Raises BrokenContract when absent.
+
+        An empty object has an item for `[*]` no more than an empty list has. It stands for one only where objects
+        belong, as they do in a path beside one that is `keyed`.
+        """
+        return _follow(document if self.rooted else here, self.steps, "", keyed or self.keyed)
 
 
 def _target(found: re.Match[str]) -> str | int | _Every:
@@ -92,11 +101,11 @@ def _target(found: re.Match[str]) -> str | int | _Every:
     return int(found["index"]) if found["index"] else str(found["key"] or found["quoted"])
 
 
-def _follow(value: Any, steps: tuple[_Step, ...], trail: str) -> Any:
+def _follow(value: Any, steps: tuple[_Step, ...], trail: str, keyed: bool) -> Any:
     for done, step in enumerate(steps, 1):
         if isinstance(step.at, _Every):
-            items = _items(value, step.at, trail)
-            return [_follow(item, steps[done:], f"{trail}[{i}]") for i, item in enumerate(items)]
+            items = _items(value, step.at, trail, keyed)
+            return [_follow(item, steps[done:], f"{trail}[{i}]", keyed) for i, item in enumerate(items)]
         trail += step.text
         holds, value = _get(value, step.at)
         if value is None:
@@ -106,8 +115,8 @@ def _follow(value: Any, steps: tuple[_Step, ...], trail: str) -> Any:
     return value
 
 
-def _items(value: Any, every: _Every, trail: str) -> list[Any]:
-    if isinstance(value, dict):
+def _items(value: Any, every: _Every, trail: str, keyed: bool) -> list[Any]:
+    if isinstance(value, dict) and (value or keyed):
         return list(value if every is _Every.KEY else value.values())
     if isinstance(value, list) and every is _Every.ITEM:
         return value

@@ -5,6 +5,7 @@ name = "acme"                       # in reports, and with the digest of this fi
 url = "https://acme.example/v1/tag" # {variables} may stand in it; no query, no user
 usd_per_query = 0.001               # or "unknown": then the option usd_per_query= must be given
 end_of_life = 2028-09-25            # optional
+plain_http = ["tagger.lan"]         # optional: hosts that may get a key unencrypted, besides this machine
 
 [variables]                         # options of load() with their defaults; an empty default must be given
 top = 10
@@ -24,7 +25,7 @@ item = '{"content": "{image}"}'     # what one item of {images} looks like, if i
 field = "image"                     # multipart: the name of the file field
 form = { top = "{top}" }            # multipart: further fields
 
-[answer]                            # paths: see http_path.Path; from an image's answer, or with $. from the top
+[answer]                            # paths: see http/path.py; from an image's answer, or with $. from the top
 answers = "results[*]"              # one answer an image; needed when batch is above 1
 name = "labels[*].name"             # the names of the labels, and beside them, all optional:
 score = "labels[*].score"
@@ -33,6 +34,8 @@ id = "labels[*].id?"
 parents = "labels[*].parents?"
 classes = ["cat", "dog"]            # the closed list of names, or "{variable}" that holds it
 text = "message.content"            # instead of name: free text; a label if it is one of the classes, else no label
+ending = "finish_reason?"           # with text: why the text ends where it does,
+unfinished = ["length"]             # and which of these reasons say that it is cut off or kept back: then it is no vote
 version = ["$.model"]               # the version of the model; parts are joined by +. Paths without ? must be there
 error = "error?.message"            # in the place of a failed image's labels: why it failed,
 error_code = "error?.code"          # and the code, looked up under [errors]; "refused" if it is not listed there
@@ -53,20 +56,22 @@ quotas = [{ unit = "image", count = 30, seconds = 1 }]
 ```
 
 A `?` behind a key says that the provider documents that it may be absent. Without it, an answer that lacks the key
-breaks the provider's contract and is never read as "no labels".
+breaks the provider's contract and is never read as "no labels". Neither is an empty text, an empty object in which
+`[*]` looks for a list, nor a label without its score where `score` says where scores stand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from api_smoothing.adapters import Quota
+from api_smoothing.adapters.base import VerdictKind
 from api_smoothing.adapters.http.path import Path
 
 Json = Any
-Kind = Literal["fatal", "transient", "throttled", "refused"]
+Kind = VerdictKind
 
 
 def bare(text: str) -> str:
@@ -98,6 +103,8 @@ class AnswerShape:
     parents: Path | None
     classes: tuple[str, ...] | None
     text: Path | None
+    ending: Path | None
+    unfinished: tuple[str, ...]
     version: tuple[Path, ...]
     error: Path | None
     error_code: Path | None
@@ -133,4 +140,5 @@ class Description:
     quotas: tuple[Quota, ...]
     usd_per_query: float
     end_of_life: str | None
+    plain_http: tuple[str, ...]
     digest: str

@@ -87,12 +87,16 @@ def answer_of(table: Table, values: Mapping[str, Any], batch: int) -> AnswerShap
     """[answer], which must tell `batch` answers apart; `values` are the variables."""
     paths = {
         key: table.path(key)
-        for key in ("answers", "name", "text", "score", "id", "parents", "error", "error_code")
+        for key in ("answers", "name", "text", "ending", "score", "id", "parents", "error", "error_code")
     }
     name, text = paths["name"], paths["text"]
     classes = _classes(table, values)
     shape = AnswerShape(
-        **paths, score_scale=table.number("score_scale", 1.0), classes=classes, version=table.paths("version")
+        **paths,
+        unfinished=_unfinished(table, paths["ending"]),
+        score_scale=table.number("score_scale", 1.0),
+        classes=classes,
+        version=table.paths("version"),
     )
     table.end()
     if name is None and text is None:
@@ -103,7 +107,9 @@ def answer_of(table: Table, values: Mapping[str, Any], batch: int) -> AnswerShap
         table.fail("classes", "is missing; free text is a label only if it is one of them")
     if batch > 1 and paths["answers"] is None:
         table.fail("answers", f"is missing; it says where the answers to {batch} images stand")
-    for key in ("answers", "name", "text", "error", "error_code"):
+    if text is None and paths["ending"] is not None:
+        table.fail("ending", "goes with text")
+    for key in ("answers", "name", "text", "ending", "error", "error_code"):
         _check_depth(table, key, paths[key], (0, 1) if key in ("answers", "name") else (0,))
     depth = 0 if name is None else name.columns
     for key in ("score", "id", "parents"):
@@ -113,6 +119,17 @@ def answer_of(table: Table, values: Mapping[str, Any], batch: int) -> AnswerShap
     for path in shape.version:
         _check_depth(table, "version", path, (0,))
     return shape
+
+
+def _unfinished(table: Table, ending: Path | None) -> tuple[str, ...]:
+    reasons = table.take("unfinished", [])
+    if not isinstance(reasons, list) or not all(isinstance(reason, str) and reason for reason in reasons):
+        table.fail("unfinished", "must be a list of texts")
+    if bool(reasons) != (ending is not None):
+        table.fail(
+            "unfinished", "goes with ending: where the reason stands, and which reasons make it no answer"
+        )
+    return tuple(reasons)
 
 
 def _check_depth(table: Table, key: str, path: Path | None, depths: tuple[int, ...]) -> None:

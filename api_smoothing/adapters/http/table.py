@@ -108,4 +108,4 @@ class Table:
     def end(self) -> None:
         """Refuse the first key that was not taken."""
         for key in self._content:
-            self.fail(key, "is unknown; see the list of keys in api_smoothing/adapters/http_shape.py")
+            self.fail(key, "is unknown; see the list of keys in api_smoothing/adapters/http/schema.py")

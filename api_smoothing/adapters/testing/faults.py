@@ -19,14 +19,14 @@ from api_smoothing.adapters.testing.calls import (
     version_of,
 )
 
-_PASSING: Final = (
-    "500", "502", "503", "504", "reset", "timeout", "drip", "empty", "missing-key", "truncated", "html", "wrong-count",
-)  # fmt: skip
+_PASSING: Final = ("500", "502", "503", "504", "reset", "timeout", "drip")
+_NO_ANSWER: Final = ("empty", "missing-key", "truncated", "html", "wrong-count")
 
 #: What each fault of a server may be taken for. A "version" is no failure: the answer is good, the model is new.
 FAULTS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(("throttle", "throttle-retry-after", "throttle-coded"), frozenset({"throttled"})),
     **dict.fromkeys(_PASSING, frozenset({"transient"})),
+    **dict.fromkeys(_NO_ANSWER, frozenset({"broken", "transient"})),
     **dict.fromkeys(("expired-key", "quota"), frozenset({"fatal"})),
     "billed-400": frozenset({"refused"}),
     "bad-image": frozenset({"refused", "transient"}),  # some services take a moment later what they refused

@@ -23,6 +23,7 @@ A law is skipped when it needs a fixture that is not given. The fixtures may hav
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any, ClassVar, Final
@@ -43,6 +44,7 @@ from api_smoothing.adapters.testing.calls import (
     texts_of,
 )
 from api_smoothing.adapters.testing.faults import FAULTS, check_fault
+from api_smoothing.errors import ApiSmoothError
 
 __all__ = ["FAULTS", "HEAVY", "AdapterSuite"]
 
@@ -83,6 +85,11 @@ class AdapterSuite:
     def silent(self) -> Adapter | None:
         """An adapter whose server finds nothing in any image, and says so."""
         return None
+
+    @pytest.fixture
+    def evasive(self) -> Mapping[str, Adapter]:
+        """Adapters whose servers succeed and yet answer nothing, by how: another kind of answer, an unknown, `{}`."""
+        return {}
 
     @pytest.fixture
     def nowhere(self) -> Adapter | None:
@@ -207,6 +214,18 @@ class AdapterSuite:
             assert isinstance(answer, Answer)
             assert answer.labels == ()
             assert answer.model_version or silent.card.drift != "version"
+
+    def test_what_is_no_answer_is_no_vote(
+        self, evasive: Mapping[str, Adapter], images: list[NDArray[np.uint8]]
+    ) -> None:
+        """A missing key is not an empty list, and an unknown is not a no: neither is read as "no labels"."""
+        for way, adapter in _given(evasive or None, "evasive").items():
+            told, error = outcome(adapter, images[:1])
+            (verdict,) = told
+            assert isinstance(verdict, Verdict), way
+            assert verdict.kind != "throttled", way
+            assert verdict.sent or isinstance(error, ApiSmoothError), way
+            assert verdict.message == " ".join(verdict.message.split()) != "", way
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_fault_is_a_verdict(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from api_smoothing.adapters.base import Answer
+from api_smoothing.adapters.base import Answer, Verdict
 from api_smoothing.engine.storage import Claim
 from api_smoothing.errors import ConfigurationError
+
+#: So many requests that are refused for the same reason, before anything was answered, say it all.
+PLAIN: Final = 3
+_PARTICULARS: Final = re.compile(r"""'[^']*'|"[^"]*"|“[^”]*”|\S*\d\S*""")
 
 
 class Open(Enum):
@@ -58,25 +64,54 @@ class Usage:
 
 
 class FirstRequestGate:
-    """Lets one request through at a time until one has not failed for good: a wrong key costs one, not sixteen."""
+    """What all senders of a run have learnt of the service: whether it answers at all.
+
+    Until it does, requests pass one at a time: a wrong key costs one, not sixteen, and a service that refuses
+    everything costs PLAIN. An error that may pass opens the gate as well, as it tells nothing.
+    """
 
     def __init__(self) -> None:
-        self._open = False
+        self.answering = False
+        self.ended: str | None = None
+        self._open = self._passed = False
+        self._refused: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._inside = threading.local()
 
     @contextlib.contextmanager
     def passing(self) -> Iterator[bool]:
-        """The time of one request, which opens the gate unless it raises; whether it is the first to do so.
+        """The time of one request, and of what is learnt from it; whether none before did not fail for good.
 
         Raises ConfigurationError within a request of the same thread, which would wait for itself.
         """
         if getattr(self._inside, "busy", False):
             raise ConfigurationError("the provider asks itself: its function uses the object it was given to")
         with contextlib.nullcontext() if self._open else self._lock:
-            first, self._inside.busy = not self._open, True
+            self._inside.busy = True
             try:
-                yield first
+                yield not self._passed
             finally:
                 self._inside.busy = False
-            self._open = True
+            self._passed = True
+
+    def open(self, *, answering: bool) -> None:
+        """Let all requests through; `answering` says that one was answered."""
+        self.answering = self.answering or answering
+        self._open = True
+
+    def refuse(self, verdict: Verdict) -> None:
+        """Count a request that came to no answer, and end the run when it is plain that none will."""
+        if self.answering:
+            return
+        reason = reason_of(verdict)
+        self._refused[reason] += 1
+        if self._refused[reason] >= PLAIN:
+            said = verdict.message or "it gave no reason"
+            self.ended = (
+                f"{said}; {PLAIN} queries came to this, and none to an answer, so that no more are sent"
+            )
+
+
+def reason_of(verdict: Verdict) -> str:
+    """What two verdicts for the same reason have in common: their kind and words, without quotations and numbers."""
+    return verdict.kind + _PARTICULARS.sub("…", verdict.message)

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
 
 from api_smoothing import testing
+from api_smoothing.adapters import BrokenContract
 from api_smoothing.adapters.base import Adapter, Answer, EncodedImage, Verdict
-from api_smoothing.engine.sending.outcome import AnswerStore, FirstRequestGate, Open, Outcome, Usage
+from api_smoothing.engine.sending.outcome import (
+    AnswerStore,
+    FirstRequestGate,
+    Open,
+    Outcome,
+    Usage,
+    reason_of,
+)
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
+BROKEN: Final = 3  # answers to one query that can be no vote; of its own REFUSALS, if for one reason
+PROBES: Final = 3  # images of a refused batch that are asked by themselves, before it is halved
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
 
 Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
@@ -31,12 +41,17 @@ Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
 
 @dataclass(slots=True)
 class _Job:
-    """The queries of one `send`, how often each was refused, and how long the provider asked to wait."""
+    """The queries of one `send`, how often each came to no answer, and how long the provider asked to wait.
+
+    `broken` counts all answers to a query that can be no vote, `same` those for one reason.
+    """
 
     images: Images
     indices: list[int]
     version: str | None = None
     refused: Counter[int] = field(default_factory=Counter)
+    broken: Counter[int] = field(default_factory=Counter)
+    same: Counter[tuple[int, str]] = field(default_factory=Counter)
     wait: float | None = None
 
     def part(self, indices: Sequence[int]) -> Images:
@@ -47,6 +62,28 @@ class _Job:
         rows = [place[i] for i in indices]
         images = self.images
         return [images[row] for row in rows] if isinstance(images, Sequence) else images[rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Queries for one request. Those left of a refused batch wait for what its `probes` come to, after the `verdict`.
+
+    In a `mixed` batch others succeed: it is halved to find those that do not.
+    """
+
+    indices: Sequence[int]
+    mixed: bool = False
+    probes: Sequence[int] = ()
+    verdict: Verdict | None = None
+
+    def split(self, asked: Sequence[int], verdict: Verdict) -> list[_Part]:
+        """What to send in place of a batch that was refused, last first."""
+        if self.mixed:
+            half = len(asked) // 2
+            return [_Part(indices=part, mixed=True) for part in (asked[half:], asked[:half])]
+        probes, rest = asked[:PROBES], asked[PROBES:]
+        left = [_Part(indices=rest, mixed=True, probes=probes, verdict=verdict)] if rest else []
+        return [*left, *(_Part(indices=[index]) for index in reversed(probes))]
 
 
 class Sender:
@@ -115,32 +152,55 @@ class Sender:
     def _round(self, job: _Job, outcomes: dict[int, Outcome]) -> list[int]:
         """One attempt at every query of the job without an outcome; returns those to try again."""
         job.wait = None
-        queue = [[i for i in job.indices if i not in outcomes]]
+        queue = [_Part(indices=[i for i in job.indices if i not in outcomes])]
         again: list[int] = []
         while queue:
             part = queue.pop()
-            verdict = self._request(job, part, outcomes, again)
+            if part.verdict is not None:
+                queue += self._after_probes(part, part.verdict, job, outcomes, again)
+                continue
+            verdict = self._request(job, part.indices, outcomes, again)
             if verdict is None:
                 continue
-            asked = [i for i in part if i not in outcomes]
+            asked = [i for i in part.indices if i not in outcomes]
             if verdict.kind == "refused" and len(asked) > 1:
-                half = len(asked) // 2
-                queue += [asked[half:], asked[:half]]  # one bad image must not fail its neighbours
+                queue += part.split(asked, verdict)  # one bad image must not fail its neighbours
             else:
                 self._note(verdict, job)
                 again += self._still_open(asked, verdict, job, outcomes)
         return again
 
+    def _after_probes(
+        self, part: _Part, verdict: Verdict, job: _Job, outcomes: dict[int, Outcome], again: list[int]
+    ) -> list[_Part]:
+        """What to send of the rest of a batch refused with `verdict`, now that its probes have come to something."""
+        answered = [isinstance(outcomes.get(i), Answer) for i in part.probes]
+        if any(answered):
+            rest = replace(part, verdict=None)
+            found_none = all(answered) and len(rest.indices) > 1  # then the bad image is among the rest
+            return rest.split(rest.indices, verdict) if found_none else [rest]
+        refused = all(job.refused[i] for i in part.probes)  # as the probes are, so are the others
+        again += self._still_open(part.indices, verdict, job, outcomes) if refused else part.indices
+        return []
+
     def _still_open(
         self, asked: Sequence[int], verdict: Verdict, job: _Job, outcomes: dict[int, Outcome]
     ) -> list[int]:
         """Those of `asked` that are worth another attempt after `verdict`; the others have failed."""
-        if verdict.kind != "refused":
+        if verdict.kind not in ("refused", "broken"):
             return list(asked)
-        job.refused.update(asked)
-        final = [i for i in asked if job.refused[i] >= REFUSALS]
+        if verdict.kind == "refused":
+            job.refused.update(asked)
+        else:
+            job.broken.update(asked)
+            job.same.update((i, reason_of(verdict)) for i in asked)
+        final = {i for i in asked if job.refused[i] >= REFUSALS or job.broken[i] >= BROKEN}
+        alike = (
+            REFUSALS if len(asked) == 1 else BROKEN
+        )  # of a response that is broken as a whole no image is to blame
+        final |= {i for i in asked if job.same[i, reason_of(verdict)] >= alike}
         outcomes.update(dict.fromkeys(final))
-        return [i for i in asked if job.refused[i] < REFUSALS]
+        return [i for i in asked if i not in final]
 
     def _request(
         self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
@@ -168,13 +228,13 @@ class Sender:
                 self._ready(len(granted))
                 began, sent = time.monotonic(), True
                 reply = self._label(job.part(granted))
+                sent = not isinstance(reply, Verdict) or reply.sent
                 if first and self._limiter is not None:  # it had connections to make, and SDKs to load
                     self._limiter.spare(len(granted))
-            if isinstance(reply, Verdict):
-                sent = reply.sent
-                return reply
-            self._read(granted, reply, outcomes, again, job)
-            return None
+                if not isinstance(reply, Verdict):
+                    self._read(granted, reply, outcomes, again, job)
+                self._learn([reply] if isinstance(reply, Verdict) else reply)
+            return reply if isinstance(reply, Verdict) else None
         except Exception as error:
             self._stop(error)
             raise
@@ -192,11 +252,29 @@ class Sender:
             raise
         except Exception as error:
             verdict = self._adapter.verdict(error)
+            if isinstance(error, BrokenContract) and verdict.kind == "transient":
+                verdict = replace(verdict, kind="broken")  # whatever an adapter of elsewhere calls it
             self.usage.last_error = verdict.message or type(error).__name__  # its text may quote a key
             if verdict.kind == "fatal":
                 self._stopped = ProviderError(self._say(verdict, error))
                 raise self._stopped from None
             return verdict
+
+    def _learn(self, replies: Sequence[Answer | Verdict]) -> None:
+        """Tell the gate what a request came to. Raises ProviderError when it is plain that nothing will be answered."""
+        verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
+        if len(verdicts) < len(replies):
+            self._gate.open(answering=True)
+            return
+        failed = {
+            reason_of(verdict): verdict for verdict in verdicts if verdict.kind in ("refused", "broken")
+        }
+        for verdict in failed.values():
+            self._gate.refuse(verdict)
+        if not failed:
+            self._gate.open(answering=False)
+        if self._gate.ended is not None:
+            self._check()
 
     def _ready(self, images: int) -> None:
         """Wait until a request may leave, with everything done that would delay it after its turn has come."""
@@ -210,6 +288,8 @@ class Sender:
 
     def _check(self) -> None:
         """Raise when the run has ended meanwhile."""
+        if self._stopped is None and self._gate.ended is not None:
+            self._stopped = ProviderError(f"provider {self._adapter.card.name} failed: {self._gate.ended}")
         if self._stopped is None and self._stop_event.is_set():
             self._stopped = ProviderError("the run was ended")
         if self._stopped is not None:
@@ -256,10 +336,10 @@ class Sender:
                 again += self._still_open([index], verdict, job, outcomes)
 
     def _note(self, verdict: Verdict, job: _Job) -> None:
-        """Remember how long to wait; after a throttle everyone on the quota waits."""
-        if verdict.kind != "throttled":
-            return
+        """Remember how long to wait; after a throttle, or when told a time, everyone on the quota waits."""
         wait = verdict.retry_after
+        if verdict.kind != "throttled" and wait is None:
+            return
         if wait is not None and wait > LONGEST_WAIT:
             raise ProviderError(
                 f"provider {self._adapter.card.name} asks to wait {wait:.0f} s: {verdict.message or 'try later'}"

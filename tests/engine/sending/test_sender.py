@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from counting_service import GREY, IMAGE, CountingService, api_of, error_of, replying, says, sender_of
 
+from api_smoothing.adapters import BrokenContract
 from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
-from api_smoothing.engine.sending.outcome import Open
+from api_smoothing.engine.sending.outcome import FirstRequestGate, Open
 from api_smoothing.engine.sending.sender import ATTEMPTS, Sender
 from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
@@ -127,6 +129,138 @@ def test_a_throttle_is_waited_for_by_all(tmp_path: Path) -> None:
     assert desk.sender.send([0], images(1)) == {0: DOG}
     assert desk.limiter.paused == [7.0]
     assert desk.slept[0] >= 7.0
+
+
+@pytest.mark.parametrize("kind", ["transient", "refused", "broken"])
+def test_whoever_says_when_to_come_back_is_waited_for(tmp_path: Path, kind: Any) -> None:
+    """Not a throttle alone: whatever the status, the wait that was asked for holds, and for everyone."""
+    desk = Desk(tmp_path, replying(RuntimeError(Verdict(kind=kind, retry_after=7.0))))
+    assert desk.sender.send([0], images(1)) == {0: DOG}
+    assert desk.limiter.paused == [7.0]
+    assert desk.slept[0] >= 7.0
+
+
+def refusing(*, after: int = 0, kind: Any = "refused", batch: int = 1) -> CountingService:
+    """Answers the first `after` requests, and then refuses everything, in words with a number of their own."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if len(service.requests) > after:
+            raise RuntimeError(Verdict(kind=kind, message=f"no 'vision' here (request r{first})"))
+        return [DOG] * len(images)
+
+    service = CountingService(reply, batch=batch)
+    return service
+
+
+@pytest.mark.parametrize("kind", ["refused", "broken"])
+@pytest.mark.parametrize(("batch", "paid"), [(1, 3), (8, 10)])
+def test_a_service_that_answers_nothing_is_left_after_three_requests(
+    tmp_path: Path, kind: str, batch: int, paid: int
+) -> None:
+    """Refused, or answered with what can be no vote, three times for one reason: the run ends in its words."""
+    service = refusing(kind=kind, batch=batch)
+    desk = Desk(tmp_path, service)
+    errors = [
+        error_of(partial(desk.sender.send, range(start, start + batch), images(batch)))
+        for start in range(0, 80, batch)
+    ]
+    assert re.search(r"no 'vision' here .*none to an answer", str(errors[-1]))
+    assert len(service.requests) == 3
+    assert desk.spent == (paid if kind == "refused" else 3 * batch)
+
+
+def test_all_images_of_a_run_end_with_the_first(tmp_path: Path) -> None:
+    """What three requests have shown holds for the other images of the run; they send nothing."""
+    gate, service = FirstRequestGate(), refusing()
+    for index in range(4):
+        sender = sender_of(service, gate=gate, sleep=lambda seconds: None)
+        error = error_of(partial(sender.send, [index], [IMAGE]))
+        assert isinstance(error, ProviderError) or index == 0
+    assert service.seen == 3
+
+
+def test_where_something_was_answered_refusals_are_failures_of_their_queries(tmp_path: Path) -> None:
+    """A service that answers is not left because it refuses; nor for reasons that differ, nor for what may pass."""
+    desk = Desk(tmp_path, refusing(after=1))
+    assert desk.sender.send([0], images(1)) == {0: DOG}
+    for index in range(1, 6):
+        assert desk.sender.send([index], images(1)) == {index: None}
+    words = ["too dark", "too small", "too bright"]
+    other = replying(*(RuntimeError(Verdict(kind="refused", message=word)) for word in words))
+    assert Desk(tmp_path / "b", other).sender.send([0], images(1)) == {0: None}
+    down = replying(*[RuntimeError(Verdict(kind="transient", message="down"))] * 4)
+    assert Desk(tmp_path / "c", down).sender.send([0], images(1)) == {0: DOG}
+
+
+def test_a_batch_is_halved_only_where_others_succeed(tmp_path: Path) -> None:
+    """A refused batch none of whose images is answered costs itself and a few of them, twice, not every half."""
+    service = refusing(after=1, batch=128)
+    desk = Desk(tmp_path, service)
+    assert desk.sender.send(range(128), images(128)) == dict.fromkeys(range(128), DOG)
+    assert desk.sender.send(range(128, 256), images(128)) == dict.fromkeys(range(128, 256))
+    assert service.requests[1:] == [128, 1, 1, 1, 128, 1, 1, 1][: len(service.requests) - 1]
+    assert sum(service.requests) <= 3 * 128 + 6
+
+
+@pytest.mark.parametrize("bad", [0, 2, 3, 64, 127])
+def test_one_refused_image_of_a_large_batch_fails_alone(tmp_path: Path, bad: int) -> None:
+    """Wherever it is, its neighbours are answered, for at most three times the batch."""
+
+    def reply(first: int, sent: Sequence[EncodedImage]) -> Sequence[Any]:
+        if any(image.data == bytes([bad]) for image in sent):
+            raise RuntimeError(Verdict(kind="refused", message="unreadable"))
+        return [DOG] * len(sent)
+
+    service = CountingService(reply, batch=128)
+    found = Desk(tmp_path, service).sender.send(range(128), images(128))
+    assert found == {**dict.fromkeys(range(128), DOG), bad: None}
+    assert service.seen <= 3 * 128 + 6
+
+
+def test_what_can_be_no_vote_is_not_asked_five_times(tmp_path: Path) -> None:
+    """Broken in the same way twice, or in three ways, a query has failed; broken once, it is asked again."""
+
+    def broken(*words: str) -> CountingService:
+        return replying([DOG], *([Verdict(kind="broken", message=word)] for word in words))
+
+    for words, paid, outcome in (
+        (["content is null"] * 9, 3, None),
+        (["'a'", "'b'"] * 9, 3, None),
+        (["null", "HTML", "cut off", "empty"], 4, None),
+        (["HTML"], 3, DOG),
+    ):
+        service = broken(*words)
+        desk = Desk(tmp_path / str(len(words)) / words[0].strip("'"), service)
+        desk.sender.send([0], images(1))
+        assert desk.sender.send([1], images(1)) == {1: outcome}
+        assert service.seen == paid, words
+
+
+def test_a_broken_contract_is_one_whatever_an_adapter_calls_it(tmp_path: Path) -> None:
+    """An adapter of elsewhere may call it transient; it is not asked five times either."""
+
+    class Elsewhere(CountingService):
+        def verdict(self, error: Exception, /) -> Verdict:
+            return Verdict(kind="transient", message=str(error))
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if first == 0:
+            return [DOG]
+        raise BrokenContract("the answer has no labels")
+
+    service = Elsewhere(reply)
+    desk = Desk(tmp_path, service)
+    assert [desk.sender.send([index], images(1)) for index in (0, 1)] == [{0: DOG}, {1: None}]
+    assert service.seen == 3
+
+
+def test_an_unreadable_answer_leaves_its_neighbours(tmp_path: Path) -> None:
+    """In one response answers are kept, and only what could not be read is asked for again."""
+    broken = Verdict(kind="broken", message="a score is 99")
+    service = replying([DOG, broken, DOG], [broken])
+    desk = Desk(tmp_path, service)
+    assert desk.sender.send([0, 1, 2], images(3)) == {0: DOG, 1: None, 2: DOG}
+    assert service.requests == [3, 1]
 
 
 def test_a_throttle_of_hours_is_fatal(tmp_path: Path) -> None:
@@ -418,3 +552,20 @@ def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
     answers = StreamAnswers(Filling(), "s", shared=True)
     sender = sender_of(CountingService(batch=8), answers=answers, sleep=lambda seconds: None)
     assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))
+
+
+def test_answers_that_name_no_label_are_told() -> None:
+    """Whoever asks a model that chats learns that no answer was one of the labels, not only that votes are missing."""
+    service = CountingService(lambda first, images: [Answer(labels=())] * len(images))
+    with api_of(service, cache=False) as api:
+        found = api.certify(GREY, n=24)
+    assert found.label is None
+    assert re.search(r"(\d+) of \1 answers named no label", found.reason)
+
+
+def test_a_version_that_flaps_names_the_way_out() -> None:
+    """After one void certificate the line says what to do where versions take turns."""
+    service = CountingService(lambda first, images: [says("dog", version=f"fp_{first % 2}")], drift="version")
+    with api_of(service, cache=False) as api:
+        error = error_of(lambda: api.certify(GREY, n=20))
+    assert "version_at=" in str(error).partition("run again")[2]

@@ -1,0 +1,58 @@
+"""An HTTP session that sends a request as it was made: once, and with nothing of the user's added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from api_smoothing.adapters._transport.calls import on_this_machine
+from api_smoothing.adapters._transport.proxies import check_proxy
+from api_smoothing.adapters._transport.service import sdk
+from api_smoothing.errors import ConfigurationError
+
+_THREADS: Final = 64
+
+
+def plain_session(url: str, *, extra: str) -> Any:
+    """A `requests.Session` for 64 threads and the service at `url`. It sends nothing twice.
+
+    `requests` would put credentials of ~/.netrc in the place of the key, and send back cookies, so that an answer
+    may depend on earlier ones. A proxy of the environment is used but for this machine, which none can reach.
+
+    Raises ConfigurationError where the environment names a proxy that cannot be one.
+    """
+    requests, adapters = sdk("requests", extra=extra), sdk("requests.adapters", extra=extra)
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
+    session.auth = _as_it_is
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = not on_this_machine(url)
+    if session.trust_env:
+        check_proxy(url)
+    return session
+
+
+def check_encrypted(url: str, *, named: str, allowed: Sequence[str] = ()) -> None:
+    """Raise ConfigurationError if a key that goes to `url` would leave this machine unencrypted.
+
+    A proxy on this machine, such as the end of a tunnel, may get it; so may the `allowed` hosts. The setting is
+    `named` in the error.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or on_this_machine(url) or host in allowed:
+        return
+    proxies = getproxies()
+    proxy = None if proxy_bypass(host) else proxies.get("http") or proxies.get("all")
+    if proxy is not None and on_this_machine(proxy if "://" in proxy else f"http://{proxy}"):
+        return
+    raise ConfigurationError(f"{named} would have the key sent to {host} unencrypted; write it with https://")
+
+
+def _as_it_is(request: Any) -> Any:
+    """Keeps `requests` from replacing the key by what ~/.netrc has for the host."""
+    return request

@@ -169,8 +169,13 @@ class SmoothedAPI:
         Raises what `certify` raises.
         """
         parts.check_question(radius, n)
-        most = self._adapter.card.max_labels
-        reader = LabelReport(self._labels, thresholds, most=most, absent=absent)
+        reader = LabelReport(
+            self._labels,
+            thresholds,
+            most=self._adapter.card.max_labels,
+            paths=self._session.queries_per_vote,
+            absent=absent,
+        )
         loaded = images.load(img, size=self.size)
         noise = self._noise_stream(loaded)
         inquiry = self._inquiry(loaded, noise, reader)

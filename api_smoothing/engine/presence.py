@@ -11,8 +11,9 @@ from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scorel
 from api_smoothing.certify.base import FAILED, Bound, Stopped
 from api_smoothing.certify.presence import Absent
 from api_smoothing.certify.tally import MAX_FAILED
+from api_smoothing.engine.paths import most_polled
 from api_smoothing.engine.report import certificate
-from api_smoothing.engine.votes import QueryCount
+from api_smoothing.engine.votes import QueryCount, Vote
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Loaded
 from api_smoothing.results import Certificate, Provenance
@@ -23,8 +24,9 @@ _WORTH_TELLING: Final = 0.5  # share of the votes from which a label nobody name
 class LabelReport:
     """Reads an answer as the labels it reports: those whose score reaches their threshold.
 
-    `most` bounds the labels of one answer; the level of every certificate is divided among that many. A label
-    without a score counts as reported.
+    `most` bounds the labels of one answer, `paths` is how many answers make a vote: as an attribute, `most` bounds
+    the labels of one vote, among which the level of every certificate is divided. A label without a score counts as
+    reported. An answer with more labels than its provider says it may have is no vote; `broken` then says so.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class LabelReport:
         thresholds: float | Mapping[str, float],
         *,
         most: int | None,
+        paths: int = 1,
         absent: Collection[str] = (),
     ) -> None:
         self._map = labels
@@ -57,9 +60,13 @@ class LabelReport:
                 "this provider does not say how many labels an answer may hold: "
                 "name the labels of interest in thresholds"
             )
-        self.most = min(bounds)
+        self._of_an_answer = min(bounds)
+        self.most = most_polled(self._of_an_answer, paths)
+        if closed is not None:
+            self.most = min(self.most, closed)
+        self.broken = ""
 
-    def __call__(self, answer: Answer) -> frozenset[str] | None:
+    def __call__(self, answer: Answer) -> Vote:
         scoreless = is_scoreless(answer)
         found = set()
         for label in answer.labels:
@@ -67,7 +74,12 @@ class LabelReport:
             name = label.name if self._map is None else self._class(label, score)
             if name is not None and self._reported(name, score):
                 found.add(name)
-        return frozenset(found) or None
+        if len(found) > self._of_an_answer:
+            self.broken = (
+                f"an answer had {len(found)} labels, where its provider says {self._of_an_answer} at most"
+            )
+            return FAILED
+        return frozenset(found)
 
     def threshold(self, name: str | None) -> float | None:
         """The score from which the label `name` counts as reported; of None, where it is the same for all."""
@@ -98,6 +110,7 @@ def presences(
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
+    count = replace(count, last_error=report.broken or count.last_error)
     for bound in [*bounds, *_unreported(bounds, count, report.named, target)]:
         (key,) = bound.counts
         name = f"not: {key.label}" if isinstance(key, Absent) else str(key)

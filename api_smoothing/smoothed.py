@@ -50,7 +50,8 @@ class SmoothedAPI:
     everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
     (False). `store` is where all that outlives a query is kept: answers, budgets, looks, the rate limiter, the
     seed. None is the installation's folder, "memory" is this object alone, with a seed of its own; a Storage is
-    used, and left open.
+    used, and left open. Queries that the provider finally refused or failed are remembered and count as failed ever
+    after; `retry_failures` asks them again, which is fair only where their failing had nothing to do with the image.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -73,6 +74,7 @@ class SmoothedAPI:
         cache: bool | str | Path = True,
         store: str | Storage | None = None,
         concurrency: int | Literal["auto"] = "auto",
+        retry_failures: bool = False,
         observers: Sequence[Observer] = (),
         **options: Any,
     ) -> None:
@@ -98,6 +100,7 @@ class SmoothedAPI:
             storage=self._storage,
             device=self._device,
             workers=parts.workers(concurrency),
+            retry_failures=retry_failures,
         )
         self._observers = tuple(observers)
 

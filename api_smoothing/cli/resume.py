@@ -45,6 +45,12 @@ def how_to_resume(settings: Settings, argv: Sequence[str], *, answered: bool = T
     return f"all answers are kept; resume with: {command}"
 
 
+def retrying(argv: Sequence[str]) -> list[str]:
+    """`argv` with the flag that asks failed queries again, before what stands after "--"."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    return [*argv[:end], *(() if "--retry-failures" in argv[:end] else ["--retry-failures"]), *argv[end:]]
+
+
 def with_larger_budget(
     settings: Settings, argv: Sequence[str], *, fewest: int = 0, usd_each: float = 0.0
 ) -> list[str]:

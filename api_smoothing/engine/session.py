@@ -42,7 +42,8 @@ class Session:
     """Makes the inquiry about each image, with what `storage` gives it.
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
-    only when every part of the pipeline can be named for good.
+    only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
+    before are asked again.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Session:
         storage: Storage,
         device: str,
         workers: int | None,
+        retry_failures: bool = False,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
         self._adapter, self._denoiser = adapter, denoiser
-        self._device, self._workers = device, workers
+        self._device, self._workers, self._retry = device, workers, retry_failures
         self._gate = FirstRequestGate()
         self._remote = self.card.accepts == "png"
         self._cache = storage.answers(paid=self._remote, keep=nameable(self.card, denoiser))
@@ -96,7 +98,7 @@ class Session:
             stream=stream,
             adapter=self._adapter,
             account=self.account,
-            answers=StreamAnswers(self._cache, stream, shared=self._remote),
+            answers=StreamAnswers(self._cache, stream, shared=self._remote, retry=self._retry),
             limiter=self._limiter,
             usage=usage,
             stop=stop,
@@ -121,6 +123,7 @@ class Session:
             read=read,
             stop=stop,
             watch=watch,
+            retry=self._retry,
         )
         paths = self.queries_per_vote
         return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask)

@@ -130,6 +130,21 @@ def test_a_failing_provider_is_exit_4_and_keeps_what_is_paid(certify: Any) -> No
     assert 0 < done[1]["cached"] <= 20
 
 
+def test_refusals_are_remembered_and_asked_again_on_request(certify: Any) -> None:
+    """A run that failed stays failed at no cost, and says which flag asks the failures again."""
+    line = ["images/a.png", "-n", "50", "--model", "refuse=0.4"]
+    code, [first], error = certify(*line)
+    assert (code, first["stopped"], first["failed"]) == (4, "failed", 3)
+    assert "not this one" in error
+    assert "--retry-failures" in error
+    code, [again], error = certify(*line)
+    assert (code, again["stopped"], again["queries"], again["n"]) == (4, "failed", 0, first["n"])
+    assert "not this one" in error
+    code, [retried], _ = certify("images/a.png", "-n", "50", "--retry-failures")
+    assert (code, retried["label"], retried["failed"]) == (0, "cat", 0)
+    assert retried["queries"] == 50 - retried["cached"]
+
+
 def test_a_dry_run_sends_nothing(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """--dry-run prints an estimate and asks the provider nothing."""
     code, [estimate], _ = certify("images", "-n", "50", "--model", "fail=0,usd=0.001", "--dry-run")

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, run_name, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, retrying, run_name, with_larger_budget
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of, usd_each
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_retry_flag,
+    add_sandbox_flag,
+    complain,
+    open_api,
+    settings_of,
+    usd_each,
+)
 from api_smoothing.cli.text import number_of
 from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
 
@@ -38,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setting_flags(parser, SETTINGS)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_sandbox_flag(parser)
+    add_retry_flag(parser)
     parser.add_argument(
         "--labels-present",
         metavar="LABELS",
@@ -107,7 +116,12 @@ class _Run:
             stack.callback(self._progress.clear)
             try:
                 api = stack.enter_context(
-                    open_api(self._settings, self._progress, sandbox=self._args.sandbox)
+                    open_api(
+                        self._settings,
+                        self._progress,
+                        sandbox=self._args.sandbox,
+                        retry_failures=self._args.retry_failures,
+                    )
                 )
                 for certificates in self._certificates(api, stack):
                     self._count(certificates)
@@ -191,7 +205,7 @@ class _Run:
     def _finish(self) -> int:
         if self._failed:
             failed = f"too many answers failed for {number_of(self._failed, 'image')}"
-            complain(f"error: {failed} ({self._reason}); {self._standing()}")
+            complain(f"error: {failed} ({self._reason}); {self._standing(failed=True)}")
             return ProviderError.exit_code
         if self._out_of_budget:
             spent = "is exhausted" if self._sent else "is too small for any further image: raise it"
@@ -199,12 +213,14 @@ class _Run:
             return BudgetError.exit_code
         return 0
 
-    def _standing(self, *, spent: bool = False) -> str:
+    def _standing(self, *, spent: bool = False, failed: bool = False) -> str:
         count = f"{self._decided} of {number_of(len(self._images), 'image')} decided"
         settings, again = self._settings, self._argv
         if spent:
             each = 0.0 if settings.budget_usd is None else usd_each(settings, sandbox=self._args.sandbox)
             again = with_larger_budget(settings, again, fewest=_fewest(settings), usd_each=each)
+        if failed:  # they are remembered, and would fail the next run as well
+            again = retrying(again)
         return f"{count}, {how_to_resume(settings, again, answered=self._decided + self._answered > 0)}"
 
 

@@ -38,6 +38,10 @@ class _Job:
     indices: list[int]
     version: str | None = None
     refused: Counter[int] = field(default_factory=Counter)
+    reached: set[int] = field(
+        default_factory=set
+    )  # the provider, so that its failing may depend on the image
+    reasons: dict[int, str] = field(default_factory=dict)  # for the last failure of each
     wait: float | None = None
 
     def part(self, indices: Sequence[int]) -> Images:
@@ -97,6 +101,8 @@ class Sender:
         )
         try:
             left: list[int] = retrying(self._round, job, outcomes)
+            if not self._stop_event.is_set():  # a run that is ended gives up early
+                self._give_up(left, job, outcomes)
         except sqlite3.Error as error:
             self._stop(error)
             raise self._stopped or error from None
@@ -135,12 +141,17 @@ class Sender:
         self, asked: Sequence[int], verdict: Verdict, job: _Job, outcomes: dict[int, Outcome]
     ) -> list[int]:
         """Those of `asked` that are worth another attempt after `verdict`; the others have failed."""
+        job.reasons.update(dict.fromkeys(asked, verdict.message or verdict.kind))
         if verdict.kind != "refused":
             return list(asked)
         job.refused.update(asked)
-        final = [i for i in asked if job.refused[i] >= REFUSALS]
-        outcomes.update(dict.fromkeys(final))
+        self._give_up([i for i in asked if job.refused[i] >= REFUSALS], job, outcomes)
         return [i for i in asked if job.refused[i] < REFUSALS]
+
+    def _give_up(self, indices: Sequence[int], job: _Job, outcomes: dict[int, Outcome]) -> None:
+        """These have failed for good, which is remembered of all that ever reached the provider."""
+        self._answers.fail({i: job.reasons.get(i, "") for i in indices if i in job.reached})
+        outcomes.update(dict.fromkeys(indices))
 
     def _request(
         self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
@@ -150,8 +161,11 @@ class Sender:
         outcomes.update(claim.known)
         outcomes.update(dict.fromkeys(claim.busy, Open.BUSY))
         try:
+            failed = self._answers.failed(claim.granted)
+            outcomes.update(dict.fromkeys(failed))
+            mine = [i for i in claim.granted if i not in failed]
             leave = 0 if self._leave is None else self._leave()
-            reservation = self._account.reserve(self._stream, claim.granted, leave=leave)
+            reservation = self._account.reserve(self._stream, mine, leave=leave)
             outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
             return self._paid(reservation, job, outcomes, again) if reservation.granted else None
         finally:
@@ -172,7 +186,9 @@ class Sender:
                     self._limiter.spare(len(granted))
             if isinstance(reply, Verdict):
                 sent = reply.sent
+                job.reached.update(granted if sent else ())
                 return reply
+            job.reached.update(granted)
             self._read(granted, reply, outcomes, again, job)
             return None
         except Exception as error:
@@ -196,7 +212,7 @@ class Sender:
             if verdict.kind == "fatal":
                 self._stopped = ProviderError(self._say(verdict, error))
                 raise self._stopped from None
-            return verdict
+            return replace(verdict, message=self.usage.last_error)
 
     def _ready(self, images: int) -> None:
         """Wait until a request may leave, with everything done that would delay it after its turn has come."""
@@ -249,7 +265,7 @@ class Sender:
         outcomes.update(self._answers.keep(given))
         for index, verdict in zip(asked, answers, strict=True):
             if isinstance(verdict, Verdict):
-                self.usage.last_error = verdict.message
+                self.usage.last_error = verdict.message or verdict.kind
                 if verdict.kind == "fatal":
                     raise ProviderError(self._say(verdict, None))
                 self._note(verdict, job)

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from counting_service import GREY, IMAGE, CountingService, api_of, error_of, replying, says, sender_of
+from counting_service import (
+    GREY,
+    IMAGE,
+    TRANSIENT,
+    CountingService,
+    api_of,
+    error_of,
+    replying,
+    says,
+    sender_of,
+)
 
 from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
 from api_smoothing.engine.sending.outcome import Open
@@ -418,3 +428,23 @@ def test_answers_that_come_meanwhile_are_no_failed_attempts() -> None:
     answers = StreamAnswers(Filling(), "s", shared=True)
     sender = sender_of(CountingService(batch=8), answers=answers, sleep=lambda seconds: None)
     assert sender.send(range(8), [IMAGE] * 8) == dict.fromkeys(range(8), says("dog"))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_fails_as_the_run_ends_is_not_remembered(ended: bool) -> None:
+    """A run that is stopped gives up early: its last failures are no final ones."""
+    cache, stop = MemoryCache(), threading.Event()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if ended and first == ATTEMPTS - 1:
+            stop.set()
+        raise TRANSIENT
+
+    sender = sender_of(
+        CountingService(reply),
+        answers=StreamAnswers(cache, "s", shared=True),
+        stop=stop,
+        sleep=lambda seconds: None,
+    )
+    assert sender.send([0], [IMAGE]) == {0: None}
+    assert cache.failures("s", [0]) == ({} if ended else {0: "down"})

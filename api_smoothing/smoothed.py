@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import LabelMap
@@ -15,8 +16,9 @@ from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
-from api_smoothing.engine.collecting import collect, take_all
+from api_smoothing.engine.collecting import Counts, collect, take_all
 from api_smoothing.engine.estimate.forecast import forecast
+from api_smoothing.engine.looks import Look, Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Inquiry, Session
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
     from api_smoothing.engine.storage.base import Storage
 
+
+Counting = TypeVar("Counting", bound=Counts)
 
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
 
@@ -113,6 +117,10 @@ class SmoothedAPI:
         be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give.
         `n0` separate votes choose the class with method "clopper-pearson".
 
+        The first question about an image has α under the rule it asks for. Every later, different one is answered
+        from a confidence sequence at α, which holds at every n; together they err with probability `alpha_total`.
+        The same question again gives the same answer.
+
         Raises ImageError, UnreachableRadiusError (before the first query), ProviderError. A spent budget raises
         nothing: the certificate says `stopped="budget"`.
         """
@@ -133,7 +141,11 @@ class SmoothedAPI:
             noise = self._noise_stream(loaded)
             inquiry = self._inquiry(loaded, noise)
             votes = inquiry.votes
-            certifier = self._certifier(replace(spec, slack=noise.slack), votes)
+            certifier, look = self._begin(
+                inquiry,
+                about_the_label(spec, self._provenance().label_map),
+                partial(self._certifier_after, replace(spec, slack=noise.slack), votes),
+            )
             self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
 
             def on_round(count: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
@@ -147,6 +159,7 @@ class SmoothedAPI:
                 provenance=self._provenance(),
                 target=radius,
                 cost_usd=self._session.account.cost_usd(votes.count.sent),
+                look=look,
             )
             self._tell(ImageCertified(image=loaded.source, index=index, certificate=result))
             yield result
@@ -183,15 +196,29 @@ class SmoothedAPI:
         noise = self._noise_stream(loaded)
         inquiry = self._inquiry(loaded, noise, reader)
         votes = inquiry.votes
-        certifier = PresenceCertifier(
-            alpha=self.alpha,
-            sigma=self.sigma,
-            max_labels=reader.most,
-            target=radius,
-            n=n,
+        question = about_labels(
+            radius,
+            n,
+            self.alpha,
+            label_map=self._provenance().label_map,
+            thresholds=thresholds,
             absent=absent,
-            noise=self.noise,
-            slack=noise.slack,
+            most=reader.most,
+        )
+        certifier, look = self._begin(
+            inquiry,
+            question,
+            lambda later: PresenceCertifier(
+                alpha=self.alpha,
+                sigma=self.sigma,
+                max_labels=reader.most,
+                target=radius,
+                n=n,
+                absent=absent,
+                noise=self.noise,
+                slack=noise.slack,
+                later=later,
+            ),
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
         collect(certifier, votes, inquiry.ask, lambda count: self._tell(self._progress(loaded, 0, count)))
@@ -203,6 +230,7 @@ class SmoothedAPI:
             provenance=self._provenance(),
             target=radius,
             cost_usd=self._session.account.cost_usd(votes.count.sent),
+            look=look,
         )
         for certificate_ in found:
             self._tell(ImageCertified(image=loaded.source, index=0, certificate=certificate_))
@@ -216,6 +244,8 @@ class SmoothedAPI:
         parts.check_question(None, n)
         loaded = images.load(img, size=self.size)
         inquiry = self._inquiry(loaded, self._noise_stream(loaded))
+        question = about_the_prediction(n, self.alpha, self._provenance().label_map)
+        look = self._session.look(inquiry.stream, question)
         taken = take_all(inquiry.votes, inquiry.ask, n)
         inquiry.votes.finish()
         count = inquiry.votes.count
@@ -223,8 +253,10 @@ class SmoothedAPI:
             taken,
             count,
             loaded,
+            n=n,
             provenance=self._provenance(),
             cost_usd=self._session.account.cost_usd(count.sent),
+            look=look,
         )
 
     def estimate(
@@ -311,6 +343,25 @@ class SmoothedAPI:
             shape=loaded.grid.shape,
             sub=loaded.sub,
         )
+
+    def _begin(
+        self, inquiry: Inquiry, question: Question, build: Callable[[bool], Counting]
+    ) -> tuple[Counting, Look]:
+        """The certifier that `build` makes for a first or a later question, once that is charged as a look.
+
+        One that asks for nothing shows no vote, and one that cannot be made neither: those are not charged.
+        """
+        look = self._session.look(inquiry.stream, question, charge=False)
+        certifier = build(look.later)
+        if not certifier.need():
+            return certifier, look
+        charged = self._session.look(inquiry.stream, question)
+        if charged.later != look.later:  # somebody else has asked first meanwhile
+            certifier = build(charged.later)
+        return certifier, charged
+
+    def _certifier_after(self, spec: Spec, votes: Votes, later: bool) -> Certifier:
+        return self._certifier(replace(spec, later=later), votes)
 
     def _certifier(self, spec: Spec, votes: Votes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""

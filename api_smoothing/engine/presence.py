@@ -11,6 +11,7 @@ from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scorel
 from api_smoothing.certify.base import FAILED, Bound, Stopped
 from api_smoothing.certify.presence import Absent
 from api_smoothing.certify.tally import MAX_FAILED
+from api_smoothing.engine.looks import Look
 from api_smoothing.engine.paths import most_polled
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount, Vote
@@ -107,6 +108,7 @@ def presences(
     provenance: Provenance,
     target: float | None,
     cost_usd: float,
+    look: Look,
 ) -> list[Certificate]:
     """One certificate a label: those that are certified, were named, or have half the votes. The first is charged."""
     found: list[Certificate] = []
@@ -127,6 +129,7 @@ def presences(
             provenance=provenance,
             target=target,
             cost_usd=0.0 if found else cost_usd,
+            look=look,
             kind="absent" if isinstance(key, Absent) else "present",
             threshold=report.threshold(str(key.label if isinstance(key, Absent) else key)),
         )
@@ -141,6 +144,7 @@ def presences(
                 provenance=provenance,
                 target=target,
                 cost_usd=cost_usd,
+                look=look,
                 kind="present",
                 threshold=report.threshold(None),
             )

@@ -12,6 +12,7 @@ from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
+from api_smoothing.engine.looks import Look, Question, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending.drift import Canary, Watch
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Usage
@@ -19,7 +20,7 @@ from api_smoothing.engine.sending.pipeline import Pipeline, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.stream_key import stream_name
-from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Provenance
 
@@ -32,10 +33,11 @@ CANARIES = 2  # queries an image costs beyond its votes, where drift shows only 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """One image under way: the `votes` it gives, and who `ask`s for them."""
+    """One image under way: the `votes` it gives, who `ask`s for them, and the `stream` they are of."""
 
     votes: Votes
     ask: Asks
+    stream: str
 
 
 class Session:
@@ -70,6 +72,7 @@ class Session:
             provider=self.card.name,
             micro_usd=self.price.micro_usd,
         )
+        self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
 
     @property
@@ -126,7 +129,22 @@ class Session:
             retry=self._retry,
         )
         paths = self.queries_per_vote
-        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask)
+        return Inquiry(
+            votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask, stream=stream
+        )
+
+    def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
+        """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""
+        asked = self._looks.of(stream)
+        if not asked and self._has_votes(stream) and not (asked := self._looks.of(stream)):
+            asked = (unknown(self._cache.facts(stream) or {}, question.alpha),)  # of a version without looks
+            if charge:
+                self._looks.record(stream, asked[0])
+        return look_of(self._looks.record(stream, str(question)) if charge else asked, question)
+
+    def _has_votes(self, stream: str) -> bool:
+        """Whether anything is kept that could have been seen."""
+        return bool(self._cache.read(stream, range(SPAN)) or self._cache.failures(stream, range(SPAN)))
 
     def _undrifted(self, stream: str) -> str:
         """The first generation of the stream in which the model has not been seen to change."""
@@ -140,6 +158,7 @@ class Session:
         """Release files; what is on disk stays."""
         self._cache.close()
         self.account.close()
+        self._looks.close()
         if self._limiter is not None:
             self._limiter.close()
 

@@ -172,13 +172,16 @@ class SmoothedAPI:
         radius: float | None = None,
         n: int | None = None,
         absent: Collection[str] = (),
+        unseen_ok: bool = False,
     ) -> list[Certificate]:
         """Certify that labels are reported at all, each on its own, from the same answers.
 
         An answer votes for every label whose score is at least its threshold in [0,1]; a certificate says that
         more than half of the noisy copies report the label, for every image within its radius. `thresholds` maps
         the labels of interest to theirs; a number holds for every label. `absent` names labels that are also
-        certified not to be reported ("not: NAME"). With a label map the labels are its classes. All certificates
+        certified not to be reported ("not: NAME"), where no limit of the request can have cut them off: names that
+        the provider can say. One that no answer has, at any score, may be misspelt; `unseen_ok` says that it is not.
+        With a label map the labels are its classes. All certificates
         hold together with probability 1 − α; the first one carries the queries.
 
         With `radius` a label is done when it is certified or given up; with `n` alone each gets its best radius.
@@ -191,6 +194,9 @@ class SmoothedAPI:
             most=self._adapter.card.max_labels,
             paths=self._session.queries_per_vote,
             absent=absent,
+            names=self._adapter.card.labels,
+            least=self._adapter.card.min_score,
+            unseen_ok=unseen_ok,
         )
         loaded = images.load(img, size=self.size)
         noise = self._noise_stream(loaded)

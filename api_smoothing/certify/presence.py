@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from api_smoothing.certify.anytime import ConfidenceSequence
-from api_smoothing.certify.base import FAILED, Bound, Stopped
+from api_smoothing.certify.base import FAILED, Bound, Possible, Stopped
 from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, until_certain, until_likely
 from api_smoothing.certify.radius import Noise, radius, threshold, top_k_threshold
@@ -123,6 +123,8 @@ class PresenceCertifier:
     def add(self, answers: Sequence[Collection[Hashable] | object | None], /) -> None:
         """Count answers: each a collection of labels, None or an empty one ("no label"), or FAILED.
 
+        A collection may hold `Possible(label)` as well, which keeps the answer from voting for the label's absence.
+
         A failed answer reports neither the presence nor the absence of a label.
         """
         for i, answer in enumerate(answers):
@@ -135,12 +137,16 @@ class PresenceCertifier:
                 self._failed += 1
                 voted: set[Hashable] = set()
             else:
-                labels = frozenset(answer) if isinstance(answer, Collection) else frozenset()
+                given = frozenset(answer) if isinstance(answer, Collection) else frozenset()
+                possible = {item for item in given if isinstance(item, Possible)}
+                labels = given - possible
                 if len(labels) > self._max_labels:
                     raise ConfigurationError(
                         f"an answer has {len(labels)} labels, more than max_labels={self._max_labels}: raise it"
                     )
-                voted = set(labels) | {Absent(label) for label in self._absent - labels}
+                voted = set(labels) | {
+                    Absent(label) for label in self._absent - labels - {item.label for item in possible}
+                }
             for label in voted:
                 self._votes[label] = self._votes.get(label, 0) + 1
                 if self._upper is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.certify.base import FAILED
+from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending.drift import Watch
 from api_smoothing.engine.sending.outcome import Open, Outcome, Usage
 from api_smoothing.engine.storage.base import Claim, VoteCache
@@ -40,6 +40,8 @@ class QueryCount:
         """Add a vote, or a vote for each of several labels."""
         self.n += 1
         for label in vote if isinstance(vote, frozenset) else (vote,):
+            if isinstance(label, Possible):
+                continue
             self.counted[label] = self.counted.get(label, 0) + 1
 
     def leader(self) -> tuple[str | None, int]:

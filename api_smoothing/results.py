@@ -249,6 +249,8 @@ class Certificate:
             rows.append(("target", f"{self.target_radius:g}: {'reached' if self.reached else 'not reached'}"))
         rows.append(("votes", f"{self.votes} of {self.n}"))
         rows.append(("σ, α, method", f"{self.sigma:g}, {self.alpha:g}, {self.method}"))
+        if told := told_of_looks(self):
+            rows.append(("", told))
         rows.append(("stopped", self.reason or self.stopped))
         rows.append(("queries", f"{self.queries} sent, {self.cached} cached, ${self.cost_usd:.4f}"))
         return rows
@@ -258,7 +260,9 @@ class Certificate:
 class Prediction:
     """The smoothed classifier's answer without a radius (Cohen et al. 2019, PREDICT).
 
-    `label` is the most probable class with error probability at most `alpha`, or None (abstained).
+    `label` is the most probable class with error probability at most `alpha`, or None (abstained). `looks`,
+    `alpha_total` and `exploratory` are as in a Certificate: a prediction is a question like any other. `p_value` is
+    that of the n votes alone; as a later question a label takes a proved majority.
     """
 
     label: str | None
@@ -275,6 +279,9 @@ class Prediction:
     provider: str
     image: str
     image_sha256: str
+    looks: int = 1
+    alpha_total: float | None = None
+    exploratory: bool = False
 
     def __bool__(self) -> bool:
         raise TypeError("a Prediction is neither true nor false: test .label is not None")
@@ -344,6 +351,15 @@ class RunHeader:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote. Raises ValueError when it is not a run header of this major version."""
         return cls.from_dict(_object(text, "RunHeader"))
+
+
+def told_of_looks(found: Certificate | Prediction) -> str:
+    """What having been asked before means for an answer, in words; nothing of the first question."""
+    if found.exploratory:
+        return "exploratory: it reads votes in a way chosen after they were seen, for which no bound holds"
+    if found.looks == 1 or found.alpha_total is None:
+        return ""
+    return f"question {found.looks} about these votes; all answers together: α = {found.alpha_total:g}"
 
 
 def one_line(value: Mapping[str, Any]) -> str:

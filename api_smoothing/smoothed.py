@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import LabelMap
@@ -16,8 +17,9 @@ from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
-from api_smoothing.engine.collecting import collect, take_all
+from api_smoothing.engine.collecting import Counts, collect, take_all
 from api_smoothing.engine.estimate.forecast import forecast
+from api_smoothing.engine.looks import Look, Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Inquiry, Session
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
     from api_smoothing.engine.storage.base import Storage
 
+
+Counting = TypeVar("Counting", bound=Counts)
 
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
 
@@ -51,7 +55,8 @@ class SmoothedAPI:
     everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
     (False). `store` is where all that outlives a query is kept: answers, budgets, looks, the rate limiter, the
     seed. None is the installation's folder, "memory" is this object alone, with a seed of its own; a Storage is
-    used, and left open.
+    used, and left open. Queries that the provider finally refused or failed are remembered and count as failed ever
+    after; `retry_failures` asks them again, which is fair only where their failing had nothing to do with the image.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -74,6 +79,7 @@ class SmoothedAPI:
         cache: bool | str | Path = True,
         store: str | Storage | None = None,
         concurrency: int | Literal["auto"] = "auto",
+        retry_failures: bool = False,
         observers: Sequence[Observer] = (),
         **options: Any,
     ) -> None:
@@ -105,6 +111,7 @@ class SmoothedAPI:
             storage=self._storage,
             device=self._device,
             workers=parts.workers(concurrency),
+            retry_failures=retry_failures,
         )
         self._observers = tuple(observers)
 
@@ -116,6 +123,10 @@ class SmoothedAPI:
         With `radius` (in [0,1] units, in the noise space): stop as soon as it is decided whether that radius can
         be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give.
         `n0` separate votes choose the class with method "clopper-pearson".
+
+        The first question about an image has α under the rule it asks for. Every later, different one is answered
+        from a confidence sequence at α, which holds at every n; together they err with probability `alpha_total`.
+        The same question again gives the same answer.
 
         Raises ImageError, UnreachableRadiusError (before the first query), ProviderError. A spent budget raises
         nothing: the certificate says `stopped="budget"`.
@@ -137,7 +148,11 @@ class SmoothedAPI:
             noise = self._noise_stream(loaded)
             inquiry = self._inquiry(loaded, noise)
             votes = inquiry.votes
-            certifier = self._certifier(replace(spec, slack=noise.slack), votes)
+            certifier, look = self._begin(
+                inquiry,
+                about_the_label(spec, self._provenance().label_map),
+                partial(self._certifier_after, replace(spec, slack=noise.slack), votes),
+            )
             self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
 
             def on_round(count: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
@@ -151,6 +166,7 @@ class SmoothedAPI:
                 provenance=self._provenance(),
                 target=radius,
                 cost_usd=self._session.account.cost_usd(votes.count.sent),
+                look=look,
             )
             self._tell(ImageCertified(image=loaded.source, index=index, certificate=result))
             yield result
@@ -163,34 +179,59 @@ class SmoothedAPI:
         radius: float | None = None,
         n: int | None = None,
         absent: Collection[str] = (),
+        unseen_ok: bool = False,
     ) -> list[Certificate]:
         """Certify that labels are reported at all, each on its own, from the same answers.
 
         An answer votes for every label whose score is at least its threshold in [0,1]; a certificate says that
         more than half of the noisy copies report the label, for every image within its radius. `thresholds` maps
         the labels of interest to theirs; a number holds for every label. `absent` names labels that are also
-        certified not to be reported ("not: NAME"). With a label map the labels are its classes. All certificates
+        certified not to be reported ("not: NAME"), where no limit of the request can have cut them off: names that
+        the provider can say. One that no answer has, at any score, may be misspelt; `unseen_ok` says that it is not.
+        With a label map the labels are its classes. All certificates
         hold together with probability 1 − α; the first one carries the queries.
 
         With `radius` a label is done when it is certified or given up; with `n` alone each gets its best radius.
         Raises what `certify` raises.
         """
         parts.check_question(radius, n)
-        most = self._adapter.card.max_labels
-        reader = LabelReport(self._labels, thresholds, most=most, absent=absent)
+        reader = LabelReport(
+            self._labels,
+            thresholds,
+            most=self._adapter.card.max_labels,
+            paths=self._session.queries_per_vote,
+            absent=absent,
+            names=self._adapter.card.labels,
+            least=self._adapter.card.min_score,
+            unseen_ok=unseen_ok,
+        )
         loaded = images.load(img, size=self.size)
         noise = self._noise_stream(loaded)
         inquiry = self._inquiry(loaded, noise, parts.scored(reader, self._adapter))
         votes = inquiry.votes
-        certifier = PresenceCertifier(
-            alpha=self.alpha,
-            sigma=self.sigma,
-            max_labels=reader.most,
-            target=radius,
-            n=n,
+        question = about_labels(
+            radius,
+            n,
+            self.alpha,
+            label_map=self._provenance().label_map,
+            thresholds=thresholds,
             absent=absent,
-            noise=self.noise,
-            slack=noise.slack,
+            most=reader.most,
+        )
+        certifier, look = self._begin(
+            inquiry,
+            question,
+            lambda later: PresenceCertifier(
+                alpha=self.alpha,
+                sigma=self.sigma,
+                max_labels=reader.most,
+                target=radius,
+                n=n,
+                absent=absent,
+                noise=self.noise,
+                slack=noise.slack,
+                later=later,
+            ),
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
         collect(certifier, votes, inquiry.ask, lambda count: self._tell(self._progress(loaded, 0, count)))
@@ -202,6 +243,7 @@ class SmoothedAPI:
             provenance=self._provenance(),
             target=radius,
             cost_usd=self._session.account.cost_usd(votes.count.sent),
+            look=look,
         )
         for certificate_ in found:
             self._tell(ImageCertified(image=loaded.source, index=0, certificate=certificate_))
@@ -215,6 +257,8 @@ class SmoothedAPI:
         parts.check_question(None, n)
         loaded = images.load(img, size=self.size)
         inquiry = self._inquiry(loaded, self._noise_stream(loaded))
+        question = about_the_prediction(n, self.alpha, self._provenance().label_map)
+        look = self._session.look(inquiry.stream, question)
         taken = take_all(inquiry.votes, inquiry.ask, n)
         inquiry.votes.finish()
         count = inquiry.votes.count
@@ -222,8 +266,10 @@ class SmoothedAPI:
             taken,
             count,
             loaded,
+            n=n,
             provenance=self._provenance(),
             cost_usd=self._session.account.cost_usd(count.sent),
+            look=look,
         )
 
     def estimate(
@@ -310,6 +356,25 @@ class SmoothedAPI:
             shape=loaded.grid.shape,
             sub=loaded.sub,
         )
+
+    def _begin(
+        self, inquiry: Inquiry, question: Question, build: Callable[[bool], Counting]
+    ) -> tuple[Counting, Look]:
+        """The certifier that `build` makes for a first or a later question, once that is charged as a look.
+
+        One that asks for nothing shows no vote, and one that cannot be made neither: those are not charged.
+        """
+        look = self._session.look(inquiry.stream, question, charge=False)
+        certifier = build(look.later)
+        if not certifier.need():
+            return certifier, look
+        charged = self._session.look(inquiry.stream, question)
+        if charged.later != look.later:  # somebody else has asked first meanwhile
+            certifier = build(charged.later)
+        return certifier, charged
+
+    def _certifier_after(self, spec: Spec, votes: Votes, later: bool) -> Certifier:
+        return self._certifier(replace(spec, later=later), votes)
 
     def _certifier(self, spec: Spec, votes: Votes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""

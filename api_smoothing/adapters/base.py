@@ -60,7 +60,8 @@ class AdapterCard:
     8-bit grid, or "png" for a service. `fingerprint` names everything that can change an answer (model,
     weights, options, endpoint), never a secret; it is part of the cache key. An empty fingerprint means that
     cannot be named; answers are then cached no longer than the object lives. `labels` is the closed set of
-    names the provider can answer with, or None when it is open; `max_labels` the most labels of one answer.
+    names the provider can answer with, or None when it is open; `max_labels` the most labels of one answer, the
+    best ones; `min_score` the score below which the request has labels left out.
 
     `native_side` is the side in pixels of the square images the model was made for. `min_side` and `max_side`
     bound the sides the provider takes: smaller images are enlarged by a whole factor, larger ones refused.
@@ -80,6 +81,7 @@ class AdapterCard:
     batch: int = 1
     labels: tuple[str, ...] | None = None
     max_labels: int | None = None
+    min_score: float = 0.0
     native_side: int | None = None
     min_side: int = 1
     max_side: int | None = None

@@ -25,6 +25,7 @@ def certifier(
     slack: float = 0.0,
     max_classes: int = 1,
     cap: int | None = None,
+    later: bool = False,
 ) -> Certifier:
     """The certifier for these settings; it has seen no answer yet.
 
@@ -34,7 +35,8 @@ def certifier(
     "fixed", "sequential" the best radius at any time. "clopper-pearson" and "runner-up" take `n0` votes to
     choose the class, then `n` others. `alpha` is the error of the certificate, `slack` the total-variation
     distance charged to every bound, `max_classes` the most classes one answer may vote for (above 1:
-    sequential rules only).
+    sequential rules only). `later` says that these answers have been asked another question before: whatever
+    `method` says, the confidence sequence answers then, stopping at `target`.
 
     Raises ConfigurationError for settings out of range, UnreachableRadiusError if no answers could reach
     `target`.
@@ -50,6 +52,7 @@ def certifier(
         slack=slack,
         max_classes=max_classes,
         cap=cap,
+        later=later,
     )
     return certifier_of(spec)
 

@@ -18,6 +18,13 @@ class _Failed(Enum):
 FAILED: Final = _Failed.FAILED
 
 
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """In a report: `label` is in it, or may have been cut off; either way it does not vote for the label's absence."""
+
+    label: Hashable
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """What the votes so far prove.

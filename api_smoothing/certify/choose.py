@@ -28,6 +28,8 @@ def choose(spec: Spec) -> Certifier:
     """See `api_smoothing.certify.certifier`."""
     _check(spec)
     check(sigma=spec.sigma, noise=spec.noise, slack=spec.slack)
+    if spec.later:
+        return _again(spec)
     if spec.sequential:
         return _to_target(spec)
     n, cap = spec.n, spec.cap
@@ -57,6 +59,21 @@ def choose(spec: Spec) -> Certifier:
     if made.decision.floor > n:
         raise _hopeless(n, spec.alpha)
     return made
+
+
+def _again(spec: Spec) -> AnytimeCertifier:
+    """A later question. What its n cannot reach is abstained from, not refused: other images may be asked first."""
+    limit = min((v for v in (spec.most, spec.cap) if v is not None), default=None)
+    return AnytimeCertifier(
+        limit=limit,
+        limit_name="n" if limit == spec.most else "budget",
+        alpha=spec.alpha,
+        sigma=spec.sigma,
+        noise=spec.noise,
+        slack=spec.slack,
+        max_classes=spec.max_classes,
+        target=spec.radius,
+    )
 
 
 def _of_fixed_n(spec: Spec, n: int) -> FixedCertifier | ClopperPearsonCertifier:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from api_smoothing.certify.anytime import ConfidenceSequence
-from api_smoothing.certify.base import FAILED, Bound, Stopped
+from api_smoothing.certify.base import FAILED, Bound, Possible, Stopped
 from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, until_certain, until_likely
 from api_smoothing.certify.radius import Noise, radius, threshold, top_k_threshold
@@ -53,10 +53,13 @@ class PresenceCertifier:
         absent: Collection[Hashable] = (),
         noise: Noise = "gaussian",
         slack: float = 0.0,
+        later: bool = False,
     ) -> None:
         """`max_labels` is M; `absent` names the labels whose absence is to be certified as well.
 
-        `n` caps a target run (exact α-spending) or ends one without target, which must have it.
+        `n` caps a target run (exact α-spending) or ends one without target, which must have it. `later` says that
+        the same answers have been asked something before: then a target is certified when the confidence sequence
+        reaches it, which holds whatever made somebody ask.
         """
         if max_labels < 1:
             raise ConfigurationError(f"max_labels must be at least 1, not {max_labels}")
@@ -68,9 +71,8 @@ class PresenceCertifier:
         self._target = target
         self._upper: Boundary | None = None
         self._sequence = ConfidenceSequence(alpha, votes)
-        self._p0 = 0.5
-        if target is not None:
-            self._p0 = threshold(target, sigma=sigma, noise=noise, slack=slack)
+        self._p0 = 0.5 if target is None else threshold(target, sigma=sigma, noise=noise, slack=slack)
+        if target is not None and not later:
             self._upper = (
                 open_boundary(self._p0, alpha, votes)
                 if n is None
@@ -90,26 +92,38 @@ class PresenceCertifier:
         if self._finished:
             return 0
         ways = [None if self._limit is None else self._limit - self._n]
-        if self._upper is not None:
+        if self._target is not None:
             for top in {k for label, k in self._votes.items() if label not in self._done} | {0}:
                 if top == 0 and self._unseen_done:
                     continue
-                ways += [
-                    self._upper.reach(top, self._n),
-                    until_certain(self._upper, self._limit, top, self._n),
-                    until_likely(self._lower, top, self._n),
-                ]
+                ways.append(until_likely(self._lower, top, self._n))
+                if self._upper is None:
+                    ways.append(self._sequence.reach(self._p0, top, self._n))
+                else:
+                    ways.append(self._upper.reach(top, self._n))
+                    ways.append(until_certain(self._upper, self._limit, top, self._n))
         return max(1, min((way for way in ways if way is not None), default=1))
 
     @property
     def _unseen_done(self) -> bool:
-        if self._upper is None or self._n == 0:
+        if self._target is None or self._n == 0:
             return False
-        out_of_reach = until_certain(self._upper, self._limit, 0, self._n) == 0
-        return out_of_reach or self._lower.at(self._n) <= self._n
+        return self._out_of_reach(0) or self._lower.at(self._n) <= self._n
+
+    def _out_of_reach(self, k: int) -> bool:
+        """Whether a label with k votes cannot be certified any more within n."""
+        return self._upper is not None and until_certain(self._upper, self._limit, k, self._n) == 0
+
+    def _met(self, label: Hashable, k: int) -> bool:
+        """Whether the target is certified for a label with k votes."""
+        if self._upper is None:
+            return self._sequence.lower(label) >= self._p0
+        return k >= self._upper.at(self._n)
 
     def add(self, answers: Sequence[Collection[Hashable] | object | None], /) -> None:
         """Count answers: each a collection of labels, None or an empty one ("no label"), or FAILED.
+
+        A collection may hold `Possible(label)` as well, which keeps the answer from voting for the label's absence.
 
         A failed answer reports neither the presence nor the absence of a label.
         """
@@ -123,12 +137,16 @@ class PresenceCertifier:
                 self._failed += 1
                 voted: set[Hashable] = set()
             else:
-                labels = frozenset(answer) if isinstance(answer, Collection) else frozenset()
+                given = frozenset(answer) if isinstance(answer, Collection) else frozenset()
+                possible = {item for item in given if isinstance(item, Possible)}
+                labels = given - possible
                 if len(labels) > self._max_labels:
                     raise ConfigurationError(
                         f"an answer has {len(labels)} labels, more than max_labels={self._max_labels}: raise it"
                     )
-                voted = set(labels) | {Absent(label) for label in self._absent - labels}
+                voted = set(labels) | {
+                    Absent(label) for label in self._absent - labels - {item.label for item in possible}
+                }
             for label in voted:
                 self._votes[label] = self._votes.get(label, 0) + 1
                 if self._upper is None:
@@ -137,13 +155,13 @@ class PresenceCertifier:
 
     def _settle(self) -> None:
         n = self._n
-        if self._upper is not None:
+        if self._target is not None:
             for label, k in self._votes.items():
                 if label in self._done:
                     continue
-                if k >= self._upper.at(n):
+                if self._met(label, k):
                     self._done[label] = ("target", k, n)
-                elif until_certain(self._upper, self._limit, k, n) == 0 or n - k >= self._lower.at(n):
+                elif self._out_of_reach(k) or n - k >= self._lower.at(n):
                     self._done[label] = ("futile", k, n)
             self._finished = self._unseen_done and all(label in self._done for label in self._votes)
         if n == self._limit or self._void:

@@ -23,6 +23,8 @@ class Spec:
     methods "clopper-pearson" and "runner-up". `sigma` is the noise's standard deviation, `alpha` the error of the
     certificate, `slack` the total-variation distance charged to every bound. `cap` is what a budget allows, which may
     be raised later. `max_classes` is the most classes one answer may vote for (above 1: sequential rules only).
+    `later` says that the same answers have been asked something before: then this is answered from the confidence
+    sequence, whatever rule it asks for, as only that holds for questions made up after seeing votes.
 
     Nothing is checked here: `certify.certifier_of` refuses what is out of range or out of reach.
     """
@@ -37,6 +39,7 @@ class Spec:
     slack: float = 0.0
     cap: int | None = None
     max_classes: int = 1
+    later: bool = False
 
     @property
     def norm(self) -> Norm:
@@ -46,7 +49,7 @@ class Spec:
     @property
     def sequential(self) -> bool:
         """Whether the rule may stop at any answer: then the number of queries depends on what they say."""
-        return self.radius is not None and self.method in ("auto", "sequential")
+        return self.radius is not None and (self.later or self.method in ("auto", "sequential"))
 
     @property
     def rule(self) -> str:
@@ -59,6 +62,8 @@ class Spec:
         after n answers, "no-split" all n choose and bound, "cohen" the paper's two samples, "runner-up" those with
         the second class bounded as well.
         """
+        if self.later:
+            return "anytime/1"
         if self.sequential:
             return "open/1" if self.n is None else "capped/1"
         if self.method == "sequential" or self.n is None or (self.method == "auto" and self.max_classes > 1):
@@ -68,6 +73,11 @@ class Spec:
     @property
     def fixed(self) -> int | None:
         """The number of votes an image costs whatever its answers; None when that depends on them."""
-        if self.n is None or self.sequential:
+        return None if self.sequential else self.most
+
+    @property
+    def most(self) -> int | None:
+        """The most votes an image may cost; None without an `n`."""
+        if self.n is None:
             return None
         return self.n + (self.n0 if self.method in ("clopper-pearson", "runner-up") else 0)

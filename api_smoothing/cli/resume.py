@@ -78,6 +78,12 @@ def what_is_left(settings: Settings) -> str:
     return f"has {' and '.join(told for _, told in left)} left, too little for another image: raise it"
 
 
+def retrying(argv: Sequence[str]) -> list[str]:
+    """`argv` with the flag that asks failed queries again, before what stands after "--"."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    return [*argv[:end], *(() if "--retry-failures" in argv[:end] else ["--retry-failures"]), *argv[end:]]
+
+
 def with_larger_budget(
     settings: Settings, argv: Sequence[str], *, fewest: int = 0, usd_each: float = 0.0
 ) -> list[str]:

@@ -54,6 +54,15 @@ def add_sandbox_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_retry_flag(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the flag --retry-failures."""
+    parser.add_argument(
+        "--retry-failures",
+        action="store_true",
+        help="ask queries again that finally failed before; otherwise they count as they did",
+    )
+
+
 def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     """The merged settings, with the provider's default model where it declares one."""
     from dataclasses import replace
@@ -69,7 +78,12 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
 
 @contextmanager
 def open_api(
-    settings: Settings, progress: Progress | None = None, *, sandbox: bool = False, sends: bool = True
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    sandbox: bool = False,
+    sends: bool = True,
+    retry_failures: bool = False,
 ) -> Iterator[SmoothedAPI]:
     """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it.
 
@@ -96,6 +110,7 @@ def open_api(
             size=settings.size,
             budget=budget,
             cache=settings.cache,
+            retry_failures=retry_failures,
             observers=() if progress is None else (progress,),
             **options,
         ) as api:

@@ -51,6 +51,7 @@ def describe_certificate(done: Certificate) -> str:
             *result,
             ("votes", f"{votes}; runner-up {done.runner_up}" if done.runner_up else votes),
             ("proof", f"σ = {done.sigma:g}, α = {done.alpha:g}, {done.method}, {_seed(done.seed)}"),
+            *_looks(done),
             ("stopped", _why_stopped(done)),
             ("provider", done.provider + (f", version {done.model_version}" if done.model_version else "")),
             ("cost", _cost(done)),
@@ -67,9 +68,17 @@ def describe_prediction(done: Prediction) -> str:
             ("label", label),
             ("votes", f"{done.votes} of {done.n}" + (f", {done.failed} failed" if done.failed else "")),
             ("proof", f"p = {done.p_value:.2g}, σ = {done.sigma:g}, α = {done.alpha:g}; there is no radius"),
+            *_looks(done),
             ("cost", _cost(done)),
         ],
     )
+
+
+def _looks(done: Certificate | Prediction) -> list[tuple[str, str]]:
+    from api_smoothing.results import told_of_looks
+
+    told = told_of_looks(done)
+    return [("", told)] if told else []
 
 
 def describe_estimate(done: CostEstimate) -> str:

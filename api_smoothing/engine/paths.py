@@ -65,10 +65,21 @@ class PathVotes:
 
 
 def poll(answers: Sequence[Vote]) -> Vote:
-    """One vote of the answers to all paths: FAILED if one is; the labels most paths report, or the majority's label."""
+    """One vote of the answers to all paths: FAILED if one is; the labels most paths report, or the majority's label.
+
+    Reports are counted label by label, whatever else a report holds: one without labels is a report that names none.
+    """
     if FAILED in answers:
         return FAILED
-    if all(isinstance(answer, frozenset) for answer in answers):
-        reports = Counter(label for answer in answers for label in answer)
+    if any(isinstance(answer, frozenset) for answer in answers):
+        reports = Counter(label for answer in answers for label in answer or ())
         return frozenset(label for label, count in reports.items() if 2 * count > len(answers))
     return majority(list(answers))
+
+
+def most_polled(most: int, paths: int) -> int:
+    """The most labels a poll of `paths` answers reports where an answer reports at most `most`.
+
+    Each of them takes more than half of the answers, that is ⌊K/2⌋ + 1 of the K·M places for a label.
+    """
+    return paths * most // (paths // 2 + 1)

@@ -7,9 +7,11 @@ from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 
 from api_smoothing import images
+from api_smoothing.certify.anytime import proved_majority
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
 from api_smoothing.certify.radius import linf_from_l2
+from api_smoothing.engine.looks import Look
 from api_smoothing.engine.votes import QueryCount
 from api_smoothing.results import Certificate, Kind, Prediction, Provenance
 
@@ -24,6 +26,7 @@ def certificate(
     provenance: Provenance,
     target: float | None,
     cost_usd: float,
+    look: Look,
     kind: Kind = "label",
     threshold: float | None = None,
 ) -> Certificate:
@@ -80,7 +83,9 @@ def certificate(
         space_original=loaded.original_size,
         original=loaded.original.name,
         unbounded=loaded.original.unbounded,
-        alpha_total=provenance.alpha,
+        looks=look.looks,
+        alpha_total=look.alpha_total,
+        exploratory=look.exploratory,
     )
 
 
@@ -89,11 +94,20 @@ def prediction(
     count: QueryCount,
     loaded: images.Loaded,
     *,
+    n: int,
     provenance: Provenance,
     cost_usd: float,
+    look: Look,
 ) -> Prediction:
-    """Cohen's PREDICT on `votes`."""
-    label = predict(votes, alpha=provenance.alpha)
+    """Cohen's PREDICT on the `votes`, `n` in all; as a later question, the class whose majority is proved.
+
+    PREDICT is for an n fixed beforehand: votes that a budget has cut short predict nothing yet.
+    """
+    label: Hashable | None = None
+    if look.later:
+        label = proved_majority(votes, alpha=provenance.alpha)
+    elif len(votes) == n:
+        label = predict(votes, alpha=provenance.alpha)
     counts = Counter(vote for vote in votes if vote is not None and vote is not FAILED)
     ranked = [*sorted(counts.values(), reverse=True), 0, 0]
     against = max(
@@ -114,4 +128,7 @@ def prediction(
         provider=provenance.provider,
         image=loaded.source,
         image_sha256=loaded.digest.hex(),
+        looks=look.looks,
+        alpha_total=look.alpha_total,
+        exploratory=look.exploratory,
     )

@@ -12,10 +12,11 @@ from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
+from api_smoothing.engine.looks import Look, Question, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
 from api_smoothing.engine.storage import Storage, stream_name
-from api_smoothing.engine.votes import LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Provenance
 
@@ -28,17 +29,19 @@ CANARIES = 2  # queries an image costs beyond its votes, where drift shows only 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """One image under way: the `votes` it gives, and who `ask`s for them."""
+    """One image under way: the `votes` it gives, who `ask`s for them, and the `stream` they are of."""
 
     votes: Votes
     ask: Asks
+    stream: str
 
 
 class Session:
     """Makes the inquiry about each image, with what `storage` gives it.
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
-    only when every part of the pipeline can be named for good.
+    only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
+    before are asked again.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Session:
         storage: Storage,
         device: str,
         workers: int | None,
+        retry_failures: bool = False,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
         self._adapter, self._denoiser = adapter, denoiser
-        self._device, self._workers = device, workers
+        self._device, self._workers, self._retry = device, workers, retry_failures
         self._gate = FirstRequestGate()
+        self._gate.answering = retry_failures  # what is asked again was refused before: that says nothing new
         self._remote = self.card.accepts == "png"
         self._cache = storage.answers(paid=self._remote, keep=nameable(self.card, denoiser))
         self.account = storage.budget(
@@ -64,6 +69,7 @@ class Session:
             provider=self.card.name,
             micro_usd=self.price.micro_usd,
         )
+        self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
 
     @property
@@ -98,7 +104,7 @@ class Session:
             stream=stream,
             adapter=self._adapter,
             account=self.account,
-            answers=StreamAnswers(self._cache, stream, shared=self._remote),
+            answers=StreamAnswers(self._cache, stream, shared=self._remote, retry=self._retry),
             limiter=self._limiter,
             usage=usage,
             stop=stop,
@@ -123,9 +129,25 @@ class Session:
             read=read,
             stop=stop,
             watch=watch,
+            retry=self._retry,
         )
         paths = self.queries_per_vote
-        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask)
+        return Inquiry(
+            votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask, stream=stream
+        )
+
+    def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
+        """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""
+        asked = self._looks.of(stream)
+        if not asked and self._has_votes(stream) and not (asked := self._looks.of(stream)):
+            asked = (unknown(self._cache.facts(stream) or {}, question.alpha),)  # of a version without looks
+            if charge:
+                self._looks.record(stream, asked[0])
+        return look_of(self._looks.record(stream, str(question)) if charge else asked, question)
+
+    def _has_votes(self, stream: str) -> bool:
+        """Whether anything is kept that could have been seen."""
+        return bool(self._cache.read(stream, range(SPAN)) or self._cache.failures(stream, range(SPAN)))
 
     def _state(self) -> str:
         """What shows of the parts that have no name for good, to tell answers kept in memory from those before."""
@@ -148,6 +170,7 @@ class Session:
         """Release files; what is on disk stays."""
         self._cache.close()
         self.account.close()
+        self._looks.close()
         if self._limiter is not None:
             self._limiter.close()
 

@@ -6,12 +6,12 @@ It never asks and never waits, so that one loop can drive one image (`engine.col
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.certify.base import FAILED
+from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
 from api_smoothing.errors import DriftError
@@ -38,6 +38,8 @@ class QueryCount:
         """Add a vote, or a vote for each of several labels."""
         self.n += 1
         for label in vote if isinstance(vote, frozenset) else (vote,):
+            if isinstance(label, Possible):
+                continue
             self.counted[label] = self.counted.get(label, 0) + 1
 
     def leader(self) -> tuple[str | None, int]:
@@ -50,16 +52,28 @@ class QueryCount:
 
 
 class StreamAnswers:
-    """One stream's part of the cache. `shared` with processes that may be faster, or asking just now."""
+    """One stream's part of the cache. `shared` with processes that may be faster, or asking just now.
 
-    def __init__(self, cache: VoteCache, stream: str, *, shared: bool) -> None:
-        self._cache, self._stream, self._shared = cache, stream, shared
+    With `retry` remembered failures are not read, and end when there is an answer.
+    """
+
+    def __init__(self, cache: VoteCache, stream: str, *, shared: bool, retry: bool = False) -> None:
+        self._cache, self._stream, self._shared, self._retry = cache, stream, shared, retry
 
     def claim(self, indices: Sequence[int]) -> Claim:
         return self._cache.claim(self._stream, indices) if self._shared else Claim(granted=tuple(indices))
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         return self._cache.write(self._stream, answers) if answers else {}
+
+    def fail(self, reasons: Mapping[int, str]) -> None:
+        if reasons:
+            self._cache.fail(self._stream, reasons)
+
+    def failed(self, indices: Sequence[int]) -> Collection[int]:
+        if not self._shared or self._retry or not indices:
+            return ()
+        return self._cache.failures(self._stream, indices)
 
     def release(self, indices: Sequence[int]) -> None:
         if self._shared and indices:
@@ -125,7 +139,8 @@ class VoteSource:
 
     `stream` names everything that decides an answer; equal streams share answers through the cache. Of the budget
     enough is left for the canaries of `watch`: votes that cannot be confirmed are not bought. When `stop` is set,
-    nothing is claimed that would need confirming.
+    nothing is claimed that would need confirming. A query that finally failed before counts as it did then, unless
+    `retry`: what is asked until it succeeds is no fair draw.
     """
 
     def __init__(
@@ -138,8 +153,9 @@ class VoteSource:
         read: LabelReader,
         stop: threading.Event | None = None,
         watch: Watch | None = None,
+        retry: bool = False,
     ) -> None:
-        self._stream = stream
+        self._stream, self._retry = stream, retry
         self._usage, self._cache, self._account = usage, cache, account
         self._read, self._watcher = read, watch
         self._stop = threading.Event() if stop is None else stop
@@ -160,14 +176,14 @@ class VoteSource:
         return self.count.out_of_budget and not (self._under_way or self._missing or self._elsewhere)
 
     def known(self, count: int) -> dict[int, Vote]:
-        answers = self._cache.read(self._stream, range(count))
-        return {i: self._read(answers[i]) for i in sorted(answers)}
+        found = self._recall(range(count))
+        return {i: FAILED if (answer := found[i]) is None else self._read(answer) for i in sorted(found)}
 
     def within(self, affordable: int) -> int:
         index = 0
         while True:
             span = range(index, index + SPAN)
-            known = self._cache.read(self._stream, span)
+            known = self._recall(span)
             if not known:  # what is cached was asked in order, so that nothing lies beyond
                 return index + affordable
             for index in span:
@@ -230,7 +246,7 @@ class VoteSource:
             return
         span = range(self._looked, min(self._looked + SPAN, self._wanted))
         self._looked = span.stop
-        known = self._cache.read(self._stream, span)
+        known = self._recall(span)
         self._outcomes |= known
         self._kept.update(known)
         missing = [i for i in span if i not in known]
@@ -245,15 +261,25 @@ class VoteSource:
             return
         waiting = sorted(self._elsewhere)
         held = self._cache.busy(self._stream, waiting)  # asked first: an answer comes before its claim ends
-        found = self._cache.read(self._stream, waiting)
+        found = self._recall(waiting)
         self._outcomes |= found
         self._kept.update(found)
         left = [i for i in waiting if i not in found]
         self._elsewhere = left if held else []
         self._missing += [] if held else left
 
+    def _recall(self, indices: Sequence[int]) -> dict[int, Answer | None]:
+        """What is kept of `indices` (ascending): answers, and None for a query that finally failed."""
+        found: dict[int, Answer | None] = dict(self._cache.read(self._stream, indices))
+        if self._retry or len(found) == len(indices):
+            return found
+        failed = self._cache.failures(self._stream, indices)
+        self.count.last_error = self.count.last_error or next(iter(failed.values()), "")
+        return dict.fromkeys(failed) | found
+
     def _note_usage(self) -> None:
-        self.count.sent, self.count.last_error = self._usage.sent, self._usage.last_error
+        self.count.sent = self._usage.sent
+        self.count.last_error = self._usage.last_error or self.count.last_error
 
     def _vote(self, answer: Answer | None) -> Vote:
         if answer is None:

@@ -18,6 +18,9 @@ SETTINGS: list[tuple[dict[str, Any], str, int | None]] = [
     ({"radius": 0.1, "n": 120, "method": "fixed"}, "no-split/1", 120),
     ({"n": 120, "method": "sequential"}, "anytime/1", 120),
     ({"n": 120, "max_classes": 5}, "anytime/1", 120),
+    ({"n": 120, "later": True}, "anytime/1", 120),
+    ({"radius": 0.2, "n": 300, "later": True}, "anytime/1", None),
+    ({"radius": 0.1, "n": 100, "n0": 20, "method": "clopper-pearson", "later": True}, "anytime/1", None),
     ({"n": 100, "n0": 20, "method": "clopper-pearson"}, "cohen/1", 120),
     ({"n": 100, "n0": 20, "method": "runner-up"}, "runner-up/1", 120),
 ]

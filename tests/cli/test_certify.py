@@ -17,6 +17,8 @@ from command_line import TOY, objects, one_line, resume, start
 
 from api_smoothing.adapters import Verdict
 from api_smoothing.cli import main
+from api_smoothing.cli.commands.certify import thresholds_of
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -128,6 +130,21 @@ def test_a_failing_provider_is_exit_4_and_keeps_what_is_paid(certify: Any) -> No
     assert code == 0
     assert done[0]["cached"] == 50
     assert 0 < done[1]["cached"] <= 20
+
+
+def test_refusals_are_remembered_and_asked_again_on_request(certify: Any) -> None:
+    """A run that failed stays failed at no cost, and says which flag asks the failures again."""
+    line = ["images/a.png", "-n", "50", "--model", "refuse=0.4"]
+    code, [first], error = certify(*line)
+    assert (code, first["stopped"], first["failed"]) == (4, "failed", 3)
+    assert "not this one" in error
+    assert "--retry-failures" in error
+    code, [again], error = certify(*line)
+    assert (code, again["stopped"], again["queries"], again["n"]) == (4, "failed", 0, first["n"])
+    assert "not this one" in error
+    code, [retried], _ = certify("images/a.png", "-n", "50", "--retry-failures")
+    assert (code, retried["label"], retried["failed"]) == (0, "cat", 0)
+    assert retried["queries"] == 50 - retried["cached"]
 
 
 def test_a_dry_run_sends_nothing(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,3 +385,32 @@ def test_a_file_whose_name_is_no_text(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(command) == 0
     assert main(command) == 0
     assert "1 of 1 image is already in run.jsonl" in capsys.readouterr().err
+
+
+def test_absence_from_the_command_line(certify: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """--labels-absent certifies that a name of the provider is not reported; another name is refused for nothing."""
+    line = ["images/a.png", "-n", "60", "--labels-absent", "dog"]
+    code, found, _ = certify(*line)
+    assert (code, (found[0]["label"], found[0]["kind"])) == (0, ("not: dog", "absent"))
+    code, found, _ = certify(
+        "images/b.png", "-n", "60", "--labels-present", "cat:0.5", "--labels-absent", "dog:0.4"
+    )
+    assert {one["label"]: one["threshold"] for one in found if one["label"]} == {"cat": 0.5, "not: dog": 0.4}
+    code, found, error = certify("images/a.png", "-n", "60", "--labels-absent", "Dog")
+    assert (code, found) == (2, [])
+    assert "did you mean 'dog'?" in error
+
+
+@pytest.mark.parametrize(
+    ("present", "absent", "told"),
+    [
+        (None, "all", "takes names"),
+        ("all", "dog:0.3", "every label has the score 0.5"),
+        ("dog:0.5", "dog:0.4", "two scores"),
+        (None, ",", "--labels-absent"),
+    ],
+)
+def test_absences_that_cannot_be_meant_are_refused(present: str | None, absent: str, told: str) -> None:
+    """Two scores for one label, or no name, are refused in one line."""
+    with pytest.raises(ConfigurationError, match=told):
+        thresholds_of(present, absent)

@@ -12,7 +12,7 @@ from command_line import TOY, objects, resume
 from api_smoothing.cli import main
 from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.entry import build_parser
-from api_smoothing.cli.resume import how_to_resume, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, retrying, with_larger_budget
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.home import home
@@ -36,6 +36,13 @@ def test_a_key_among_the_options_is_not_repeated(
     """A key given as an option does not come back in messages, which end up in logs."""
     assert main(["certify", "0.png", "-n", "30", *arguments]) in (2, 3)
     assert "planted-secret-51" not in capsys.readouterr().err
+
+
+def test_the_flag_that_retries_goes_before_what_are_no_flags() -> None:
+    """It is given once, and before "--", after which everything is a file."""
+    assert retrying(["certify", "a.png"]) == ["certify", "a.png", "--retry-failures"]
+    assert retrying(["certify", "--", "-a.png"]) == ["certify", "--retry-failures", "--", "-a.png"]
+    assert retrying(retrying(["certify", "a.png"])) == ["certify", "a.png", "--retry-failures"]
 
 
 def test_a_named_run_shares_its_budget(capsys: pytest.CaptureFixture[str]) -> None:

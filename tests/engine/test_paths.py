@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from api_smoothing import Budget, SmoothedAPI, denoisers
+from api_smoothing.adapters.base import AdapterCard, Answer, Label, Verdict
 from api_smoothing.certify.base import FAILED
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
-from api_smoothing.engine.paths import PathVotes, poll
+from api_smoothing.engine.paths import PathVotes, most_polled, poll
 from api_smoothing.noise import NoiseStream
 
 SIDE = 32
@@ -122,6 +124,76 @@ def test_paths_are_polled_by_what_they_say() -> None:
     assert poll(["a", FAILED, "a"]) is FAILED
     sets = [frozenset("ab"), frozenset("a"), frozenset("bc"), frozenset("a")]
     assert poll(sets) == frozenset("a")
+
+
+def test_an_empty_report_is_a_report() -> None:
+    """Reports are counted label by label: one that names nothing, however it says so, is no vote over whole sets."""
+    for nothing in (frozenset[str](), None):
+        assert poll([nothing, frozenset("ab"), frozenset("a")]) == frozenset("a")
+        assert poll([frozenset("a"), nothing, nothing]) == frozenset()
+    assert poll([frozenset[str]()] * 3) == frozenset()
+    assert poll([frozenset("a"), FAILED, frozenset("a")]) is FAILED
+
+
+def test_no_poll_reports_more_than_its_bound() -> None:
+    """Of K reports of at most M labels none has more than ⌊K·M/(⌊K/2⌋+1)⌋ in most, and some have as many."""
+    for paths, most, names in (
+        (1, 2, "abc"),
+        (2, 2, "abc"),
+        (3, 1, "abc"),
+        (3, 2, "abcd"),
+        (4, 2, "abcd"),
+        (5, 2, "abcd"),
+    ):
+        reports = [frozenset(of) for size in range(most + 1) for of in combinations(names, size)]
+        sizes = {len(poll(taken)) for taken in combinations_with_replacement(reports, paths)}
+        assert max(sizes) == most_polled(most, paths)
+
+
+def tagger(*rows: str, most: int) -> Any:
+    """Answers query i with the letters of row i mod len(rows); says that it has `most` labels at most."""
+
+    class Tagger:
+        card = AdapterCard(name="tagger", fingerprint="", accepts="tensor", batch=256, max_labels=most)
+        seen = 0
+
+        def label(self, images: Tensor, /) -> list[Answer]:
+            first, self.seen = self.seen, self.seen + len(images)
+            return [
+                Answer(labels=tuple(Label(name=name, score=0.9) for name in rows[i % len(rows)]))
+                for i in range(first, self.seen)
+            ]
+
+        def verdict(self, error: Exception, /) -> Verdict:
+            return Verdict.FATAL
+
+    return Tagger()
+
+
+def presences_of(adapter: Any, paths: int, **options: Any) -> set[str | None]:
+    with SmoothedAPI(adapter, sigma=0.25, denoiser=denoiser(paths), size=SIDE, seed=3, cache=False) as api:
+        return {found.label for found in api.certify_labels(image(), n=60, **options)}
+
+
+def test_what_most_paths_report_is_reported() -> None:
+    """With an empty report among the paths, neither is a label of most paths absent nor one of few present."""
+    found = presences_of(
+        tagger("", "ab", "a", most=10), 3, thresholds={"a": 0.5, "b": 0.5}, absent=["a", "b"]
+    )
+    assert found == {"a", "not: b", None}
+
+
+def test_a_poll_may_report_more_labels_than_an_answer() -> None:
+    """Three labels that two of three paths report each are certified, though no answer has more than two."""
+    assert presences_of(tagger("ab", "bc", "ac", most=2), 3, thresholds=0.5) == {"a", "b", "c"}
+
+
+def test_an_answer_with_more_labels_than_its_provider_says_is_no_vote() -> None:
+    """The level is divided among as many as may come: more make a failed answer, told, and no crash."""
+    with SmoothedAPI(tagger("abc", most=2), sigma=0.25, denoiser=None, seed=3, cache=False) as api:
+        (found,) = api.certify_labels(image(), n=60, thresholds=0.5)
+    assert (found.label, found.stopped) == (None, "failed")
+    assert "an answer had 3 labels, where its provider says 2 at most" in found.reason
 
 
 class Partly:

@@ -13,8 +13,10 @@ from counting_service import TRANSIENT, CountingService, api_of
 from api_smoothing import Budget, LabelMap, SmoothedAPI
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.adapters.labels.label_map import Words
+from api_smoothing.certify.base import Possible
 from api_smoothing.cli.commands.certify import read_thresholds
 from api_smoothing.cli.text import describe_certificate
+from api_smoothing.engine.paths import poll
 from api_smoothing.errors import ConfigurationError
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -167,3 +169,73 @@ def test_a_label_that_nobody_reports_did_not_reach_its_target() -> None:
     with api_of(CountingService(max_labels=4), cache=False) as api:
         found = api.certify_labels(GREY, thresholds={"dog": 0.5, "cat": 0.5}, radius=0.1)
     assert [(one.reached, list(one.counts)) for one in found] == [(True, ["dog"]), (False, ["cat"])]
+
+
+def absences(labels: Sequence[Label], *, most: int = 4, **options: Any) -> dict[str | None, str]:
+    """What a service that says the same `labels` every time is certified for, with the reasons of what it is not."""
+    given = {"thresholds": 0.5, "n": 100, **options}
+    card: dict[str, Any] = {"max_labels": most, **{k: given.pop(k) for k in ("min_score",) if k in given}}
+    card["labels"] = given.pop("names", None)
+    service = CountingService(lambda first, images: [Answer(labels=tuple(labels))] * len(images), **card)
+    with api_of(service, cache=False) as api:
+        return {found.label: found.reason for found in api.certify_labels(GREY, **given)}
+
+
+CAT, DOG = Label(name="Cat", score=0.97, id="/m/01yrx"), Label(name="Dog", score=0.9)
+
+
+@pytest.mark.parametrize("name", ["cat", "Cat", "CAT", "/m/01yrx"])
+def test_absence_is_not_certified_of_a_label_by_another_spelling(name: str) -> None:
+    """A label is known by its id, or by its name in any case: what is said 100 times of 100 is not absent."""
+    assert set(absences([CAT], absent=[name])) == {name, None}
+
+
+def test_absence_needs_a_sign_that_the_name_is_known() -> None:
+    """A name that no answer has at any score may be a wrong one, unless the user says that it is right."""
+    found = absences([CAT], absent=["zebra"])
+    assert set(found) == {"Cat", None}
+    assert "unseen_ok" in found[None]
+    assert "not: zebra" in absences([CAT], absent=["zebra"], unseen_ok=True)
+    assert "not: dog" in absences([CAT, Label(name="Dog", score=0.1)], absent=["dog"])
+
+
+def test_a_closed_list_is_taken_by_the_letter() -> None:
+    """Of a provider with a fixed vocabulary absence is certified for its own names only, seen or not."""
+    assert "not: Dog" in absences([CAT], absent=["Dog"], names=("Cat", "Dog"))
+    with pytest.raises(ConfigurationError, match=r"never says 'dog'.*did you mean 'Dog'"):
+        absences([CAT], absent=["dog"], names=("Cat", "Dog"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "most", "certain"),
+    [
+        ([CAT, DOG], 2, False),  # a third one with 0.6 would have been cut off
+        ([CAT, DOG], 3, True),
+        ([CAT, Label(name="Dog", score=0.4)], 2, True),  # whatever was cut off has less than 0.4
+        ([Label(name="Cat"), Label(name="Dog")], 2, False),
+        ([Label(name="Cat")], 1, True),  # a classifier's whole answer
+    ],
+)
+def test_absence_is_not_certified_where_a_label_may_be_cut_off(
+    labels: list[Label], most: int, certain: bool
+) -> None:
+    """A full answer speaks for absence only where its last score is below the threshold; other labels are present."""
+    found = absences(labels, most=most, absent=["fox"], unseen_ok=True)
+    assert ("not: fox" in found) == certain
+    assert "Cat" in found
+
+
+def test_absence_below_what_is_asked_for_is_refused() -> None:
+    """Where the request leaves out scores below 0.6, no answer can tell the absence at 0.5."""
+    with pytest.raises(ConfigurationError, match=r"below 0.6.*min_confidence"):
+        absences([CAT], absent=["dog"], min_score=0.6)
+    assert "not: dog" in absences([CAT], absent=["dog"], min_score=0.5, unseen_ok=True)
+
+
+def test_a_cut_in_most_paths_is_a_cut() -> None:
+    """Paths that report a label and paths that may have lost it are together against its absence."""
+    cut, reported, neither = (
+        frozenset([Possible("a")]), frozenset(["a", Possible("a")]), frozenset[Any]()
+    )  # fmt: skip
+    assert poll([cut, reported, neither]) == frozenset([Possible("a")])
+    assert poll([cut, neither, neither]) == frozenset()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from api_smoothing import images
 from api_smoothing.certify.base import Bound
+from api_smoothing.engine.looks import Look
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
 from api_smoothing.results import Certificate, Provenance
@@ -34,8 +35,9 @@ def certified(
         noise=noise, seed="public:1",
     )  # fmt: skip
     return certificate(
-        bound, QueryCount(), images.load(pixels, size=size), provenance=provenance, target=None, cost_usd=0.0
-    )
+        bound, QueryCount(), images.load(pixels, size=size), provenance=provenance, target=None, cost_usd=0.0,
+        look=Look(later=False, looks=1, alpha_total=0.001, exploratory=False),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("radius", [0.25, 0.1, 1 / 3, 0.7071, 1e-9, 2.3])

@@ -64,6 +64,8 @@ def source_of(
     cache: MemoryCache | None = None,
     workers: int = 1,
     seed: int = 0,
+    shared: bool = False,
+    retry: bool = False,
 ) -> Asked:
     noise = NoiseStream(
         sigma=0.25,
@@ -78,7 +80,7 @@ def source_of(
         stream="s",
         adapter=adapter,
         account=account,
-        answers=StreamAnswers(cache, "s", shared=False),
+        answers=StreamAnswers(cache, "s", shared=shared, retry=retry),
         limiter=None,
         sleep=lambda seconds: None,
     )
@@ -91,6 +93,7 @@ def source_of(
         cache=cache,
         account=account,
         read=lambda answer: answer.labels[0].name if answer.labels else None,
+        retry=retry,
     )
     return Asked(votes, pipeline)
 
@@ -167,14 +170,76 @@ def test_transient_errors_are_tried_again() -> None:
     assert adapter.requests[0] == adapter.requests[1] == adapter.requests[2]
 
 
-def test_final_failures_count_as_failed_and_are_not_cached() -> None:
-    """A query refused twice votes for no class, is counted, and may be asked again by a later run."""
+@pytest.mark.parametrize("error", [ValueError("refused"), TimeoutError("down")])
+def test_final_failures_are_remembered(error: Exception) -> None:
+    """A query that finally failed votes for no class, and counts so ever after: neither asked nor paid again."""
     cache = MemoryCache()
-    errors = [ValueError("bad"), ValueError("bad")]
-    votes = source_of(Scripted(errors=errors, batch=1), cache=cache).take(8)
-    assert votes[0] is FAILED
-    assert FAILED not in votes[1:]
-    assert FAILED not in source_of(Scripted(), cache=cache).take(8)
+    first = source_of(Scripted(errors=[None, *[error] * attempts.ATTEMPTS], batch=1), cache=cache)
+    votes = first.take(8)
+    refused = isinstance(error, ValueError)
+    assert [vote is FAILED for vote in votes] == [0 < i < (3 if refused else 2) for i in range(8)]
+    second = source_of(later := Scripted(), cache=cache)
+    assert second.take(8) == votes
+    assert (later.requests, second.votes.count.cached, second.votes.count.sent) == ([], 8, 0)
+    assert second.votes.known(8) == dict(enumerate(votes))
+    assert second.votes.within(5) == 13
+    assert second.votes.count.last_error == type(error).__name__
+
+
+def test_who_says_so_asks_failures_again() -> None:
+    """With `retry` a remembered failure is asked again; what is answered then has not failed any more."""
+    cache = MemoryCache()
+    source_of(Scripted(errors=[ValueError()] * 2, batch=1), cache=cache).take(3)
+    again = source_of(retrying := Scripted(), cache=cache, retry=True)
+    assert FAILED not in again.take(3)
+    assert sum(map(len, retrying.requests)) == 1
+    assert FAILED not in source_of(Scripted(), cache=cache).take(3)
+
+
+def test_what_never_reached_the_provider_is_not_remembered() -> None:
+    """A failure that cannot depend on the image, since nothing was sent, is asked again by the next run."""
+
+    class Unreachable(Scripted):
+        def verdict(self, error: Exception, /) -> Verdict:
+            return Verdict(kind="transient", message="no route", sent=False)
+
+    cache = MemoryCache()
+    unreachable = Unreachable(errors=[OSError()] * attempts.ATTEMPTS)
+    assert source_of(unreachable, cache=cache).take(4) == [FAILED] * 4
+    assert FAILED not in source_of(Scripted(), cache=cache).take(4)
+
+
+def test_a_failure_that_another_run_has_seen_meanwhile_is_not_paid_again() -> None:
+    """Between looking a query up and asking it another process may have seen it fail: then it is not sent."""
+    cache = MemoryCache()
+    source = source_of(sent := Scripted(), cache=cache, shared=True)
+    source.votes.expect(3)
+    assert list(source.votes.need()) == [0, 1, 2]
+    cache.fail("s", {1: "refused"})
+    for outcomes in source.pipeline.ask([0, 1, 2]):
+        source.votes.give(outcomes)
+    assert [vote is FAILED for vote in source.votes.take()] == [False, True, False]
+    assert sum(map(len, sent.requests)) == 2
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_refusing_provider_stays_failed_however_often_one_asks() -> None:
+    """Who refuses half of the queries is not certified by the other half, nor paid again for refusing."""
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        of_half = [
+            first == 0 or draw(image) < 0.5 for image in images
+        ]  # three refusals at first would be the end
+        return [says("dog") if kind else Verdict.REFUSED for kind in of_half]
+
+    service = CountingService(reply)
+    for _ in range(8):
+        with api_of(service) as api:
+            found = api.certify(GREY, n=200)
+        assert (found.label, found.stopped, found.failed) == (None, "failed", 11)
+        assert found.queries == (service.seen if not found.cached else 0)
+    with api_of(service, retry_failures=True) as api:
+        assert api.certify(GREY, n=200).queries == 22
 
 
 def test_one_refused_image_does_not_fail_its_batch() -> None:

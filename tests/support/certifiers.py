@@ -19,6 +19,10 @@ RULES: dict[str, dict[str, object]] = {
     "paper target": {"n": 40, "n0": 7, "method": "clopper-pearson", "target": 0.1},
     "runner-up": {"n": 40, "n0": 7, "method": "runner-up"},
     "anytime": {"n": 40, "method": "sequential"},
+    "later": {"n": 40, "later": True},
+    "later target": {"n": 60, "target": 0.1, "later": True},
+    "later open target": {"target": 0.1, "later": True},
+    "later target, budget": {"target": 0.1, "cap": 60, "later": True},
     "presence-wide": {"n": 40, "target": 0.05, "max_classes": 3},
 }
 

@@ -107,6 +107,7 @@ def load(
         fingerprint=f"aws/{operation}/{where} {json.dumps(request, sort_keys=True)}",
         labels=names or None,
         max_labels=max_labels if operation != "detect-moderation-labels" else None,
+        min_score=min_confidence,
         min_side=80,
         max_side=10_000,
         max_image_bytes=SHAPES[operation].max_image_bytes,

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, run_name, what_is_left, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, retrying, run_name, what_is_left, with_larger_budget
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of, usd_each
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_retry_flag,
+    add_sandbox_flag,
+    complain,
+    open_api,
+    settings_of,
+    usd_each,
+)
 from api_smoothing.cli.stopping import exit_code
 from api_smoothing.cli.text import number_of
 from api_smoothing.errors import BudgetError, ConfigurationError, CredentialsError, ProviderError
@@ -39,11 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setting_flags(parser, SETTINGS)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_sandbox_flag(parser)
+    add_retry_flag(parser)
     parser.add_argument(
         "--labels-present",
         metavar="LABELS",
         help="certify that labels are reported, not which is first: 'all', or names such as cat,dog:0.7 "
         "with the score each needs (0.5)",
+    )
+    parser.add_argument(
+        "--labels-absent",
+        metavar="LABELS",
+        help="certify that labels are not reported: names such as weapon,blood:0.3 with the score below which "
+        "each counts as absent (0.5)",
+    )
+    parser.add_argument(
+        "--unseen-ok",
+        action="store_true",
+        help="certify the absence of a name that no answer has at any score: you are sure of its spelling",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
@@ -60,17 +80,15 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(
             "give --radius R (decided with few queries), -n N (best radius for N queries), or both"
         )
-    if args.labels_present is not None:
-        read_thresholds(args.labels_present)
+    if _of_labels(args):
+        thresholds_of(args.labels_present, args.labels_absent)  # refuses what cannot be read
     images = find_images(args.images)
     summaries = args.json or not sys.stderr.isatty()
     progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
     if args.dry_run:
         return _dry_run(args, settings, images, progress)
     if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
-        settings = replace(
-            settings, run=run_name(settings, images, about=f"certify {args.sandbox} {args.labels_present}")
-        )
+        settings = replace(settings, run=run_name(settings, images, about=_about(args)))
     return _Run(args, argv, settings, images, progress).certify()
 
 
@@ -78,7 +96,7 @@ def _dry_run(args: argparse.Namespace, settings: Settings, images: Sequence[str]
     from api_smoothing.cli.commands.estimate import print_estimate
 
     remarks = []
-    if args.labels_present is not None:  # all labels share at most n queries, whatever becomes of each
+    if _of_labels(args):  # all labels share at most n queries, whatever becomes of each
         most = settings.n or _ENOUGH
         remarks = [f"all labels whose presence is asked for share {most:,} queries an image at most"]
         if settings.n is None:
@@ -110,7 +128,12 @@ class _Run:
             stack.callback(self._progress.clear)
             try:
                 api = stack.enter_context(
-                    open_api(self._settings, self._progress, sandbox=self._args.sandbox)
+                    open_api(
+                        self._settings,
+                        self._progress,
+                        sandbox=self._args.sandbox,
+                        retry_failures=self._args.retry_failures,
+                    )
                 )
                 for certificates in self._certificates(api, stack):
                     self._count(certificates)
@@ -143,7 +166,9 @@ class _Run:
             if self._args.labels_present is not None:
                 asked["labels_present"] = self._args.labels_present
             done = stack.enter_context(runs.open(self._args.output, {**api.settings(), **asked}))
-            of_labels = self._args.labels_present is not None  # read from the cache again: which are lacking?
+            if self._args.labels_absent is not None:
+                asked["labels_absent"] = self._args.labels_absent
+            of_labels = _of_labels(self._args)  # read from the cache again: which are lacking?
             known = (
                 {} if of_labels else {image: done.find(image, digest) for image, digest in digests.items()}
             )
@@ -158,17 +183,24 @@ class _Run:
             for certificate in certificates:
                 if done is None:
                     continue
-                new = self._args.labels_present is None or not done.holds(certificate)
+                new = not _of_labels(self._args) or not done.holds(certificate)
                 if certificate.queries or (certificate.n and new):  # what was paid always leaves a line
                     done.append(certificate)
             yield certificates
 
     def _made(self, api: SmoothedAPI, images: Sequence[str]) -> Iterator[list[Certificate]]:
         settings = self._settings
-        if self._args.labels_present is not None:
-            thresholds = read_thresholds(self._args.labels_present)
+        if _of_labels(self._args):
+            thresholds, absent = thresholds_of(self._args.labels_present, self._args.labels_absent)
             for image in images:
-                yield api.certify_labels(image, thresholds=thresholds, radius=settings.radius, n=settings.n)
+                yield api.certify_labels(
+                    image,
+                    thresholds=thresholds,
+                    radius=settings.radius,
+                    n=settings.n,
+                    absent=absent,
+                    unseen_ok=self._args.unseen_ok,
+                )
             return
         more = {} if settings.n0 is None else {"n0": settings.n0}
         for certificate in api.certify_many(images, radius=settings.radius, n=settings.n, **more):
@@ -197,7 +229,7 @@ class _Run:
     def _finish(self) -> int:
         if self._failed:
             failed = f"too many answers failed for {number_of(self._failed, 'image')}"
-            complain(f"error: {failed} ({self._reason}); {self._standing()}")
+            complain(f"error: {failed} ({self._reason}); {self._standing(failed=True)}")
             return ProviderError.exit_code
         if self._out_of_budget:
             left = what_is_left(self._settings)
@@ -205,12 +237,14 @@ class _Run:
             return BudgetError.exit_code
         return 0
 
-    def _standing(self, *, spent: bool = False) -> str:
+    def _standing(self, *, spent: bool = False, failed: bool = False) -> str:
         count = f"{self._decided} of {number_of(len(self._images), 'image')} decided"
         settings, again = self._settings, self._argv
         if spent:
             each = 0.0 if settings.budget_usd is None else usd_each(settings, sandbox=self._args.sandbox)
             again = with_larger_budget(settings, again, fewest=_fewest(settings), usd_each=each)
+        if failed:  # they are remembered, and would fail the next run as well
+            again = retrying(again)
         return f"{count}, {how_to_resume(settings, again, answered=self._decided + self._answered > 0)}"
 
 
@@ -235,7 +269,43 @@ def _fewest(settings: Settings) -> int:
     return CANARIES + 2 * min_queries(spec.radius, **of)  # type: ignore[arg-type]
 
 
-def read_thresholds(text: str) -> float | dict[str, float]:
+def _of_labels(args: argparse.Namespace) -> bool:
+    """Whether the question is which labels are reported, or not."""
+    return args.labels_present is not None or args.labels_absent is not None
+
+
+def _about(args: argparse.Namespace) -> str:
+    """What of the question is no setting."""
+    absent = "" if args.labels_absent is None else f" absent {args.labels_absent}"
+    return f"certify {args.sandbox} {args.labels_present}{absent}"
+
+
+def thresholds_of(
+    present: str | None, absent: str | None
+) -> tuple[float | dict[str, float], tuple[str, ...]]:
+    """The score each label needs, and the labels whose absence is asked about, from the two flags."""
+    known = 0.5 if absent is None else read_thresholds(absent, "--labels-absent")
+    if absent is not None and not isinstance(known, dict):
+        raise ConfigurationError("--labels-absent takes names: nobody can list all that is absent")
+    names = tuple(known) if isinstance(known, dict) else ()
+    if present is None:
+        return known, names
+    wanted = read_thresholds(present)
+    if not isinstance(known, dict):
+        return wanted, ()
+    if not isinstance(wanted, dict):
+        if set(known.values()) != {wanted}:
+            raise ConfigurationError(
+                f"with --labels-present all every label has the score {wanted:g}: give --labels-absent none"
+            )
+        return wanted, names
+    for name in known.keys() & wanted.keys():
+        if known[name] != wanted[name]:
+            raise ConfigurationError(f"{name!r} has two scores: {wanted[name]:g} and {known[name]:g}")
+    return {**wanted, **known}, names
+
+
+def read_thresholds(text: str, flag: str = "--labels-present") -> float | dict[str, float]:
     """What --labels-present says: 0.5 for "all", or the score each named label needs."""
     if text.strip() == "all":
         return 0.5
@@ -250,6 +320,6 @@ def read_thresholds(text: str) -> float | dict[str, float]:
                 raise ValueError
         except ValueError:
             raise ConfigurationError(
-                f"--labels-present: {part.strip()!r} is no NAME or NAME:SCORE, a score from 0 to 1"
+                f"{flag}: {part.strip()!r} is no NAME or NAME:SCORE, a score from 0 to 1"
             ) from None
     return found

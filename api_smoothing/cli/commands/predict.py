@@ -12,7 +12,14 @@ from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.resume import how_to_resume, run_name, what_is_left, with_larger_budget
 from api_smoothing.cli.settings import add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, open_api, settings_of
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_retry_flag,
+    add_sandbox_flag,
+    complain,
+    open_api,
+    settings_of,
+)
 from api_smoothing.cli.stopping import exit_code
 from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 
@@ -26,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
     add_setting_flags(parser, SETTINGS)
     add_sandbox_flag(parser)
+    add_retry_flag(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
 
 
@@ -47,7 +55,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         return f"{count}, {how_to_resume(settings, again, answered=answered + asking > 0)}"
 
     try:
-        with open_api(settings, progress, sandbox=args.sandbox) as api:
+        with open_api(settings, progress, sandbox=args.sandbox, retry_failures=args.retry_failures) as api:
             digest_images(api, images)
             for image in images:
                 asking = 1  # what comes of it is not told if it is cut short

@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
@@ -40,6 +40,14 @@ class AnswerStore(Protocol):
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         """Keep answers and end their claims; returns those that stand."""
+        ...
+
+    def fail(self, reasons: Mapping[int, str]) -> None:
+        """Remember final failures and why, by index, and end their claims."""
+        ...
+
+    def failed(self, indices: Sequence[int]) -> Collection[int]:
+        """Those of `indices` (ascending) that somebody else has asked meanwhile, and that finally failed."""
         ...
 
     def release(self, indices: Sequence[int]) -> None:

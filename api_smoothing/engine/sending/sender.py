@@ -52,6 +52,8 @@ class _Job:
     refused: Counter[int] = field(default_factory=Counter)
     broken: Counter[int] = field(default_factory=Counter)
     same: Counter[tuple[int, str]] = field(default_factory=Counter)
+    reached: set[int] = field(default_factory=set)  # the provider: their failing may depend on the image
+    reasons: dict[int, str] = field(default_factory=dict)  # for the last failure of each
     wait: float | None = None
 
     def part(self, indices: Sequence[int]) -> Images:
@@ -116,6 +118,8 @@ class Sender:
         self.usage = Usage() if usage is None else usage
         self._stop_event = threading.Event() if stop is None else stop
         self._sleep = sleep
+        self._failed: dict[int, str] = {}  # for good, and not yet remembered
+        self._lock = threading.Lock()
 
     def send(self, indices: Sequence[int], images: Images) -> dict[int, Outcome]:
         """The outcome of every query. Answers are on the answers before this returns or raises.
@@ -134,6 +138,9 @@ class Sender:
         )
         try:
             left: list[int] = retrying(self._round, job, outcomes)
+            if not self._stop_event.is_set():  # a run that is ended gives up early
+                self._give_up(left, job, outcomes)
+            self._remember()
         except sqlite3.Error as error:
             self._stop(error)
             raise self._stopped or error from None
@@ -187,6 +194,7 @@ class Sender:
         self, asked: Sequence[int], verdict: Verdict, job: _Job, outcomes: dict[int, Outcome]
     ) -> list[int]:
         """Those of `asked` that are worth another attempt after `verdict`; the others have failed."""
+        job.reasons.update(dict.fromkeys(asked, verdict.message or verdict.kind))
         if verdict.kind not in ("refused", "broken"):
             return list(asked)
         if verdict.kind == "refused":
@@ -199,8 +207,22 @@ class Sender:
             REFUSALS if len(asked) == 1 else BROKEN
         )  # of a response that is broken as a whole no image is to blame
         final |= {i for i in asked if job.same[i, reason_of(verdict)] >= alike}
-        outcomes.update(dict.fromkeys(final))
+        self._give_up([i for i in asked if i in final], job, outcomes)
         return [i for i in asked if i not in final]
+
+    def _give_up(self, indices: Sequence[int], job: _Job, outcomes: dict[int, Outcome]) -> None:
+        """These have failed for good, which is remembered of all that ever reached the provider."""
+        with self._lock:
+            self._failed.update({i: job.reasons.get(i, "") for i in indices if i in job.reached})
+        outcomes.update(dict.fromkeys(indices))
+        self._remember()
+
+    def _remember(self) -> None:
+        """Keep the failures, once anything was answered: till then they may be the account's, and not the images'."""
+        if self._gate.answering:
+            with self._lock:
+                failed, self._failed = self._failed, {}
+            self._answers.fail(failed)
 
     def _request(
         self, job: _Job, part: Sequence[int], outcomes: dict[int, Outcome], again: list[int]
@@ -210,8 +232,11 @@ class Sender:
         outcomes.update(claim.known)
         outcomes.update(dict.fromkeys(claim.busy, Open.BUSY))
         try:
+            failed = self._answers.failed(claim.granted)
+            outcomes.update(dict.fromkeys(failed))
+            mine = [i for i in claim.granted if i not in failed]
             leave = 0 if self._leave is None else self._leave()
-            reservation = self._account.reserve(self._stream, claim.granted, leave=leave)
+            reservation = self._account.reserve(self._stream, mine, leave=leave)
             outcomes.update(dict.fromkeys(reservation.unpaid, Open.UNPAID))
             return self._paid(reservation, job, outcomes, again) if reservation.granted else None
         finally:
@@ -229,6 +254,7 @@ class Sender:
                 began, sent = time.monotonic(), True
                 reply = self._label(job.part(granted))
                 sent = not isinstance(reply, Verdict) or reply.sent
+                job.reached.update(granted if sent else ())
                 if first and self._limiter is not None:  # it had connections to make, and SDKs to load
                     self._limiter.spare(len(granted))
                 if not isinstance(reply, Verdict):
@@ -258,7 +284,7 @@ class Sender:
             if verdict.kind == "fatal":
                 self._stopped = ProviderError(self._say(verdict, error))
                 raise self._stopped from None
-            return verdict
+            return replace(verdict, message=self.usage.last_error)
 
     def _learn(self, replies: Sequence[Answer | Verdict]) -> None:
         """Tell the gate what a request came to. Raises ProviderError when it is plain that nothing will be answered."""
@@ -329,7 +355,7 @@ class Sender:
         outcomes.update(self._answers.keep(given))
         for index, verdict in zip(asked, answers, strict=True):
             if isinstance(verdict, Verdict):
-                self.usage.last_error = verdict.message
+                self.usage.last_error = verdict.message or verdict.kind
                 if verdict.kind == "fatal":
                     raise ProviderError(self._say(verdict, None))
                 self._note(verdict, job)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from api_smoothing.engine.storage.database import Database
+from api_smoothing.errors import ConfigurationError
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -31,7 +32,12 @@ class KeptLooks:
             db.execute(_CHARGE, (stream, question, self._clock()))
             return self.of(stream)
 
-        return self._database.write(charge)
+        try:
+            return self._database.write(charge)
+        except sqlite3.Error as error:  # before anything was asked: nothing is lost
+            raise ConfigurationError(
+                f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+            ) from None
 
     def of(self, stream: str) -> tuple[str, ...]:
         return tuple(question for (question,) in self._database.read(_OF, (stream,)))

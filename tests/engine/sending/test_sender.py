@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from counting_service import GREY, IMAGE, CountingService, api_of, error_of, replying, says, sender_of
+from counting_service import (
+    GREY,
+    IMAGE,
+    TRANSIENT,
+    CountingService,
+    api_of,
+    error_of,
+    replying,
+    says,
+    sender_of,
+)
 
 from api_smoothing.adapters import BrokenContract
 from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
@@ -569,3 +579,44 @@ def test_a_version_that_flaps_names_the_way_out() -> None:
     with api_of(service, cache=False) as api:
         error = error_of(lambda: api.certify(GREY, n=20))
     assert "version_at=" in str(error).partition("run again")[2]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_fails_as_the_run_ends_is_not_remembered(ended: bool) -> None:
+    """A run that is stopped gives up early: its last failures are no final ones."""
+    cache, stop = MemoryCache(), threading.Event()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if ended and first == ATTEMPTS - 1:
+            stop.set()
+        raise TRANSIENT
+
+    sender = sender_of(
+        CountingService(reply),
+        answers=StreamAnswers(cache, "s", shared=True),
+        stop=stop,
+        sleep=lambda seconds: None,
+        gate=(gate := FirstRequestGate()),
+    )
+    gate.open(answering=True)
+    assert sender.send([0], [IMAGE]) == {0: None}
+    assert cache.failures("s", [0]) == ({} if ended else {0: "down"})
+
+
+def test_failures_of_a_service_that_never_answered_are_not_remembered() -> None:
+    """Until something is answered a failure may be the account's: it is kept with the first answer, or forgotten."""
+    cache, down = MemoryCache(), [True]
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if down[0]:
+            raise TRANSIENT
+        return [says("dog")] * len(images)
+
+    sender = sender_of(
+        CountingService(reply), answers=StreamAnswers(cache, "s", shared=True), sleep=lambda seconds: None
+    )
+    assert sender.send([0], [IMAGE]) == {0: None}
+    assert cache.failures("s", [0]) == {}
+    down[0] = False
+    sender.send([1], [IMAGE])
+    assert cache.failures("s", [0, 1]) == {0: "down"}

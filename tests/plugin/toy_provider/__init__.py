@@ -1,8 +1,8 @@
 """A provider as another package would add it: one folder, one entry point. It answers from the query's bytes.
 
 `model` sets it up: "share=0.9" of the queries are a cat and the others a dog, "delay" seconds each, "usd" a
-query, and after "fail" queries in one process it fails for good. With an `endpoint` it is a service that is asked
-over HTTP, such as its own sandbox; see `service`.
+query, "refuse=0.1" of the queries are refused, and after "fail" of them in one process it fails for good. With an
+`endpoint` it is a service that is asked over HTTP, such as its own sandbox; see `service`.
 """
 
 from __future__ import annotations
@@ -50,22 +50,25 @@ class Toy:
     share: float
     delay: float
     fail: float
+    refuse: float
     card: AdapterCard
     asked: int = field(default=0)
 
-    def label(self, images: Sequence[EncodedImage], /) -> list[Answer]:
+    def label(self, images: Sequence[EncodedImage], /) -> list[Answer | Verdict]:
         time.sleep(self.delay * len(images))
         self.asked += len(images)
         if self.asked > self.fail:
             raise PermissionError("the key was revoked")
-        return [Answer(labels=(Label(name=self._name(image.data)),)) for image in images]
+        return [self._answer(image.data) for image in images]
 
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict(kind="fatal", message=str(error))
 
-    def _name(self, data: bytes) -> str:
+    def _answer(self, data: bytes) -> Answer | Verdict:
         draw = int.from_bytes(hashlib.sha256(data).digest()[:8], "big") / 2**64
-        return "cat" if draw < self.share else "dog"
+        if draw >= 1 - self.refuse:
+            return Verdict(kind="refused", message="not this one")
+        return Answer(labels=(Label(name="cat" if draw < self.share else "dog"),))
 
 
 def load(model: str = "", endpoint: str | None = None, **options: Any) -> Adapter:
@@ -79,6 +82,7 @@ def load(model: str = "", endpoint: str | None = None, **options: Any) -> Adapte
         share=share,
         delay=float(given.get("delay", 0)),
         fail=float(given.get("fail", "inf")),
+        refuse=float(given.get("refuse", 0)),
         card=AdapterCard(
             name="toy",
             fingerprint=f"toy/1/{share}",

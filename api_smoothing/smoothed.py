@@ -47,10 +47,10 @@ class SmoothedAPI:
     the probability that a certificate is wrong. `seed` None draws the noise from the installation's secret
     key; an int makes it public and repeatable. `size` is the side (or height, width) images are brought to
     before the noise: by default the model's own, 224 where it names none, or as they are without a denoiser.
-    `budget` holds over everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
-    (False). `store` is where all that outlives a query is kept: answers, budgets, looks, the rate limiter, the
-    seed. None is the installation's folder, "memory" is this object alone, with a seed of its own; a Storage is
-    used, and left open.
+    `budget` holds over everything this object asks. `cache` keeps answers on disk (True, or a folder), or
+    only in this object (False). `store` is where all that outlives a query is kept: answers, budgets, looks,
+    the rate limiter, the seed. None is the installation's folder, "memory" is this object alone, with a seed
+    of its own; a Storage is used, and left open.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """

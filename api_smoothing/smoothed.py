@@ -51,12 +51,13 @@ class SmoothedAPI:
     classes: None for the provider's own top label, a LabelMap, a .toml path or a built-in name. `alpha` is
     the probability that a certificate is wrong. `seed` None draws the noise from the installation's secret
     key; an int makes it public and repeatable. `size` is the side (or height, width) images are brought to
-    before the noise: by default the denoiser's native side, or as they are without one. `budget` holds over
-    everything this object asks. `cache` keeps answers on disk (True, or a folder), or only in this object
-    (False). `store` is where all that outlives a query is kept: answers, budgets, looks, the rate limiter, the
-    seed. None is the installation's folder, "memory" is this object alone, with a seed of its own; a Storage is
-    used, and left open. Queries that the provider finally refused or failed are remembered and count as failed ever
-    after; `retry_failures` asks them again, which is fair only where their failing had nothing to do with the image.
+    before the noise: by default the model's own, 224 where it names none, or as they are without a denoiser.
+    `budget` holds over everything this object asks. `cache` keeps answers on disk (True, or a folder), or
+    only in this object (False). `store` is where all that outlives a query is kept: answers, budgets, looks,
+    the rate limiter, the seed. None is the installation's folder, "memory" is this object alone, with a seed
+    of its own; a Storage is used, and left open. Queries that the provider finally refused or failed are
+    remembered and count as failed ever after; `retry_failures` asks them again, which is fair only where
+    their failing had nothing to do with the image.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -96,7 +97,7 @@ class SmoothedAPI:
         self._denoiser = parts.denoiser(
             denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
         )
-        self.size = parts.size(size, self._denoiser)
+        self.size = parts.size(size, self._denoiser, self._adapter.card)
         self._labels = parts.label_map(labels, self._adapter.card)
         parts.check_cache(cache, self._adapter, self._denoiser)
         self._storage = parts.storage(store, cache)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
 
 METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
+#: The side that images are brought to for a provider that names none: what photographic classifiers are made for.
+PHOTOGRAPH = 224
+
 NOISES = ("gaussian", "uniform", "laplace")
 
 
@@ -133,7 +136,7 @@ def denoiser(
     return select(
         choice,
         size=size,
-        native_side=card.native_side,
+        native_side=card.native_side or PHOTOGRAPH,
         sigma=sigma,
         device=device,
         surrogates=partial(_network, device=device),
@@ -147,11 +150,18 @@ def _network(name: str, *, device: str) -> nn.Module:
     return torchvision.load(model=name, device=device).module
 
 
-def size(choice: int | tuple[int, int] | None, chosen: Denoiser | None) -> int | tuple[int, int] | None:
-    """What images are brought to: as asked, else the denoiser's native side, else nothing."""
-    if choice is not None or chosen is None or not chosen.card.sizes:
+def size(
+    choice: int | tuple[int, int] | None, chosen: Denoiser | None, card: AdapterCard
+) -> int | tuple[int, int] | None:
+    """What images are brought to: as asked; else what the denoiser is for, the model's own side, or PHOTOGRAPH.
+
+    Without a denoiser they stay as they are.
+    """
+    if choice is not None or chosen is None:
         return choice
-    return chosen.card.sizes[0]
+    if chosen.card.sizes:
+        return chosen.card.sizes[0]
+    return card.native_side or PHOTOGRAPH
 
 
 def denoiser_name(chosen: Denoiser) -> str:

@@ -1,4 +1,4 @@
-"""What looks at the images behind a sandbox: the bundled classifier, or a script with known shares.
+"""What looks at the images behind a sandbox: the bundled classifiers, or a script with known shares.
 
 A classifier takes images (H, W, 3), uint8, RGB, of any size, and gives each a mapping from class names to scores in
 [0, 1]; the vocabulary turns that into what a provider would say.
@@ -20,34 +20,46 @@ from numpy.typing import NDArray
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from api_smoothing.convnet import Cifar10Net
+    from torch import nn
 
 Classifier: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Sequence[Mapping[str, float]]]
 
 CLASSES: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE: Final = 32
+SMALL: Final = 64  # pixels of the shorter side; larger images are photographs
+PHOTOGRAPH: Final = 160
 
 _SURE: Final = 0.97  # a script's score for the class it drew; the others share the rest
 
 
 @functools.cache
 def bundled_classifier() -> Classifier:
-    """The bundled CIFAR-10 classifier, loaded once a process. Thread-safe.
+    """The bundled classifiers, each loaded once a process when first needed. Thread-safe.
 
-    Each image is run by itself, in float32: then its scores are the same in whatever batch it came, and do not
-    tie where the shorter type's would.
+    The CIFAR-10 one looks at images up to SMALL pixels, the photographic one at larger ones; an image that was enlarged
+    by a whole factor is as large as it was. Each image is run by itself, in float32: then its scores are the same in
+    whatever batch it came, and do not tie where the shorter type's would.
     """
-    from api_smoothing.adapters.local.cifar10net import load_cifar10net
-
-    network = load_cifar10net()
     # One thread for all requests: torch keeps a pool of workers for every thread that ever calls it.
     worker = ThreadPoolExecutor(1, thread_name_prefix="sandbox-classifier")
 
     def classifier(images: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
-        small = [to_side(image) for image in images]
-        return worker.submit(_scores, network, small).result()
+        return worker.submit(lambda: [_scores(as_sent(image)) for image in images]).result()
 
     return classifier
+
+
+def as_sent(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image before every pixel was repeated k times along both sides; itself, where none was."""
+    height, width, _ = image.shape
+    for k in range(min(height, width), 1, -1):
+        if height % k == 0 and width % k == 0:
+            small = image[::k, ::k]
+            if np.array_equal(image[:k, :k], np.broadcast_to(small[:1, :1], (k, k, 3))) and np.array_equal(
+                image, small.repeat(k, 0).repeat(k, 1)
+            ):
+                return small
+    return image
 
 
 def scripted_brain(shares: Mapping[str, float], seed: int = 0) -> Classifier:
@@ -92,13 +104,26 @@ def to_side(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 255.0, dtype=np.float32)
 
 
-def _scores(network: Cifar10Net, images: Sequence[NDArray[np.float32]]) -> list[dict[str, float]]:
+def _scores(image: NDArray[np.uint8]) -> dict[str, float]:
     import torch
 
-    answers = []
+    small = min(image.shape[:2]) <= SMALL
+    network, names = _network() if small else _photographic()
+    pixels = to_side(image, SIDE if small else PHOTOGRAPH)
     with torch.inference_mode():
-        for image in images:
-            x = torch.from_numpy(image)[None].contiguous(memory_format=torch.channels_last)
-            scores = network(x).softmax(1)[0].tolist()
-            answers.append(dict(zip(CLASSES, scores, strict=True)))
-    return answers
+        x = torch.from_numpy(pixels)[None].contiguous(memory_format=torch.channels_last)
+        return dict(zip(names, network(x).softmax(1)[0].tolist(), strict=True))
+
+
+@functools.cache
+def _network() -> tuple[nn.Module, tuple[str, ...]]:
+    from api_smoothing.adapters.local.cifar10net import load_cifar10net
+
+    return load_cifar10net(), CLASSES
+
+
+@functools.cache
+def _photographic() -> tuple[nn.Module, tuple[str, ...]]:
+    from api_smoothing.sandbox.photographs import load_imagenette_net, read_card
+
+    return load_imagenette_net(), tuple(read_card()["classes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, Provenance
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from api_smoothing.adapters.base import Adapter
     from api_smoothing.denoisers.base import Denoiser
     from api_smoothing.engine.storage.base import Storage
+    from api_smoothing.sandbox import Sandbox
 
 
 Counting = TypeVar("Counting", bound=Counts)
@@ -57,7 +60,8 @@ class SmoothedAPI:
     the rate limiter, the seed. None is the installation's folder, "memory" is this object alone, with a seed
     of its own; a Storage is used, and left open. Queries that the provider finally refused or failed are
     remembered and count as failed ever after; `retry_failures` asks them again, which is fair only where
-    their failing had nothing to do with the image.
+    their failing had nothing to do with the image. With `sandbox` the same SDK asks a server on this machine,
+    free of charge.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -79,6 +83,7 @@ class SmoothedAPI:
         budget: Budget | None = None,
         cache: bool | str | Path = True,
         store: str | Storage | None = None,
+        sandbox: bool = False,
         concurrency: int | Literal["auto"] = "auto",
         retry_failures: bool = False,
         observers: Sequence[Observer] = (),
@@ -87,42 +92,57 @@ class SmoothedAPI:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
         self._device = parts.device(device)
-        self._adapter = parts.adapter(
-            provider,
-            model=model,
-            device=self._device,
-            beside=[*inspect.signature(SmoothedAPI).parameters],
-            **options,
-        )
-        self._denoiser = parts.denoiser(
-            denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
-        )
-        self.size = parts.size(size, self._denoiser, self._adapter.card)
-        self._labels = parts.label_map(labels, self._adapter.card)
-        parts.check_cache(cache, self._adapter, self._denoiser)
-        self._storage = parts.storage(store, cache)
-        self._handed_in = self._storage is store
-        self._seed = self._storage.seed(seed)
-        # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
-        self._provider = self._adapter.card.provider
-        self._session = Session(
-            self._adapter,
-            denoiser=self._denoiser,
-            budget=budget or Budget(),
-            storage=self._storage,
-            device=self._device,
-            workers=parts.workers(concurrency),
-            retry_failures=retry_failures,
-        )
-        self._observers = tuple(observers)
+        with ExitStack() as stack:
+            if sandbox:  # what the user set for the service must not win
+                options = {
+                    "model": model,
+                    **options,
+                    **stack.enter_context(_server(provider)).options(),
+                }
+                model = options.pop("model")
+            self._adapter = parts.adapter(
+                provider,
+                model=model,
+                device=self._device,
+                beside=[*inspect.signature(SmoothedAPI).parameters],
+                **options,
+            )
+            self._denoiser = parts.denoiser(
+                denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
+            )
+            self.size = parts.size(size, self._denoiser, self._adapter.card)
+            self._labels = parts.label_map(labels, self._adapter.card)
+            parts.check_cache(cache, self._adapter, self._denoiser)
+            self._storage = parts.storage(store, cache)
+            self._handed_in = self._storage is store
+            self._seed = self._storage.seed(seed)
+            # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
+            self._provider = self._adapter.card.provider
+            self._session = Session(
+                self._adapter,
+                denoiser=self._denoiser,
+                budget=budget or Budget(),
+                storage=self._storage,
+                device=self._device,
+                workers=parts.workers(concurrency),
+                retry_failures=retry_failures,
+            )
+            self._observers = tuple(observers)
+            self._exit = stack.pop_all()
 
     def certify(
-        self, img: images.ImageLike, *, radius: float | None = None, n: int | None = None, n0: int = 100
+        self,
+        img: images.ImageLike,
+        *,
+        radius: float | None = None,
+        n: int | Literal["auto"] | None = "auto",
+        n0: int = 100,
     ) -> Certificate:
         """Certify one image.
 
         With `radius` (in [0,1] units, in the noise space): stop as soon as it is decided whether that radius can
-        be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give.
+        be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give. With
+        neither: the best radius for 100.
         `n0` separate votes choose the class with method "clopper-pearson".
 
         The first question about an image has α under the rule it asks for. Every later, different one is answered
@@ -139,11 +159,12 @@ class SmoothedAPI:
         imgs: Iterable[images.ImageLike],
         *,
         radius: float | None = None,
-        n: int | None = None,
+        n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
     ) -> Iterator[Certificate]:
         """Certify images one after the other, in order, on one budget; see `certify`."""
         spec = self._spec(radius, n, n0)
+        n = spec.n
         for index, img in enumerate(imgs):
             loaded = images.load(img, size=self.size)
             noise = self._noise_stream(loaded)
@@ -178,7 +199,7 @@ class SmoothedAPI:
         *,
         thresholds: float | Mapping[str, float] = 0.5,
         radius: float | None = None,
-        n: int | None = None,
+        n: int | Literal["auto"] | None = "auto",
         absent: Collection[str] = (),
         unseen_ok: bool = False,
     ) -> list[Certificate]:
@@ -195,7 +216,7 @@ class SmoothedAPI:
         With `radius` a label is done when it is certified or given up; with `n` alone each gets its best radius.
         Raises what `certify` raises.
         """
-        parts.check_question(radius, n)
+        n = parts.answers_for(radius, n)
         reader = LabelReport(
             self._labels,
             thresholds,
@@ -255,7 +276,7 @@ class SmoothedAPI:
 
         The label differs from the most probable one with probability at most α (Cohen et al. 2019, PREDICT).
         """
-        parts.check_question(None, n)
+        parts.answers_for(None, n)
         loaded = images.load(img, size=self.size)
         inquiry = self._inquiry(loaded, self._noise_stream(loaded))
         question = about_the_prediction(n, self.alpha, self._provenance().label_map)
@@ -278,7 +299,7 @@ class SmoothedAPI:
         images_or_count: int | images.ImageLike | Sequence[images.ImageLike],
         *,
         radius: float | None = None,
-        n: int | None = None,
+        n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
     ) -> CostEstimate:
         """What certifying would cost: queries, dollars and seconds, each low, expected and high. Sends nothing.
@@ -312,6 +333,7 @@ class SmoothedAPI:
     def close(self) -> None:
         """Release files; answers on disk stay."""
         self._session.close()
+        self._exit.close()
         if not self._handed_in:
             self._storage.close()
 
@@ -336,8 +358,8 @@ class SmoothedAPI:
             seed=self._seed.label,
         )
 
-    def _spec(self, radius: float | None, n: int | None, n0: int) -> Spec:
-        parts.check_question(radius, n)
+    def _spec(self, radius: float | None, n: int | Literal["auto"] | None, n0: int) -> Spec:
+        n = parts.answers_for(radius, n)
         return Spec(
             radius=radius,
             n=n,
@@ -414,3 +436,12 @@ class SmoothedAPI:
     def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:
         for observer in self._observers:
             observer(event)
+
+
+def _server(provider: object) -> Sandbox:
+    """A server that speaks the protocol of the provider of that name."""
+    from api_smoothing.sandbox import Sandbox
+
+    if not isinstance(provider, str):
+        raise ConfigurationError("sandbox=True goes with a provider's name; this one runs here already")
+    return Sandbox(provider)

@@ -277,3 +277,27 @@ def test_a_certificate_means_what_it_says() -> None:
     found = smoothed(Counting(share=0.93)).certify(GREY, n=1000)
     assert found.radius == pytest.approx(0.25 * NormalDist().inv_cdf(found.p_lower), abs=1e-6)
     assert found.p_lower < found.votes / found.n
+
+
+def test_the_first_line_works_as_it_stands() -> None:
+    """Without a radius and a number the best radius for 100 answers is certified; None asks for no cap, so a radius."""
+    with SmoothedAPI(lambda x: ["cat"] * len(x), denoiser=None, seed=1) as api:
+        found = api.certify(np.zeros((8, 8, 3), np.uint8))
+        assert (found.label, found.n, found.method) == ("cat", 100, "fixed")
+        assert found.radius == api.certify(np.zeros((8, 8, 3), np.uint8), n=100).radius
+        assert api.estimate(1).queries_high == 100
+        with pytest.raises(ConfigurationError, match="radius"):
+            api.certify(np.zeros((8, 8, 3), np.uint8), n=None)
+
+
+def test_a_sandbox_rehearses_from_python(provider: str) -> None:
+    """With `sandbox=True` the provider's own SDK asks a server of ours: no cost, no credentials, no server left."""
+    picture = np.full((32, 32, 3), 90, np.uint8)
+    with SmoothedAPI(provider, sandbox=True, denoiser=None, sigma=0.12, seed=1) as api:
+        found = api.certify(picture, n=20)
+    assert found.provider.startswith(provider)
+    assert found.provider.endswith("@sandbox")
+    assert found.n == 20
+    assert found.failed == 0
+    with pytest.raises(ConfigurationError, match="sandbox"):
+        SmoothedAPI(lambda x: ["cat"] * len(x), sandbox=True)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 Method = Literal["auto", "sequential", "fixed", "clopper-pearson", "runner-up"]
 Norm = Literal["l2", "l1"]
 
+#: Answers that an image gets its best radius for, where nobody has set a number.
+USUAL: Final = 100
+
 #: The norm in which noise certifies a radius.
 NORMS: Final[dict[str, Norm]] = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.certify.spec import USUAL
 from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
@@ -65,8 +67,6 @@ def add_retry_flag(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     """The merged settings, with the provider's default model where it declares one."""
-    from dataclasses import replace
-
     from api_smoothing.adapters import registry
 
     settings = resolve_settings(args, names)
@@ -74,6 +74,14 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     if settings.model is None:
         settings = replace(settings, model=declared.default_model)
     return settings
+
+
+def with_a_number(settings: Settings) -> Settings:
+    """`settings` with the usual number of queries where neither that nor a radius is given, which is told."""
+    if settings.radius is not None or settings.n is not None:
+        return settings
+    complain(f"the best radius for {USUAL} queries an image; -n N sets another number, --radius R a target")
+    return replace(settings, n=USUAL)
 
 
 @contextmanager

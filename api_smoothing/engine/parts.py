@@ -13,6 +13,7 @@ from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
+from api_smoothing.certify.spec import USUAL
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -61,14 +62,20 @@ def _check_budget(budget: Budget) -> None:
         raise ConfigurationError(f"the budget in usd must be a finite number, not {usd!r}")
 
 
-def check_question(radius: float | None, n: int | None) -> None:
-    """Refuse a certification without a question, or with an impossible one."""
+def answers_for(radius: float | None, n: int | Literal["auto"] | None) -> int | None:
+    """The number of answers meant by `n`: "auto" is USUAL without a radius, and no cap with one.
+
+    Refuses a certification without a question, or with an impossible one.
+    """
+    if n == "auto":
+        n = USUAL if radius is None else None
     if radius is None and n is None:
         raise ConfigurationError("say what to certify: a radius, a number of queries n, or both")
     if radius is not None and not (math.isfinite(radius) and radius > 0):
         raise ConfigurationError(f"radius must be positive, in [0,1] pixel units, not {radius:g}")
-    if n is not None and n < 1:
-        raise ConfigurationError(f"n must be at least 1, not {n}")
+    if n is not None and (isinstance(n, str) or n < 1):
+        raise ConfigurationError(f'n must be at least 1, None, or "auto", not {n!r}')
+    return n
 
 
 def device(name: str) -> str:

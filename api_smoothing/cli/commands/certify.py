@@ -26,6 +26,7 @@ from api_smoothing.cli.smoothing import (
     open_api,
     settings_of,
     usd_each,
+    with_a_number,
 )
 from api_smoothing.cli.stopping import exit_code
 from api_smoothing.cli.text import number_of
@@ -76,10 +77,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import find_images
 
     settings = settings_of(args, SETTINGS)
-    if settings.radius is None and settings.n is None:
-        raise ConfigurationError(
-            "give --radius R (decided with few queries), -n N (best radius for N queries), or both"
-        )
+    settings = with_a_number(settings)
     if _of_labels(args):
         thresholds_of(args.labels_present, args.labels_absent)  # refuses what cannot be read
     images = find_images(args.images)

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of, with_a_number
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
@@ -33,8 +33,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError("give images, or --count K without images")
     if args.count is not None and args.count < 1:
         raise ConfigurationError(f"--count must be a whole number from 1 on, not {args.count}")
-    if settings.radius is None and settings.n is None:
-        raise ConfigurationError("give --radius R, -n N, or both")
+    settings = with_a_number(settings)
     images = args.count if args.count is not None else find_images(args.images)
     progress = Progress(sys.stderr, 0, summaries=False)
     return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)

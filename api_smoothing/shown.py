@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Final
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})  # categories of Unicode
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
+
+#: How keys begin, or else that they are one long word of letters and digits mixed.
+_KEY: Final = re.compile(r"(AIza|AKIA|ASIA|ya29\.|sk-|Bearer )\S+|(?=\w*\d)(?=\w*[A-Za-z])[\w-]{24,}")
 
 
 def shown(text: str) -> str:
@@ -27,6 +31,11 @@ def shown_json(text: str) -> str:
 def is_hidden(character: str) -> bool:
     """Whether a character is escaped."""
     return unicodedata.category(character) in _HIDDEN
+
+
+def as_shown(value: object) -> str:
+    """A name or path that a user gave, to be told in a message, unless it is a key that was put in the wrong place."""
+    return "(what looks like a key)" if _KEY.fullmatch(str(value).strip()) else str(value)
 
 
 def _escaped(character: str) -> str:

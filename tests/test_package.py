@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "sandbox": {"adapters", "decode"},
 }
 LEAVES = {
+    "mobilenet",
+    "shown",
     "version",
     "results",
     "events",

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from api_smoothing.errors import ProviderError
-from api_smoothing.shown import shown, shown_json
+from api_smoothing.shown import as_shown, shown, shown_json
 
 FORGED = "cat\n  radius    9.9999\r\x1b[2Jdog\x9b2J\u202efish\u2028\u2066\ud83d\x7f"
 
@@ -40,3 +40,18 @@ def test_json_reads_back_unchanged() -> None:
 def test_an_error_is_one_line_whatever_it_quotes() -> None:
     """A service's words in a message forge no line of ours."""
     assert str(ProviderError(f"it says: {FORGED}")) == f"it says: {shown(FORGED)}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["AIzaSyHush-hush-1", "sk-proj-0123", "AKIAIOSFODNN7EXAMPLE", "0123456789abcdef0123456789abcdef"],
+)
+def test_a_key_where_a_name_belongs_is_not_shown(key: str) -> None:
+    """Whoever puts an API key where a file or a model is to be named does not find it in a log."""
+    assert key not in as_shown(f" {key}\n")
+
+
+@pytest.mark.parametrize("name", ["openai", "own.toml", "/home/me/key-0123456789abcdef01234.json", "nope"])
+def test_names_are_shown(name: str) -> None:
+    """A name that is none of a key's is told as it is."""
+    assert as_shown(name) == name

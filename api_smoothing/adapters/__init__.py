@@ -9,7 +9,6 @@ from __future__ import annotations
 from api_smoothing.adapters._transport import (
     BadRequest,
     BrokenContract,
-    as_shown,
     check_encrypted,
     check_proxy,
     is_sendable,
@@ -38,6 +37,7 @@ from api_smoothing.adapters.base import (
     Label,
     Quota,
     Verdict,
+    VerdictKind,
 )
 from api_smoothing.adapters.labels import LabelMap, filter_of
 from api_smoothing.adapters.provider import Provider, SandboxDeclaration, usual_options
@@ -57,7 +57,7 @@ __all__ = [
     "Quota",
     "SandboxDeclaration",
     "Verdict",
-    "as_shown",
+    "VerdictKind",
     "check_encrypted",
     "check_proxy",
     "filter_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,11 @@ from api_smoothing.cli.setting_kinds import KINDS, Expected, Method, Noise
 from api_smoothing.errors import ConfigurationError
 
 PROJECT_FILE: Final = Path("api-smooth.toml")
+
+#: Options that say where a provider is, or as whom to ask it.
+_DECIDES: Final = re.compile(
+    r"endpoint|url|profile|key|secret|token|password|credential|\bpat\b", re.IGNORECASE
+)
 
 #: Variables of the same prefix that are no settings.
 RESERVED: Final = frozenset({"HOME", "MACHINE", "DEBUG"})
@@ -65,11 +71,28 @@ def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settin
     from api_smoothing.home import home
 
     merged: dict[str, Any] = {}
-    for path in (home() / "config.toml", PROJECT_FILE):
-        merged |= _from_file(path)
+    own = home() / "config.toml"
+    merged |= _from_file(own)
+    merged |= _harmless(_from_file(PROJECT_FILE), own)
     merged |= _from_environment(os.environ)
     merged |= _from_flags(args)
     return Settings(**{name: value for name, value in merged.items() if name in names})
+
+
+def _harmless(values: dict[str, Any], own: Path) -> dict[str, Any]:
+    """What a file of the folder one happens to stand in may say. Raises ConfigurationError for the rest.
+
+    The folder may be somebody else's: it decides neither where a key goes nor as whom one asks.
+    """
+    named = [f"options.{name}" for name in values.get("options", {}) if _DECIDES.search(name)]
+    if str(values.get("model", "")).endswith(".toml"):  # the description of an endpoint has an address
+        named.append("model")
+    if named:
+        raise ConfigurationError(
+            f"{PROJECT_FILE} in this folder sets {named[0]}, which decides where a key goes: give it by a flag or a "
+            f"variable, or in {own}"
+        )
+    return values
 
 
 def _from_flags(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from command_line import PLUGIN, TOY
 from PIL import Image
 
 from api_smoothing.cli import main
+from api_smoothing.home import home
 from api_smoothing.sandbox import Sandbox
 from api_smoothing.sandbox.classifier import scripted_brain
 
@@ -50,7 +51,8 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     with Sandbox("http", classifier=scripted_brain({"cat": 1.0})) as running:
         place = f'endpoint = "{running.endpoint}"'
         settings = 'provider = "http"\nmodel = "sandbox-json"\ndenoiser = "none"\nseed = 1\nrate = 10000\n'
-        (folder / "api-smooth.toml").write_text(f"{settings}options = {{{place}}}\n")
+        home().mkdir(exist_ok=True, mode=0o700)
+        (home() / "config.toml").write_text(f"{settings}options = {{{place}}}\n")
         monkeypatch.setenv("SANDBOX_KEY", running.key)
         yield running
 

@@ -22,6 +22,7 @@ from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.commands.sandbox import _describe as describe
 from api_smoothing.cli.entry import build_parser
 from api_smoothing.cli.settings import resolve_settings
+from api_smoothing.home import home
 from api_smoothing.sandbox import KINDS, Sandbox
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def test_a_sandbox_run_never_reaches_the_service(
     with Sandbox(provider, classifier=CAT) as service:
         own = {k: v for k, v in service.options().items() if k not in ("endpoint_id", "model")}
         table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in own.items())
-        (folder / "api-smooth.toml").write_text(f'denoiser = "none"\nrate = 10000\noptions = {{{table}}}\n')
+        home().mkdir(exist_ok=True, mode=0o700)
+        (home() / "config.toml").write_text(f'denoiser = "none"\nrate = 10000\noptions = {{{table}}}\n')
         main(["certify", "0.png", "--provider", provider, "-n", "30", "--seed", "1", "--sandbox", "--json"])
     assert service.meter.images == 0
 

@@ -104,3 +104,32 @@ def test_a_command_ignores_settings_of_others() -> None:
     Path("api-smooth.toml").write_text("radius = 0.5\nsigma = 0.5")
     resolved = resolve_settings(argparse.Namespace(), ["sigma"])
     assert (resolved.sigma, resolved.radius) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'options = { endpoint = "http://127.0.0.1:9" }',
+        'options = { key = "k" }',
+        'options = { secret_access_key = "k" }',
+        'options = { profile = "other" }',
+        'model = "mine.toml"',
+    ],
+)
+def test_a_file_one_happens_to_stand_beside_decides_where_no_key_goes(text: str, tmp_path: Path) -> None:
+    """Address, credentials and descriptions come from a flag, a variable or the user's own file alone."""
+    user_file(text, tmp_path)
+    resolve()
+    Path("api-smooth.toml").write_text(f'provider = "http"\n{text}')
+    with pytest.raises(ConfigurationError, match="where a key goes") as caught:
+        resolve()
+    assert "\n" not in str(caught.value)
+    assert "config.toml" in str(caught.value)
+
+
+def test_other_options_may_stand_in_the_folder() -> None:
+    """What cannot lead a key astray is a project's to say."""
+    Path("api-smooth.toml").write_text(
+        'provider = "aws"\noptions = { region = "eu-west-1", max_labels = 20 }'
+    )
+    assert resolve().options == {"region": "eu-west-1", "max_labels": 20}

@@ -31,7 +31,6 @@ from api_smoothing.adapters._transport.proxies import (
 )
 from api_smoothing.adapters._transport.service import (
     BrokenContract,
-    as_shown,
     missing_credentials,
     one_line,
     read_each,
@@ -48,7 +47,6 @@ __all__ = [
     "BrokenContract",
     "CallFailed",
     "Connection",
-    "as_shown",
     "best_first",
     "check_encrypted",
     "check_proxy",

@@ -19,8 +19,6 @@ _TOLD: Final = re.compile(
     r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?)\b",
     re.IGNORECASE,
 )
-#: How keys begin, or else that they are one long word of letters and digits mixed.
-_KEY: Final = re.compile(r"(AIza|AKIA|ASIA|ya29\.|sk-|Bearer )\S+|(?=\w*\d)(?=\w*[A-Za-z])[\w-]{24,}")
 
 
 class BrokenContract(Exception):
@@ -96,11 +94,6 @@ def one_line(text: object, *, secrets: Iterable[str | None] = (), limit: int = 2
         if secret and len(secret) >= _SHORTEST_SECRET:
             line = line.replace(secret, "[secret]")
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def as_shown(value: object) -> str:
-    """A name or path that a user gave, to be told in a message, unless it is a key that was put in the wrong place."""
-    return "(what looks like a key)" if _KEY.fullmatch(str(value).strip()) else str(value)
 
 
 def seconds_told(text: str) -> float | None:

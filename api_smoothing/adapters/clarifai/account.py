@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from api_smoothing.adapters import Credentials, as_shown
+from api_smoothing.adapters import Credentials
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import as_shown
 
 
 def credentials() -> Credentials:

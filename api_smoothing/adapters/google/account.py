@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from api_smoothing.adapters import Credentials, as_shown
+from api_smoothing.adapters import Credentials
+from api_smoothing.shown import as_shown
 
 #: What to do where there are none.
 WAYS: Final = (

@@ -21,7 +21,6 @@ from api_smoothing.adapters import (
     Label,
     Quota,
     Verdict,
-    as_shown,
     is_sendable,
     missing_credentials,
     one_line,
@@ -35,6 +34,7 @@ from api_smoothing.adapters._transport import Address, CallFailed, Connection, b
 from api_smoothing.adapters.google.account import WAYS, credentials, key_file
 from api_smoothing.adapters.google.errors import of_call, of_image
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import as_shown
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,12 +12,12 @@ from pathlib import Path as File
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from api_smoothing.adapters import as_shown
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.sections import answer_of, check_names, errors_of, limits_of, request_of
 from api_smoothing.adapters.http.table import Table
 from api_smoothing.adapters.http.template import fill_text, secret_names, variables
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.shown import as_shown
 
 _IMAGES: Final = ("request.body", "request.item")
 #: What changes no answer.

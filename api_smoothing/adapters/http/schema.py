@@ -66,8 +66,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api_smoothing.adapters import Quota
-from api_smoothing.adapters.base import VerdictKind
+from api_smoothing.adapters import Quota as Quota
+from api_smoothing.adapters import VerdictKind
 from api_smoothing.adapters.http.path import Path
 
 Json = Any

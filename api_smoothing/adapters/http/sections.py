@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from api_smoothing.adapters import Quota
 from api_smoothing.adapters.http.path import Path
-from api_smoothing.adapters.http.schema import AnswerShape, ErrorShape, Json, Kind, RequestShape, bare
+from api_smoothing.adapters.http.schema import AnswerShape, ErrorShape, Json, Kind, Quota, RequestShape, bare
 from api_smoothing.adapters.http.table import Table
 from api_smoothing.adapters.http.template import names, wholes
 

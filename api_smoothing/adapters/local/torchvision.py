@@ -29,8 +29,8 @@ def load(
     model: str | Path | None = None,
     arch: str | None = None,
     class_names: Sequence[str] | None = None,
-    mean: str | Sequence[float] = IMAGENET_MEAN,
-    std: str | Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
     device: str = "cpu",
     top: int = 5,
 ) -> ModuleAdapter:

@@ -8,7 +8,6 @@ from api_smoothing.adapters import (
     Answer,
     BrokenContract,
     Verdict,
-    as_shown,
     one_line,
     read_each,
     seconds_told,
@@ -46,21 +45,6 @@ def test_a_key_is_taken_out() -> None:
 def test_a_wait_in_words_is_understood(text: str, seconds: float | None) -> None:
     """Services without the header say in the body when to come back."""
     assert seconds_told(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["AIzaSyHush-hush-1", "sk-proj-0123", "AKIAIOSFODNN7EXAMPLE", "0123456789abcdef0123456789abcdef"],
-)
-def test_a_key_where_a_name_belongs_is_not_shown(key: str) -> None:
-    """Whoever puts an API key where a file or a model is to be named does not find it in a log."""
-    assert key not in as_shown(f" {key}\n")
-
-
-@pytest.mark.parametrize("name", ["openai", "own.toml", "/home/me/key-0123456789abcdef01234.json", "nope"])
-def test_names_are_shown(name: str) -> None:
-    """A name that is none of a key's is told as it is."""
-    assert as_shown(name) == name
 
 
 def test_one_output_fails_alone_and_all_fail_together() -> None:

@@ -107,16 +107,16 @@ class Certificate:
     `kind` "present" says of `label` that more than half of the noisy copies report it with a score of at least
     `threshold`, "absent" ("not: NAME") that more than half do not; `claim` says it in words. `linf_radius` is
     derived: the ℓ∞ ball inside the ℓ2 ball of `radius`, radius/√d for the d = 3·height·width values of `space`,
-    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given, and `original`
-    its kind, in whose own values `radius_original` is measured: "RGB", "grey", …. Where no change of such values bounds
-    that of the pixels that enter the noise (a palette, 16 bits read as 8), `unbounded` says why, and `radius_original`
-    is 0: there is none. `looks`
-    counts the questions put to these votes, this one included, and `alpha_total` bounds the probability that any of
-    their answers is wrong; None where the version that wrote it did not say. `exploratory` marks a reading that was
-    chosen after the votes were seen. `radii` are those read from this image's votes where several were asked about;
-    then `radius` is the largest one reached. `parent` is the `image_sha256` of the certificate that answers for
-    this neighbour of its image, `prior` the sha256 of a learned prior, `epoch` the name of a round of fresh votes,
-    and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these.
+    rounded down; None for other norms. `space_original` is (height, width) of the image as it was given, and
+    `original` its kind, in whose own values `radius_original` is measured: "RGB", "grey", …. Where no change of such
+    values bounds that of the pixels that enter the noise (a palette, 16 bits read as 8), `unbounded` says why, and
+    `radius_original` is 0: there is none. `looks` counts the questions put to these votes, this one included, and
+    `alpha_total` bounds the probability that any of their answers is wrong; None where the version that wrote it did
+    not say. `exploratory` marks a reading that was chosen after the votes were seen. `radii` are those read from this
+    image's votes where several were asked about; then `radius` is the largest one reached. `parent` is the
+    `image_sha256` of the certificate that answers for this neighbour of its image, `prior` the sha256 of a learned
+    prior, `rule` the stopping and bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round
+    of fresh votes, and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these.
     """
 
     label: str | None
@@ -161,6 +161,7 @@ class Certificate:
     radii: tuple[RadiusReached, ...] = ()
     parent: str | None = None
     prior: str | None = None
+    rule: str | None = None
     epoch: str | None = None
     item: Item | None = None
     original: str | None = None

@@ -41,10 +41,12 @@ class Question:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a question is, among all of its stream: whether it is a `later` one, how many there are (`looks`), the error
-    of all their answers together (None: no bound), and whether its reading was chosen after votes were seen.
+    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, and the `rule`
+    by which it is answered.
     """
 
     later: bool
+    rule: str
     looks: int
     alpha_total: float | None
     exploratory: bool
@@ -59,8 +61,10 @@ def look_of(asked: Sequence[str], question: Question) -> Look:
     exploratory = question.reading != first["reading"]
     sequence = [q["alpha"] for q in same if q is not first or q["rule"].startswith(_ANYTIME)]
     total = max(sequence, default=0.0) + (0.0 if first["rule"].startswith(_ANYTIME) else first["alpha"])
+    later = texts.index(str(question)) > 0
     return Look(
-        later=texts.index(str(question)) > 0,
+        later=later,
+        rule=f"{_ANYTIME}1" if later else question.rule,
         looks=len(texts),
         alpha_total=None if exploratory else min(1.0, total),
         exploratory=exploratory,

@@ -83,6 +83,7 @@ def certificate(
         space_original=loaded.original_size,
         original=loaded.original.name,
         unbounded=loaded.original.unbounded,
+        rule=look.rule,
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,

@@ -242,3 +242,12 @@ def test_the_total_is_that_of_the_largest_levels() -> None:
     assert look_of([str(sequence), *asked[1:]], sequence).alpha_total == 0.01
     assert not look_of(asked, fixed).later
     assert look_of(asked, question(n=500)).looks == 4
+
+
+def test_a_certificate_names_the_rule_it_rests_on() -> None:
+    """The first question is answered by its own rule, every later one by the sequence; the version stands with it."""
+    with api_of(service(), cache=False) as api:
+        assert api.certify(GREY, n=100).rule == "no-split/1"
+        assert api.certify(GREY, radius=0.05, n=200).rule == "anytime/1"
+    with api_of(service(), cache=False) as api:
+        assert api.certify(GREY, radius=0.05, n=200).rule == "capped/1"

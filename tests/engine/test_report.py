@@ -36,7 +36,7 @@ def certified(
     )  # fmt: skip
     return certificate(
         bound, QueryCount(), images.load(pixels, size=size), provenance=provenance, target=None, cost_usd=0.0,
-        look=Look(later=False, looks=1, alpha_total=0.001, exploratory=False),
+        look=Look(later=False, rule="no-split/1", looks=1, alpha_total=0.001, exploratory=False),
     )  # fmt: skip
 
 

@@ -126,25 +126,25 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
     about = response.get("ResponseMetadata") or {}
     status = int(about.get("HTTPStatusCode") or 0)
     code = str(told.get("Code") or status)
-    said = one_line(f"{code}: {told.get('Message') or 'no reason given'}")
-    wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after")) or seconds_told(said)
+    reported = one_line(f"{code}: {told.get('Message') or 'no reason given'}")
+    wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after")) or seconds_told(reported)
     if code in _THROTTLED or status == 429:
-        return Verdict(kind="throttled", message=said, retry_after=wait)
+        return Verdict(kind="throttled", message=reported, retry_after=wait)
     if code in _BAD_KEY or (status == 401 and code not in _NOT_ALLOWED):
         # Not quoted: AWS repeats the signed headers, the session token among them.
         message = f"AWS rejects the credentials ({code}); renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return Verdict(kind="fatal", message=f"{message} or the profile, and check the clock; {_CHECK}")
     if code in _NOT_ALLOWED or status == 403:
-        return Verdict(kind="fatal", message=f"{said}; allow the operation to this user in IAM; {_CHECK}")
+        return Verdict(kind="fatal", message=f"{reported}; allow the operation to this user in IAM; {_CHECK}")
     if code in _ADVICE:
-        return Verdict(kind="fatal", message=f"{said}; {_ADVICE[code]}")
+        return Verdict(kind="fatal", message=f"{reported}; {_ADVICE[code]}")
     if code in _BAD_IMAGE or status == 413:
-        return Verdict(kind="refused", message=said, retry_after=wait)
+        return Verdict(kind="refused", message=reported, retry_after=wait)
     if code in _AGAIN or status >= 500 or status == 408:
-        return Verdict(kind="transient", message=said, retry_after=wait)
+        return Verdict(kind="transient", message=reported, retry_after=wait)
     if status == 400:
-        return Verdict(kind="refused", message=said, retry_after=wait)
+        return Verdict(kind="refused", message=reported, retry_after=wait)
     if 400 < status < 500 and wait is None:
-        return Verdict(kind="fatal", message=f"{said}; check the endpoint and AWS_REGION; {_CHECK}")
-    message = f"{said}; is a proxy or a login page in between?"
+        return Verdict(kind="fatal", message=f"{reported}; check the endpoint and AWS_REGION; {_CHECK}")
+    message = f"{reported}; is a proxy or a login page in between?"
     return Verdict(kind="transient", message=message, retry_after=wait)

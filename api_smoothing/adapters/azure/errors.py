@@ -65,31 +65,31 @@ def verdict_of(error: Exception) -> Verdict:
 def _answered(status: int, response: Any) -> Verdict:
     """The verdict on an error answer: status first, then the innermost code of its body."""
     code, text = _told(response)
-    said = one_line(
+    reported = one_line(
         ": ".join(part for part in (f"HTTP {status}", code, text) if part not in {"", str(status)})
     )
     wait = seconds_of(response.headers.get("Retry-After"))
     wait = seconds_told(text) if wait is None else wait
     if status == 429:
-        return Verdict(kind="throttled", message=said, retry_after=wait)
+        return Verdict(kind="throttled", message=reported, retry_after=wait)
     if status == 403 and "quota" in text.lower():
         when = _REPLENISHED.search(text)
         until = f"; replenished in {when[1]} (days.hours:minutes:seconds)" if when else ""
         message = f"the call volume quota is used up{until}; wait for it, or choose a higher pricing tier"
         return Verdict(kind="fatal", message=message)
     if status in {401, 403}:
-        return Verdict(kind="fatal", message=f"{said}; check VISION_KEY and VISION_ENDPOINT; {_CHECK}")
+        return Verdict(kind="fatal", message=f"{reported}; check VISION_KEY and VISION_ENDPOINT; {_CHECK}")
     if status >= 500 or status == 408 or code in _AGAIN:
-        return Verdict(kind="transient", message=said, retry_after=wait)
+        return Verdict(kind="transient", message=reported, retry_after=wait)
     if code in _BAD_OPTION:
-        message = f"{said}; check model=, language= and the region of the resource"
+        message = f"{reported}; check model=, language= and the region of the resource"
         return Verdict(kind="fatal", message=message)
     if status in {400, 413, 415}:
-        return Verdict(kind="refused", message=said, retry_after=wait)
+        return Verdict(kind="refused", message=reported, retry_after=wait)
     if status < 400 or (wait is not None and status != 404):
-        message = f"{said}; is a proxy or a login page in between?"
+        message = f"{reported}; is a proxy or a login page in between?"
         return Verdict(kind="transient", message=message, retry_after=wait)
-    return Verdict(kind="fatal", message=f"{said}; check VISION_ENDPOINT and api=; {_CHECK}")
+    return Verdict(kind="fatal", message=f"{reported}; check VISION_ENDPOINT and api=; {_CHECK}")
 
 
 def _told(response: Any) -> tuple[str, str]:

@@ -38,10 +38,10 @@ def of_status(status: Any, images: int, clean: Clean) -> Verdict:
     names = sdk("clarifai_grpc.grpc.api.status.status_code_pb2", extra="clarifai").StatusCode
     code: int = status.code
     name = names.Name(code) if code in names.values() else "UNKNOWN"
-    said = clean(" ".join(part for part in (status.description, status.details) if part))
-    message = f"Clarifai answered {name} ({code}): {said}"
+    reported = clean(" ".join(part for part in (status.description, status.details) if part))
+    message = f"Clarifai answered {name} ({code}): {reported}"
     if code == _THROTTLED:
-        wait = 1.0 if "per second" in said else None
+        wait = 1.0 if "per second" in reported else None
         return Verdict(kind="throttled", message=f"{message}; lower `rate`", retry_after=wait)
     for codes, advice in _ADVICE:
         if code in codes:
@@ -56,10 +56,10 @@ def of_call(error: Exception, clean: Clean) -> Verdict:
         text = f"the call to Clarifai failed: {type(error).__name__}: {error}"
         return Verdict(kind="fatal", message=clean(text))
     status: str = getattr(code(), "name", "UNKNOWN")
-    said = clean(getattr(error, "details", str)())
-    message = f"Clarifai answered {status}: {said}"
+    reported = clean(getattr(error, "details", str)())
+    message = f"Clarifai answered {status}: {reported}"
     kind = kind_of(status)
-    if "larger than max" in said:  # gRPC's own limit on messages, with the status of a throttle
+    if "larger than max" in reported:  # gRPC's own limit on messages, with the status of a throttle
         kind = "refused"
     wait = _retry_after(error)
     if kind == "throttled":

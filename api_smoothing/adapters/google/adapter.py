@@ -222,16 +222,16 @@ class GoogleVision:
                 transport=partial(transport, channel=secure_channel), client_options=options
             )
         except auth.GoogleAuthError as error:
-            said = self._clean(error.args[0] if error.args else type(error).__name__)
+            reported = self._clean(error.args[0] if error.args else type(error).__name__)
             if (found := key_file()) and as_shown(found[1]) != str(found[1]):
-                said = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
+                reported = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
             if getattr(error, "retryable", False):
                 verdict = Verdict(
-                    kind="transient", message=f"Google's credentials failed: {said}", sent=False
+                    kind="transient", message=f"Google's credentials failed: {reported}", sent=False
                 )
                 raise CallFailed(verdict) from None
             raise missing_credentials(
-                "google", f"no usable credentials for Google ({said}): {WAYS}"
+                "google", f"no usable credentials for Google ({reported}): {WAYS}"
             ) from None
 
     def _clean(self, text: object) -> str:

@@ -43,30 +43,30 @@ def of_image(error: Any, clean: Clean) -> Verdict:
     """What one image's error inside a response that succeeded means."""
     # Users report of this one that the same image succeeds when it is sent again.
     if "bad image data" in error.message.lower():
-        said = clean(error.message)
-        return Verdict(kind="transient", message=f"Google answered for an image: {said}")
+        reported = clean(error.message)
+        return Verdict(kind="transient", message=f"Google answered for an image: {reported}")
     names = {status.value[0]: status.name for status in sdk("grpc", extra="google").StatusCode}
     return _judge(names.get(error.code, "UNKNOWN"), clean(error.message))
 
 
 def _judge(
-    status: str, said: str, *, reason: str = "", limit: str = "", retry_after: float | None = None
+    status: str, reported: str, *, reason: str = "", limit: str = "", retry_after: float | None = None
 ) -> Verdict:
     """What a gRPC `status` means, with what Google `said`, its `reason` and the quota's `limit`."""
-    message = f"Google answered {status}{f' ({reason})' if reason else ''}: {said}"
+    message = f"Google answered {status}{f' ({reason})' if reason else ''}: {reported}"
     kind = kind_of(status)
     if reason == "RATE_LIMIT_EXCEEDED":  # older quotas say PERMISSION_DENIED with it
         kind = "throttled"
     if kind == "throttled":
-        if "larger than max" in said:  # gRPC's own limit on messages has the same status
+        if "larger than max" in reported:  # gRPC's own limit on messages has the same status
             return Verdict(kind="refused", message=message)
-        if re.search(r"per[ _]?(day|month)|daily|monthly", f"{said} {limit}", re.IGNORECASE):
+        if re.search(r"per[ _]?(day|month)|daily|monthly", f"{reported} {limit}", re.IGNORECASE):
             advice = "raise the quota in the Google Cloud console, or go on when it renews"
             return Verdict(kind="fatal", message=f"{message}; {advice}")
         return Verdict(kind=kind, message=f"{message}; lower `rate`", retry_after=retry_after)
     # A wrong API key comes as INVALID_ARGUMENT, a token that cannot be renewed as UNAVAILABLE.
-    wrong_key = reason == "API_KEY_INVALID" or re.search("API key|unregistered caller", said)
-    lapsed = re.search(r"invalid_(grant|client)|eauthenticat", said)
+    wrong_key = reason == "API_KEY_INVALID" or re.search("API key|unregistered caller", reported)
+    lapsed = re.search(r"invalid_(grant|client)|eauthenticat", reported)
     if status == "UNAUTHENTICATED" or (wrong_key and kind != "transient") or lapsed:
         return Verdict(kind="fatal", message=f"{message}; {WAYS}; {_CHECK}")
     if kind == "fatal":

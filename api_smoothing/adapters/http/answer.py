@@ -49,13 +49,13 @@ def read(
 def _failure(description: Description, document: Json, item: Json) -> Verdict | None:
     """The verdict on an image the provider failed on, or None where it did not."""
     shape = description.answer
-    said = None if shape.error is None else shape.error(document, item)
-    if not said:  # some services always have the field, false or empty where nothing is wrong
+    reported = None if shape.error is None else shape.error(document, item)
+    if not reported:  # some services always have the field, false or empty where nothing is wrong
         return None
     code = None if shape.error_code is None else shape.error_code(document, item)
     kind = description.errors.kinds.get(code, "refused") if isinstance(code, int | str) else "refused"
     return Verdict(
-        kind=kind, message=one_line(f"{description.name} gives no answer about this image: {said}")
+        kind=kind, message=one_line(f"{description.name} gives no answer about this image: {reported}")
     )
 
 
@@ -74,15 +74,15 @@ def _chosen(description: Description, document: Json, item: Json) -> tuple[Label
     shape = description.answer
     assert shape.text is not None
     assert shape.classes is not None
-    said = shape.text(document, item)
-    if not isinstance(said, str):
+    reported = shape.text(document, item)
+    if not isinstance(reported, str):
         raise BrokenContract(f"{shape.text.text} is no text")
     ending = None if shape.ending is None else shape.ending(document, item)
     if ending in shape.unfinished:
         raise BrokenContract(f"the answer ends with {ending!r}: it was cut off or kept back")
-    if not bare(said):
+    if not bare(reported):
         raise BrokenContract(f"{shape.text.text} is empty")
-    return tuple(Label(name=name) for name in shape.classes if bare(name) == bare(said))
+    return tuple(Label(name=name) for name in shape.classes if bare(name) == bare(reported))
 
 
 def _listed(description: Description, document: Json, item: Json) -> tuple[Label, ...]:

@@ -39,12 +39,12 @@ def of_answer(description: Description, reply: Reply, path: str) -> Verdict:
         body = parse(reply.body)
     except BrokenContract:
         body = None
-    code, said = _find(shape.code, body), _find(shape.message, body)
+    code, reported = _find(shape.code, body), _find(shape.message, body)
     wait = seconds_of(reply.headers.get(shape.retry_after))
-    wait = seconds_told(str(said or "")) if wait is None else wait
+    wait = seconds_told(str(reported or "")) if wait is None else wait
     kind = shape.kinds.get(code) if isinstance(code, int | str) else None
     kind = kind or shape.kinds.get(reply.status) or _usual(reply.status, wait)
-    parts = [f"{description.name} answered {reply.status}", str(code or ""), str(said or "")]
+    parts = [f"{description.name} answered {reply.status}", str(code or ""), str(reported or "")]
     message = ": ".join(part for part in parts if part)
     if kind == "broken":
         message += "; an answer must come with the request's own response, whole"

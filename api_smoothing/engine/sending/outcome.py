@@ -114,9 +114,9 @@ class FirstRequestGate:
         reason = reason_of(verdict)
         self._refused[reason] += 1
         if self._refused[reason] >= PLAIN:
-            said = verdict.message or "it gave no reason"
+            reported = verdict.message or "it gave no reason"
             self.ended = (
-                f"{said}; {PLAIN} queries came to this, and none to an answer, so that no more are sent"
+                f"{reported}; {PLAIN} queries came to this, and none to an answer, so that no more are sent"
             )
 
 

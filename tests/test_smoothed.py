@@ -147,7 +147,7 @@ def test_unreachable_radius_is_refused_before_the_first_query() -> None:
         ({"concurrency": 0}, {"n": 10}, "concurrency"),
         ({"typo": 1}, {"n": 10}, "typo"),
         ({"model": "cifar10"}, {"n": 10}, "model"),
-        ({}, {}, "radius"),
+        ({}, {"n": None}, "radius"),
         ({}, {"n": 0}, "n must"),
         ({}, {"radius": -0.1}, "radius"),
         ({}, {"radius": float("inf")}, "radius"),

@@ -228,7 +228,6 @@ BAD = [
     ("certify text.png -n 100 --provider toy --denoiser none", ["text.png"]),
     ("certify half.jpg -n 100 --provider toy --denoiser none", ["half.jpg"]),
     ("certify huge.png -n 100 --provider toy --denoiser none", ["huge.png", "pixel"]),
-    ("certify good.png", ["--radius", "-n"]),
     ("certify -n 100", ["IMAGE"]),
     (f"{CERTIFY} --sigma 0", ["--sigma", "above 0"]),
     (f"{CERTIFY} --sigma nan", ["--sigma", "nan"]),

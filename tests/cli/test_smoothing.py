@@ -110,3 +110,15 @@ def test_a_bad_proxy_is_told_before_anything_is_paid(
     one_line(error.splitlines(True)[-1], "https_proxy", "http://proxy.example:3128")
     assert proxy not in error
     assert queries_spent("proxy") == 0
+
+
+def test_without_a_radius_and_a_number_a_hundred_queries_are_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first line works as it stands: the usual number of queries is taken, and told."""
+    command = ["estimate", "--count", "1", "--denoiser", "none", "--provider", "aws", "--json"]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    assert "100 queries an image" in first.err
+    assert main([*command, "-n", "100"]) == 0
+    assert capsys.readouterr().out == first.out

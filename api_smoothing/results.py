@@ -67,6 +67,20 @@ class Provenance:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a question is, among all of its stream: whether it is a `later` one, how many there are (`looks`), the error
+    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, and the `rule`
+    by which it is answered.
+    """
+
+    later: bool
+    rule: str
+    looks: int
+    alpha_total: float | None
+    exploratory: bool
+
+
 class Item(TypedDict):
     """The example of a data set that an image is: its `id` there, its `path`, and its true label."""
 

@@ -20,7 +20,7 @@ from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.collecting import Counts, collect, take_all
 from api_smoothing.engine.estimate.forecast import forecast
-from api_smoothing.engine.looks import Look, Question, about_labels, about_the_label, about_the_prediction
+from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Inquiry, Session
@@ -28,7 +28,7 @@ from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
-from api_smoothing.results import Budget, Certificate, CostEstimate, Prediction, Provenance
+from api_smoothing.results import Budget, Certificate, CostEstimate, Look, Prediction, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

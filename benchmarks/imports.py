@@ -22,7 +22,7 @@ from typing import Any
 PACKAGE = "api_smoothing"
 ROOT = Path(__file__).parents[1]
 
-#: Why files of one room of `adapters/` import another room: by the room imported.
+#: Why files of one room of `adapters/` or `engine/` import another room: by the room imported.
 REASONS: Mapping[str, str] = {
     "__init__": "what an adapter is made of, under the names that a provider from elsewhere imports as well",
     "_transport": "what calls to any service need: limits, proxies, SDKs, messages without secrets; gRPC",
@@ -31,6 +31,15 @@ REASONS: Mapping[str, str] = {
     "provider": "a declaration is one of these; the registry finds them",
     "registry": "asks what the providers declare, without knowing any",
     "testing": "the public name of the suite",
+    "collecting": "how whoever asks for an image's queries is called",
+    "estimate": "what a query costs, which a budget is charged",
+    "looks": "which question about a stream this is",
+    "paths": "votes of a denoiser with several paths are polls",
+    "report": "a certificate about a label is one of those",
+    "sending": "outcomes of queries, and what sends them",
+    "session": "which parts can be named for good",
+    "storage": "what outlives a query, by its interface",
+    "votes": "the votes of an image, and what they cost",
 }
 
 
@@ -178,7 +187,7 @@ def main() -> None:
     print(f"{facts['part']}: {facts['files']} files, {facts['arrows']} arrows between them")
     print(f"  across rooms: {facts['crossing']}, between {len(facts['rooms'])} pairs of rooms")
     for pair, count in facts["rooms"].items():
-        reason = REASONS.get(pair.split(" -> ")[1], "") if args.room == "adapters" else ""
+        reason = REASONS.get(pair.split(" -> ")[1], "") if args.room in ("adapters", "engine") else ""
         print(f"  {count:4}  {pair:<24}  {reason}".rstrip())
     for name in ("circles", "circles_of_parts", "upward"):
         print(f"{name.replace('_', ' ')}: {facts[name] or 'none'}")

@@ -167,6 +167,13 @@ def test_the_rooms_of_adapters_are_few_arrows_apart(imports: ModuleType) -> None
     assert facts["crossing"] <= 113 // 2
 
 
+def test_the_rooms_of_the_engine_are_few_arrows_apart(imports: ModuleType) -> None:
+    """What crosses the engine's rooms is at most half of the 47 arrows that were, each with a reason."""
+    facts = imports.facts_of(ROOT, "engine")
+    assert facts["crossing"] <= 47 // 2
+    assert {pair.split(" -> ")[1] for pair in facts["rooms"]} <= set(imports.REASONS)
+
+
 def test_the_graph_sees_every_way_to_import(imports: ModuleType, tmp_path: Path) -> None:
     """Imports in functions, under TYPE_CHECKING, relative ones and those of a package's names are arrows."""
     package = tmp_path / "api_smoothing"

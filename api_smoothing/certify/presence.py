@@ -35,6 +35,14 @@ class Absent:
     label: Hashable
 
 
+def most_polled(most: int, paths: int) -> int:
+    """The most labels a poll of `paths` answers reports where an answer reports at most `most`.
+
+    Each of them takes more than half of the answers, that is ⌊K/2⌋ + 1 of the K·M places for a label.
+    """
+    return paths * most // (paths // 2 + 1)
+
+
 class PresenceCertifier:
     """Certifies every label on its own from the same answers; `need`, `add` and `results` mirror Certifier.
 

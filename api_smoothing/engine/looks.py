@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from api_smoothing.certify import Spec
+from api_smoothing.results import Look
 
 _ANYTIME: Final = "anytime/"
 _UNKNOWN: Final = "unknown/0"
@@ -36,20 +37,6 @@ class Question:
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a question is, among all of its stream: whether it is a `later` one, how many there are (`looks`), the error
-    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, and the `rule`
-    by which it is answered.
-    """
-
-    later: bool
-    rule: str
-    looks: int
-    alpha_total: float | None
-    exploratory: bool
 
 
 def look_of(asked: Sequence[str], question: Question) -> Look:

@@ -75,11 +75,3 @@ def poll(answers: Sequence[Vote]) -> Vote:
         reports = Counter(label for answer in answers for label in answer or ())
         return frozenset(label for label, count in reports.items() if 2 * count > len(answers))
     return majority(list(answers))
-
-
-def most_polled(most: int, paths: int) -> int:
-    """The most labels a poll of `paths` answers reports where an answer reports at most `most`.
-
-    Each of them takes more than half of the answers, that is ⌊K/2⌋ + 1 of the K·M places for a label.
-    """
-    return paths * most // (paths // 2 + 1)

@@ -10,15 +10,13 @@ from typing import Final
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scoreless
 from api_smoothing.certify.base import FAILED, Bound, Possible, Stopped
-from api_smoothing.certify.presence import Absent
+from api_smoothing.certify.presence import Absent, most_polled
 from api_smoothing.certify.tally import MAX_FAILED
-from api_smoothing.engine.looks import Look
-from api_smoothing.engine.paths import most_polled
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount, Vote
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Loaded
-from api_smoothing.results import Certificate, Provenance
+from api_smoothing.results import Certificate, Look, Provenance
 
 _WORTH_TELLING: Final = 0.5  # share of the votes from which a label nobody named is listed
 

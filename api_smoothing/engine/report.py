@@ -11,9 +11,8 @@ from api_smoothing.certify.anytime import proved_majority
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
 from api_smoothing.certify.radius import linf_from_l2
-from api_smoothing.engine.looks import Look
 from api_smoothing.engine.votes import QueryCount
-from api_smoothing.results import Certificate, Kind, Prediction, Provenance
+from api_smoothing.results import Certificate, Kind, Look, Prediction, Provenance
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 

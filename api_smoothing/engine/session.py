@@ -12,13 +12,13 @@ from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
-from api_smoothing.engine.looks import Look, Question, look_of, unknown
+from api_smoothing.engine.looks import Question, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
 from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
-from api_smoothing.results import Budget, Provenance
+from api_smoothing.results import Budget, Look, Provenance
 
 if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser

@@ -13,9 +13,10 @@ from torch import Tensor
 from api_smoothing import Budget, SmoothedAPI, denoisers
 from api_smoothing.adapters.base import AdapterCard, Answer, Label, Verdict
 from api_smoothing.certify.base import FAILED
+from api_smoothing.certify.presence import most_polled
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
-from api_smoothing.engine.paths import PathVotes, most_polled, poll
+from api_smoothing.engine.paths import PathVotes, poll
 from api_smoothing.noise import NoiseStream
 
 SIDE = 32

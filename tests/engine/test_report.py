@@ -10,10 +10,9 @@ from PIL import Image
 
 from api_smoothing import images
 from api_smoothing.certify.base import Bound
-from api_smoothing.engine.looks import Look
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
-from api_smoothing.results import Certificate, Provenance
+from api_smoothing.results import Certificate, Look, Provenance
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 

@@ -203,9 +203,8 @@ class Sender:
             job.broken.update(asked)
             job.same.update((i, reason_of(verdict)) for i in asked)
         final = {i for i in asked if job.refused[i] >= REFUSALS or job.broken[i] >= BROKEN}
-        alike = (
-            REFUSALS if len(asked) == 1 else BROKEN
-        )  # of a response that is broken as a whole no image is to blame
+        # of a response that is broken as a whole no image is to blame
+        alike = REFUSALS if len(asked) == 1 else BROKEN
         final |= {i for i in asked if job.same[i, reason_of(verdict)] >= alike}
         self._give_up([i for i in asked if i in final], job, outcomes)
         return [i for i in asked if i not in final]

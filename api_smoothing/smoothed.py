@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
-from api_smoothing.engine.collecting import Counts, collect, take_all
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
+from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
+from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
@@ -162,36 +163,55 @@ class SmoothedAPI:
         n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
     ) -> Iterator[Certificate]:
-        """Certify images one after the other, in order, on one budget; see `certify`."""
+        """Certify images, in order, on one budget; see `certify`.
+
+        Many are asked about at once, so that networks and quota are busy, and each gets what it would get alone. While
+        the budget cannot surely pay several, they are certified one after the other. An error is raised in the turn
+        of its image, when those before it have been certified.
+        """
         spec = self._spec(radius, n, n0)
-        n = spec.n
-        for index, img in enumerate(imgs):
-            loaded = images.load(img, size=self.size)
-            noise = self._noise_stream(loaded)
-            inquiry = self._inquiry(loaded, noise)
+        sender = self._session.sender()
+        openings = (
+            self._opening(self._loaded(img), index, spec, sender, radius) for index, img in enumerate(imgs)
+        )
+        results = self._session.results(openings, sender, sigma=self.sigma, most=spec.most)
+        with closing(results):
+            for index, result in enumerate(results):
+                self._tell(ImageCertified(image=result.image, index=index, certificate=result))
+                yield result
+
+    def _opening(
+        self, loaded: images.Loaded, index: int, spec: Spec, sender: Sender, radius: float | None
+    ) -> Opening[Certificate]:
+        noise = self._noise_stream(loaded)
+        inquiry = self._inquiry(loaded, noise, sender)
+
+        def begin() -> Item[Certificate]:
             votes = inquiry.votes
             certifier, look = self._begin(
                 inquiry,
                 about_the_label(spec, self._provenance().label_map),
                 partial(self._certifier_after, replace(spec, slack=noise.slack), votes),
             )
-            self._tell(ImageStarted(image=loaded.source, index=index, planned=n))
-
-            def on_round(count: QueryCount, loaded: images.Loaded = loaded, index: int = index) -> None:
-                self._tell(self._progress(loaded, index, count))
-
-            collect(certifier, votes, inquiry.ask, on_round)
-            result = certificate(
-                certifier.result(),
-                votes.count,
-                loaded,
-                provenance=self._provenance(),
-                target=radius,
-                cost_usd=self._session.account.cost_usd(votes.count.sent),
-                look=look,
+            self._tell(ImageStarted(image=loaded.source, index=index, planned=spec.n))
+            return Item(
+                stream=inquiry.stream,
+                votes=votes,
+                certifier=certifier,
+                most=spec.most,
+                on_round=lambda count: self._tell(self._progress(loaded, index, count)),
+                result=lambda: certificate(
+                    certifier.result(),
+                    votes.count,
+                    loaded,
+                    provenance=self._provenance(),
+                    target=radius,
+                    cost_usd=self._session.account.cost_usd(votes.count.sent),
+                    look=look,
+                ),
             )
-            self._tell(ImageCertified(image=loaded.source, index=index, certificate=result))
-            yield result
+
+        return Opening(stream=inquiry.stream, begin=begin)
 
     def certify_labels(
         self,
@@ -227,9 +247,9 @@ class SmoothedAPI:
             least=self._adapter.card.min_score,
             unseen_ok=unseen_ok,
         )
-        loaded = images.load(img, size=self.size)
-        noise = self._noise_stream(loaded)
-        inquiry = self._inquiry(loaded, noise, parts.scored(reader, self._adapter))
+        loaded = self._loaded(img)
+        noise, sender = self._noise_stream(loaded), self._session.sender()
+        inquiry = self._inquiry(loaded, noise, sender, parts.scored(reader, self._adapter))
         votes = inquiry.votes
         question = about_labels(
             radius,
@@ -256,7 +276,9 @@ class SmoothedAPI:
             ),
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
-        collect(certifier, votes, inquiry.ask, lambda count: self._tell(self._progress(loaded, 0, count)))
+        self._drive(
+            inquiry, certifier, sender, lambda count: self._tell(self._progress(loaded, 0, count)), most=n
+        )
         found = presences(
             certifier.results(),
             votes.count,
@@ -277,15 +299,15 @@ class SmoothedAPI:
         The label differs from the most probable one with probability at most α (Cohen et al. 2019, PREDICT).
         """
         parts.answers_for(None, n)
-        loaded = images.load(img, size=self.size)
-        inquiry = self._inquiry(loaded, self._noise_stream(loaded))
+        loaded, sender = self._loaded(img), self._session.sender()
+        inquiry = self._inquiry(loaded, self._noise_stream(loaded), sender)
         question = about_the_prediction(n, self.alpha, self._provenance().label_map)
-        look = self._session.look(inquiry.stream, question)
-        taken = take_all(inquiry.votes, inquiry.ask, n)
-        inquiry.votes.finish()
+        look = self._session.look(inquiry.stream.name, question)
+        taken = Everything(n)
+        self._drive(inquiry, taken, sender, most=n)
         count = inquiry.votes.count
         return prediction(
-            taken,
+            taken.votes,
             count,
             loaded,
             n=n,
@@ -387,11 +409,11 @@ class SmoothedAPI:
 
         One that asks for nothing shows no vote, and one that cannot be made neither: those are not charged.
         """
-        look = self._session.look(inquiry.stream, question, charge=False)
+        look = self._session.look(inquiry.stream.name, question, charge=False)
         certifier = build(look.later)
         if not certifier.need():
             return certifier, look
-        charged = self._session.look(inquiry.stream, question)
+        charged = self._session.look(inquiry.stream.name, question)
         if charged.later != look.later:  # somebody else has asked first meanwhile
             certifier = build(charged.later)
         return certifier, charged
@@ -407,18 +429,47 @@ class SmoothedAPI:
         affordable = max(0, affordable - self._session.extra_per_image)
         return within_budget(spec, votes.within(affordable))
 
-    def _inquiry(self, loaded: images.Loaded, noise: NoiseStream, read: LabelReader | None = None) -> Inquiry:
+    def _drive(
+        self,
+        inquiry: Inquiry,
+        certifier: Counts,
+        sender: Sender,
+        on_round: Callable[[QueryCount], None] = lambda count: None,
+        *,
+        most: int | None,
+    ) -> None:
+        """Ask about one image, `most` times at most, until the certifier needs nothing more or the budget is spent."""
+        item = Item(
+            stream=inquiry.stream,
+            votes=inquiry.votes,
+            certifier=certifier,
+            on_round=on_round,
+            result=lambda: None,
+            most=most,
+        )
+        opening = Opening(stream=inquiry.stream, begin=lambda: item)
+        for _ in self._session.results([opening], sender, sigma=self.sigma, most=None):
+            pass
+
+    def _loaded(self, img: images.ImageLike) -> images.Loaded:
+        return images.load(img, size=self.size)
+
+    def _inquiry(
+        self, loaded: images.Loaded, noise: NoiseStream, sender: Sender, read: LabelReader | None = None
+    ) -> Inquiry:
         return self._session.inquiry(
             loaded,
             noise,
+            sender=sender,
             seed=self._seed.label,
             provenance=self._provenance(),
             read=read or parts.reader(self._labels, self._adapter),
         )
 
     def _known(self, img: images.ImageLike) -> list[Any]:
-        loaded = images.load(img, size=self.size)
-        return list(self._inquiry(loaded, self._noise_stream(loaded)).votes.known(1000).values())
+        loaded = self._loaded(img)
+        inquiry = self._inquiry(loaded, self._noise_stream(loaded), self._session.sender())
+        return list(inquiry.votes.known(1000).values())
 
     def _progress(self, loaded: images.Loaded, index: int, count: QueryCount) -> VotesCounted:
         leader, votes = count.leader()

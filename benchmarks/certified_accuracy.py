@@ -39,7 +39,7 @@ from api_smoothing.adapters.local.adapter import ModuleAdapter
 from api_smoothing.adapters.local.cifar10net import CLASSES
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
-from api_smoothing.engine.collecting import take_all
+from api_smoothing.engine.scheduler import Everything
 from api_smoothing.errors import ApiSmoothError
 from api_smoothing.training.data import load_images
 
@@ -142,9 +142,9 @@ class Votes:
         loaded = images.load(pixels, size=api.size)
         noise = api._noise_stream(loaded)
         self.slack = noise.slack
-        self._block = block
+        self._block, self._api, self._sender = block, api, api._session.sender()
         self._inquiry = api._inquiry(
-            loaded, noise, lambda answer: tuple(label.name for label in answer.labels)
+            loaded, noise, self._sender, lambda answer: tuple(label.name for label in answer.labels)
         )
         self._asked: list[tuple[Hashable, ...]] = []
 
@@ -153,7 +153,10 @@ class Votes:
         known = len(self._asked)
         if count > known:  # no farther than the block they lie in: all of it is denoised
             stop = known - (known - count) // self._block * self._block
-            self._asked += take_all(self._inquiry.votes, self._inquiry.ask, stop - known)
+            taken = Everything(stop - known)
+            self._api._drive(self._inquiry, taken, self._sender, most=0)
+            self._asked += taken.votes
+            self._sender = self._api._session.sender()
         return self._asked
 
 

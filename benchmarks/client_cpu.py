@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from api_smoothing import SmoothedAPI, adapters
-from api_smoothing.engine.sending.pipeline import encode
+from api_smoothing.engine.sending.pixels import encode
 
 SERVER = """
 import json, sys

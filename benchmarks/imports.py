@@ -31,7 +31,7 @@ REASONS: Mapping[str, str] = {
     "provider": "a declaration is one of these; the registry finds them",
     "registry": "asks what the providers declare, without knowing any",
     "testing": "the public name of the suite",
-    "collecting": "how whoever asks for an image's queries is called",
+    "scheduler": "who drives the images of a run",
     "estimate": "what a query costs, which a budget is charged",
     "looks": "which question about a stream this is",
     "paths": "votes of a denoiser with several paths are polls",

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from api_smoothing import Budget, Certificate, LabelMap, SmoothedAPI
+from api_smoothing.engine.sending import Query
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 from api_smoothing.events import Event, ImageCertified, VotesCounted
 
@@ -256,13 +257,15 @@ def test_bundled_votes_do_not_depend_on_batches_or_order() -> None:
         from api_smoothing import images
 
         loaded = images.load(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8), size=32)
-        ask = api._inquiry(loaded, api._noise_stream(loaded)).ask
+        sender = api._session.sender()
+        stream = api._inquiry(loaded, api._noise_stream(loaded), sender).stream
+        desk = api._session._desk(sender, 0.5)
         edges = np.cumsum([0, *sizes]).tolist()
         parts = [list(range(a, b)) for a, b in pairwise(edges)]
         found: dict[int, Any] = {}
         for part in reversed(parts) if backwards else parts:
-            for portion in ask(part):
-                found.update(portion)
+            desk.put([Query(stream, index) for index in part])
+            found |= {query.number: outcome for query, outcome in desk.step().items()}
         return found
 
     want = votes([64])

@@ -66,7 +66,8 @@ class AdapterCard:
     `native_side` is the side in pixels of the square images the model was made for. `min_side` and `max_side`
     bound the sides the provider takes: smaller images are enlarged by a whole factor, larger ones refused.
     `batch` is the most images one `label` call takes, `max_image_bytes` the most bytes of one encoded image,
-    `max_request_bytes` of all images of one call together.
+    `max_request_bytes` of all images of one call together. A `padded` model computes batches of one shape, whatever
+    it is given: further images in a batch cost nothing.
 
     `price` is a key of the price table; `usd_per_query` is for providers that are not in it. `quotas` hold for
     everyone who shares `quota_key` (the name, when empty) on this machine. `drift` says how a change of the
@@ -79,6 +80,7 @@ class AdapterCard:
     fingerprint: str
     accepts: Literal["png", "tensor"] = "png"
     batch: int = 1
+    padded: bool = False
     labels: tuple[str, ...] | None = None
     max_labels: int | None = None
     min_score: float = 0.0

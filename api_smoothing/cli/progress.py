@@ -18,8 +18,8 @@ EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is 
 class Progress:
     """An observer. `images` is how many there are; `summaries` prints a line for each when decided.
 
-    Dollars are shown where they are `charged`. `started` says whether any image was begun, `votes` is the number
-    of answers counted for the present one.
+    Several may be under way at once. Dollars are shown where they are `charged`. `started` says whether any image was
+    begun, `votes` is the number of answers counted for those that are not decided.
     """
 
     def __init__(self, stream: TextIO, images: int, *, summaries: bool, charged: bool = True) -> None:
@@ -27,28 +27,36 @@ class Progress:
         self._images = images
         self._summaries, self._charged = summaries, charged
         self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._number = 0
-        self._started = self._shown = time.monotonic()
-        self._sent = self.votes = 0
+        self._began = self._shown = time.monotonic()
+        self._open: dict[int, VotesCounted | None] = {}  # what was last told of images that are not decided
+        self._numbers: dict[int, int] = {}  # in the order in which they were begun
+        self._begun = 0
+        self._sent, self.started = 0, False
 
     @property
-    def started(self) -> bool:
-        return self._number > 0
+    def votes(self) -> int:
+        return sum(told.n for told in self._open.values() if told is not None)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         match event:
             case ImageStarted():
-                self._number += 1
-                self._started, self._sent, self.votes = time.monotonic(), 0, 0
-                self.say(f"{self._place()}{event.image}: started")
+                if not self.started:
+                    self.started, self._began = True, time.monotonic()
+                self._begun += 1
+                self._numbers[event.index] = self._begun
+                self._open[event.index] = None
+                self.say(f"{self._place(event.index)}{event.image}: started")
             case VotesCounted():
-                self._sent, self.votes = event.sent, event.n
-                self._show(_votes(event, self._rate(), charged=self._charged))
+                before = self._open.get(event.index)
+                self._sent += event.sent - (0 if before is None else before.sent)
+                self._open[event.index] = event
+                self._show(event)
             case ImageCertified():
+                self._open.pop(event.index, None)
                 self.clear()
                 if self._summaries:
-                    self._line(_summary(event, self._rate()))
+                    self._line(event.index, _summary(event, self._rate()))
 
     def say(self, text: str) -> None:
         """Something that is neither result nor error, such as "loading"; a terminal forgets it again."""
@@ -60,34 +68,36 @@ class Progress:
         if self._terminal:
             self._write("\r\x1b[K")
 
-    def _show(self, text: str) -> None:
+    def _show(self, event: VotesCounted) -> None:
         now = time.monotonic()
         if now - self._shown < EVERY_SECONDS[self._terminal]:
             return
         self._shown = now
+        beside = f", {len(self._open) - 1} more under way" if len(self._open) > 1 else ""
+        text = _votes(event, self._rate(), charged=self._charged) + beside
         if self._terminal:
-            self._update(self._place() + text)
+            self._update(self._place(event.index) + text)
         else:
-            self._line(text)
+            self._line(event.index, text)
 
     def _update(self, text: str) -> None:
         text = shown(text)
         width = shutil.get_terminal_size().columns
         self._write("\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…"))
 
-    def _line(self, text: str) -> None:
-        self._write(f"{self._place()}{shown(text)}\n")
+    def _line(self, index: int, text: str) -> None:
+        self._write(f"{self._place(index)}{shown(text)}\n")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):  # a terminal that is gone must not end a paid run
             self._stream.write(text)
             self._stream.flush()
 
-    def _place(self) -> str:
-        return f"[{self._number}/{self._images}] " if self._images > 1 else ""
+    def _place(self, index: int) -> str:
+        return f"[{self._numbers.get(index, 1)}/{self._images}] " if self._images > 1 else ""
 
     def _rate(self) -> float:
-        return self._sent / max(time.monotonic() - self._started, 1e-3)
+        return self._sent / max(time.monotonic() - self._began, 1e-3)
 
 
 def _votes(event: VotesCounted, rate: float, *, charged: bool) -> str:

@@ -48,6 +48,10 @@ class PathVotes:
     def need(self) -> Sequence[int]:
         return self._source.need()
 
+    def ahead(self, count: int, *, most: int | None = None) -> Sequence[int]:
+        k = self._paths
+        return self._source.ahead(count - count % k, most=None if most is None else most * k)
+
     def give(self, outcomes: Mapping[int, Outcome]) -> None:
         self._source.give(outcomes)
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
-from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.looks import Question, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
+from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler
+from api_smoothing.engine.sending import (
+    Canary,
+    Cleaner,
+    Desk,
+    FirstRequestGate,
+    Here,
+    Latency,
+    Sender,
+    Stream,
+    There,
+    Watch,
+    drawing,
+    enlargement,
+)
 from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
@@ -24,16 +37,17 @@ if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
     from api_smoothing.images import Loaded
 
+T = TypeVar("T")
+
 CANARIES = 2  # queries an image costs beyond its votes, where drift shows only through a canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """One image under way: the `votes` it gives, who `ask`s for them, and the `stream` they are of."""
+    """One image under way: the `votes` it gives, and the `stream` they are of."""
 
     votes: Votes
-    ask: Asks
-    stream: str
+    stream: Stream
 
 
 class Session:
@@ -59,6 +73,7 @@ class Session:
         self.price = price(self.card)
         self._adapter, self._denoiser = adapter, denoiser
         self._device, self._workers, self._retry = device, workers, retry_failures
+        self._latency = Latency()
         self._gate = FirstRequestGate()
         self._gate.answering = retry_failures  # what is asked again was refused before: that says nothing new
         self._remote = self.card.accepts == "png"
@@ -82,12 +97,29 @@ class Session:
         """Queries one vote takes: as many as the denoiser has paths."""
         return 1 if self._denoiser is None else self._denoiser.paths_per_query
 
+    def sender(self) -> Sender:
+        """Who sends the queries of one run; what ended one run does not end the next."""
+        return Sender(
+            self._adapter,
+            account=self.account,
+            limiter=self._limiter,
+            latency=self._latency,
+            gate=self._gate,
+        )
+
     def inquiry(
-        self, loaded: Loaded, noise: NoiseStream, *, seed: str, provenance: Provenance, read: LabelReader
+        self,
+        loaded: Loaded,
+        noise: NoiseStream,
+        *,
+        seed: str,
+        provenance: Provenance,
+        read: LabelReader,
+        sender: Sender,
     ) -> Inquiry:
         """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
         factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
-        stream = stream_name(
+        name = stream_name(
             noise,
             seed=seed,
             adapter=self._adapter.card,  # as it is now: weights may have been trained on
@@ -96,45 +128,50 @@ class Session:
             device=self._device,
             state=self._state(),
         )
-        stream = self._undrifted(stream)
-        self._cache.describe(stream, {**provenance.to_dict(), "image": loaded.source})
-        usage, stop = Usage(), threading.Event()
-        watch = self._watch(stream, usage, stop) if self.card.drift == "canary" else None
-        sender = Sender(
-            stream=stream,
-            adapter=self._adapter,
-            account=self.account,
-            answers=StreamAnswers(self._cache, stream, shared=self._remote, retry=self._retry),
-            limiter=self._limiter,
-            usage=usage,
-            stop=stop,
-            gate=self._gate,
-            version=None if watch is None else watch.version,
-            leave=None if watch is None else lambda: watch.unpaid,
+        name = self._undrifted(name)
+        self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
+        stream = Stream(
+            name=name,
+            answers=StreamAnswers(self._cache, name, shared=self._remote, retry=self._retry),
+            draw=drawing(loaded.grid, noise, self._denoiser),
+            shape=noise.shape[:2],
         )
-        pipeline = Pipeline(
-            grid=loaded.grid,
-            noise=noise,
-            denoiser=self._denoiser,
-            card=self.card,
-            sender=sender,
-            device=self._device,
-            workers=self._workers,
-        )
+        watch = self._watch(stream, sender) if self.card.drift == "canary" else None
+        if watch is not None:
+            stream.version, stream.leave = watch.version, lambda: watch.unpaid
         source = VoteSource(
-            stream=stream,
-            usage=usage,
+            stream=name,
+            usage=stream.usage,
             cache=self._cache,
             account=self.account,
             read=read,
-            stop=stop,
+            stop=stream.ended,
             watch=watch,
             retry=self._retry,
         )
         paths = self.queries_per_vote
-        return Inquiry(
-            votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask, stream=stream
+        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)
+
+    def results(
+        self, openings: Iterable[Opening[T]], sender: Sender, *, sigma: float, most: int | None
+    ) -> Generator[T]:
+        """The results of images that are driven together, in order; `most` votes each at most, where that is known."""
+        if most is not None:
+            most = most * self.queries_per_vote + self.extra_per_image
+        scheduler: Scheduler[T] = Scheduler(
+            self._desk(sender, sigma),
+            sender,
+            affordable=self.account.affordable,
+            most=most,
+            images=1 if self._workers == 1 else IMAGES,
         )
+        return scheduler.results(openings)
+
+    def _desk(self, sender: Sender, sigma: float) -> Desk:
+        cleaner = Cleaner(self._denoiser, sigma, self._device)
+        if self._remote:
+            return There(card=self.card, cleaner=cleaner, sender=sender, workers=self._workers)
+        return Here(card=self.card, cleaner=cleaner, sender=sender, device=self._device)
 
     def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
         """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""
@@ -174,22 +211,13 @@ class Session:
         if self._limiter is not None:
             self._limiter.close()
 
-    def _watch(self, stream: str, usage: Usage, stop: threading.Event) -> Watch:
+    def _watch(self, stream: Stream, sender: Sender) -> Watch:
         identity = hashlib.sha256(f"{self.card.name} {self.card.fingerprint}".encode()).hexdigest()[:24]
         name = f"canary-{identity}"
-        sender = Sender(
-            stream=name,
-            adapter=self._adapter,
-            account=self.account,
-            answers=StreamAnswers(self._cache, name, shared=False),
-            limiter=self._limiter,
-            usage=usage,
-            stop=stop,
-            gate=self._gate,
-        )
-        return Watch(
-            Canary(card=self.card, sender=sender, cache=self._cache, stream=name), self._cache, stream
-        )
+        answers = StreamAnswers(self._cache, name, shared=False)
+        of = Stream(name=name, answers=answers, usage=stream.usage)  # the image pays for its canaries
+        canary = Canary(card=self.card, sender=sender, cache=self._cache, stream=of)
+        return Watch(canary, self._cache, stream.name)
 
 
 def nameable(card: AdapterCard, denoiser: Denoiser | None) -> bool:

@@ -1,6 +1,6 @@
 """Votes for one image, as a state machine: which queries it needs, what came of them, the votes in order.
 
-It never asks and never waits, so that one loop can drive one image (`engine.collecting`), or a scheduler many.
+It never asks and never waits, so that one loop can drive many images: see `engine.scheduler`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
 from api_smoothing.errors import DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
+CHUNK: Final = 256  # answers of a model in this process that are written down together
 
 Vote = Any  # a class, None for "no label", FAILED; or for presence a collection of labels
 LabelReader = Callable[[Answer], Vote]
@@ -54,17 +55,29 @@ class QueryCount:
 class StreamAnswers:
     """One stream's part of the cache. `shared` with processes that may be faster, or asking just now.
 
-    With `retry` remembered failures are not read, and end when there is an answer.
+    With `retry` remembered failures are not read, and end when there is an answer. Answers that are not shared cost
+    nothing but time: they are written down together, as `CHUNK` or at `flush`.
     """
 
     def __init__(self, cache: VoteCache, stream: str, *, shared: bool, retry: bool = False) -> None:
         self._cache, self._stream, self._shared, self._retry = cache, stream, shared, retry
+        self._unwritten: dict[int, Answer] = {}
 
     def claim(self, indices: Sequence[int]) -> Claim:
         return self._cache.claim(self._stream, indices) if self._shared else Claim(granted=tuple(indices))
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        return self._cache.write(self._stream, answers) if answers else {}
+        if self._shared:
+            return self._cache.write(self._stream, answers) if answers else {}
+        self._unwritten |= answers
+        if len(self._unwritten) >= CHUNK:
+            self.flush()
+        return dict(answers)
+
+    def flush(self) -> None:
+        unwritten, self._unwritten = self._unwritten, {}
+        if unwritten:
+            self._cache.write(self._stream, unwritten)
 
     def fail(self, reasons: Mapping[int, str]) -> None:
         if reasons:
@@ -121,6 +134,13 @@ class Votes(Protocol):
         """The queries to ask now (ascending), each named once; none while all are under way, here or elsewhere."""
         ...
 
+    def ahead(self, count: int, *, most: int | None = None) -> Sequence[int]:
+        """Up to `count` queries that would be needed next, for whole votes, of the first `most` votes.
+
+        They are to be asked like those that are needed; their answers are kept, and count once they are expected.
+        """
+        ...
+
     def give(self, outcomes: Mapping[int, Outcome]) -> None:
         """What came of queries: an answer, a failure (None), or `Open`: nothing, and they will be needed again."""
         ...
@@ -168,6 +188,8 @@ class VoteSource:
         self._missing: list[int] = []  # to be asked
         self._elsewhere: list[int] = []  # being asked by another process
         self._under_way = 0
+        self._early: set[int] = set()  # asked before they were expected
+        self._spare = 0  # of those, answered and not yet taken
 
     @property
     def settled(self) -> bool:
@@ -203,16 +225,28 @@ class VoteSource:
         self._under_way += len(todo)
         return todo
 
+    def ahead(self, count: int, *, most: int | None = None) -> Sequence[int]:
+        if self._looked < self._wanted or self._missing or self.count.out_of_budget:
+            return ()
+        stop = self._looked + count
+        span = range(self._looked, stop if most is None else min(stop, most))
+        self._looked = max(self._looked, span.stop)
+        todo = self._recalled(span)
+        self._early.update(todo)
+        self._under_way += len(todo)
+        return todo
+
     def give(self, outcomes: Mapping[int, Outcome]) -> None:
-        self._note_usage()
         self._under_way -= len(outcomes)
         for index, outcome in outcomes.items():
+            self._spare += index in self._early
             if outcome is Open.BUSY:
                 self._elsewhere.append(index)
             elif outcome is Open.UNPAID:
                 self.count.out_of_budget = True
             elif not isinstance(outcome, Open):
                 self._outcomes[index] = outcome
+        self._note_usage()
 
     def take(self) -> Sequence[Vote]:
         votes = []
@@ -221,11 +255,15 @@ class VoteSource:
             self._taken += 1
             self.count.cached += index in self._kept
             self._kept.discard(index)
+            if index in self._early:
+                self._early.discard(index)
+                self._spare -= 1
             votes.append(self._vote(self._outcomes.pop(index)))
+        self._note_usage()
         return votes
 
     def finish(self) -> None:
-        self.count.sent = self._usage.sent
+        self._note_usage()
         if self._stop.is_set():  # the votes are void, and nothing is claimed that needs confirming
             return
         if self._cache.facts(f"{self._stream}/drift") is not None:
@@ -238,7 +276,7 @@ class VoteSource:
             except DriftError:
                 self._forget()
                 raise
-        self.count.sent = self._usage.sent
+        self._note_usage()
 
     def _look_ahead(self) -> None:
         """Look up the next queries that are wanted, SPAN at most; miss what is not there and can be paid."""
@@ -246,14 +284,18 @@ class VoteSource:
             return
         span = range(self._looked, min(self._looked + SPAN, self._wanted))
         self._looked = span.stop
-        known = self._recall(span)
-        self._outcomes |= known
-        self._kept.update(known)
-        missing = [i for i in span if i not in known]
+        missing = self._recalled(span)
         affordable = self._account.affordable()
         spare = 0 if self._watcher is None else self._watcher.unpaid
         self._missing = missing if affordable is None else missing[: max(0, affordable - spare)]
         self.count.out_of_budget = len(self._missing) < len(missing)
+
+    def _recalled(self, span: range) -> list[int]:
+        """Take over what is kept of `span`; the rest, which is to be asked."""
+        known = self._recall(span)
+        self._outcomes |= known
+        self._kept.update(known)
+        return [i for i in span if i not in known]
 
     def _look_again(self) -> None:
         """Take over what another process has got meanwhile; miss what it has given up."""
@@ -278,7 +320,7 @@ class VoteSource:
         return dict.fromkeys(failed) | found
 
     def _note_usage(self) -> None:
-        self.count.sent = self._usage.sent
+        self.count.sent = self._usage.sent - self._spare  # which are by-products, and free
         self.count.last_error = self._usage.last_error or self.count.last_error
 
     def _vote(self, answer: Answer | None) -> Vote:

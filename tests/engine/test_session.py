@@ -67,7 +67,10 @@ def streams(device: str, denoiser: denoisers.Denoiser | None) -> list[str]:
         device=device,
         workers=None,
     )
-    session.inquiry(LOADED, NOISE, seed="public:0", provenance=PROVENANCE, read=lambda answer: None)
+    sender = session.sender()
+    session.inquiry(
+        LOADED, NOISE, seed="public:0", provenance=PROVENANCE, read=lambda answer: None, sender=sender
+    )
     session.close()
     return cache.streams
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from api_smoothing import images
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.certify.base import FAILED
-from api_smoothing.engine.collecting import collect, take_all
+from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening, Scheduler
+from api_smoothing.engine.sending import Cleaner, Desk, Here, Outcome, Query, Stream, There, drawing
 from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.engine.sending import sender as attempts
 from api_smoothing.engine.sending.outcome import Open
-from api_smoothing.engine.sending.pipeline import Pipeline, batch_size, enlargement
+from api_smoothing.engine.sending.pixels import batch_size, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.answers import MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
@@ -76,36 +77,57 @@ def source_of(
     )
     cache = MemoryCache() if cache is None else cache
     account = InMemoryBudget(budget or Budget(), micro_usd=1000)
-    sender = Sender(
-        stream="s",
-        adapter=adapter,
-        account=account,
+    stream = Stream(
+        name="s",
         answers=StreamAnswers(cache, "s", shared=shared, retry=retry),
-        limiter=None,
-        sleep=lambda seconds: None,
-    )
-    pipeline = Pipeline(
-        grid=IMAGE.grid, noise=noise, denoiser=None, card=adapter.card, sender=sender, workers=workers
+        draw=drawing(IMAGE.grid, noise, None),
+        shape=noise.shape[:2],
     )
     votes = VoteSource(
         stream="s",
-        usage=sender.usage,
+        usage=stream.usage,
         cache=cache,
         account=account,
         read=lambda answer: answer.labels[0].name if answer.labels else None,
         retry=retry,
     )
-    return Asked(votes, pipeline)
+    sender = Sender(adapter, account=account, limiter=None, sleep=lambda seconds: None)
+    return Asked(votes, stream, sender, adapter.card, workers)
 
 
 class Asked:
-    """The votes of one image, and the pipeline that answers them."""
+    """The votes of one image, and who is asked for them."""
 
-    def __init__(self, votes: VoteSource, pipeline: Pipeline) -> None:
-        self.votes, self.pipeline = votes, pipeline
+    def __init__(
+        self, votes: VoteSource, stream: Stream, sender: Sender, card: AdapterCard, workers: int
+    ) -> None:
+        self.votes, self.stream = votes, stream
+        self._sender, self._card, self._workers = sender, card, workers
+
+    def desk(self) -> Desk:
+        cleaner = Cleaner(None, 0.25, "cpu")
+        if self._card.accepts == "tensor":
+            return Here(card=self._card, cleaner=cleaner, sender=self._sender, device="cpu")
+        return There(card=self._card, cleaner=cleaner, sender=self._sender, workers=self._workers)
+
+    def ask(self, indices: Sequence[int]) -> Iterator[dict[int, Outcome]]:
+        desk = self.desk()
+        desk.put([Query(self.stream, index) for index in indices])
+        while desk.under_way:
+            yield {query.number: outcome for query, outcome in desk.step().items()}
+        desk.close()
+        self._sender._halted = False  # others of the test go on with it
+
+    def drive(self, certifier: Counts) -> None:
+        item = Item(stream=self.stream, votes=self.votes, certifier=certifier, result=lambda: None)
+        scheduler: Scheduler[None] = Scheduler(self.desk(), self._sender, affordable=lambda: None)
+        list(scheduler.results([Opening(stream=self.stream, begin=lambda: item)]))
+        self._sender._halted = False
 
     def take(self, count: int) -> list[Hashable | None]:
-        return take_all(self.votes, self.pipeline.ask, count)
+        taken = Everything(count)
+        self.drive(taken)
+        return taken.votes
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -126,7 +148,7 @@ def test_votes_do_not_depend_on_the_order_of_asking() -> None:
     assert needed == list(range(40))
     assert not votes.need()
     for part in (needed[20:], needed[:7], needed[7:20]):
-        for outcomes in asked.pipeline.ask(part[::-1]):
+        for outcomes in asked.ask(part[::-1]):
             votes.give(outcomes)
             got += votes.take()
     assert votes.settled
@@ -216,7 +238,7 @@ def test_a_failure_that_another_run_has_seen_meanwhile_is_not_paid_again() -> No
     source.votes.expect(3)
     assert list(source.votes.need()) == [0, 1, 2]
     cache.fail("s", {1: "refused"})
-    for outcomes in source.pipeline.ask([0, 1, 2]):
+    for outcomes in source.ask([0, 1, 2]):
         source.votes.give(outcomes)
     assert [vote is FAILED for vote in source.votes.take()] == [False, True, False]
     assert sum(map(len, sent.requests)) == 2
@@ -307,11 +329,11 @@ class Rounds:
     def result(self) -> Any: ...
 
 
-def test_collect_asks_exactly_what_is_needed() -> None:
+def test_what_is_asked_is_exactly_what_is_needed() -> None:
     """Rounds of every size give the certifier the votes of consecutive queries and ask for no more."""
     adapter, certifier = Scripted(), Rounds(1, 300, 3)
     asked = source_of(adapter)
-    collect(certifier, asked.votes, asked.pipeline.ask, lambda count: None)
+    asked.drive(certifier)
     assert certifier.got == source_of(Scripted()).take(304)
     assert sum(map(len, adapter.requests)) == 304
 
@@ -326,8 +348,9 @@ def test_callable_sees_exactly_the_counted_queries_in_order() -> None:
 
     source_of(CallableAdapter(function)).take(37)
     images_seen = torch.cat(seen)
-    noise = source_of(CallableAdapter(function)).pipeline._noise.sample(range(37))
-    want = (torch.from_numpy(IMAGE.grid + noise).clamp(0, 255).permute(0, 3, 1, 2)).float() / 255
+    drawn = source_of(CallableAdapter(function)).stream.draw
+    assert drawn is not None
+    want = torch.from_numpy(drawn(range(37))).permute(0, 3, 1, 2).float() / 255
     assert images_seen.dtype == torch.float32
     assert torch.equal(images_seen, want)
 
@@ -410,7 +433,7 @@ def test_one_loop_drives_many_images() -> None:
     while any(needed):
         for image, one in enumerate(asked):
             part, needed[image] = needed[image][-7:], needed[image][:-7]
-            for outcomes in one.pipeline.ask(part):
+            for outcomes in one.ask(part):
                 one.votes.give(outcomes)
             got[image] += one.votes.take()
     assert all(one.votes.settled for one in asked)

@@ -12,9 +12,8 @@ import numpy as np
 
 from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.sending import Outcome, Query, Sender, Stream
 from api_smoothing.engine.storage.answers import MemoryCache
-from api_smoothing.engine.storage.base import Limiter
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.votes import StreamAnswers
 from api_smoothing.errors import ApiSmoothError
@@ -66,13 +65,30 @@ def api_of(service: CountingService, **options: Any) -> SmoothedAPI:
     return SmoothedAPI(service, **{"denoiser": None, "seed": 1, "concurrency": 1, **options})
 
 
-def sender_of(service: CountingService, *, limiter: Limiter | None = None, **parts: Any) -> Sender:
-    given = {
-        "account": InMemoryBudget(Budget()),
-        "answers": StreamAnswers(MemoryCache(), "s", shared=False),
-        **parts,
-    }
-    return Sender(stream="s", adapter=service, limiter=limiter, **given)
+class OneStream:
+    """A sender, and the one stream it is used for, whose queries are told by their index."""
+
+    def __init__(self, sender: Sender, stream: Stream) -> None:
+        self.sender, self.stream = sender, stream
+        self.usage, self.halt = stream.usage, sender.halt
+
+    def send(self, indices: Sequence[int], images: Sequence[EncodedImage]) -> dict[int, Outcome]:
+        outcomes = self.sender.send([Query(self.stream, index) for index in indices], images)
+        return {query.number: outcome for query, outcome in outcomes.items()}
+
+
+def sender_of(
+    service: Any,
+    *,
+    answers: StreamAnswers | None = None,
+    version: Callable[[], str] | None = None,
+    leave: Callable[[], int] | None = None,
+    **parts: Any,
+) -> OneStream:
+    given = {"account": InMemoryBudget(Budget()), "limiter": None, **parts}
+    answers = answers or StreamAnswers(MemoryCache(), "s", shared=False)
+    stream = Stream(name="s", answers=answers, version=version, leave=leave)
+    return OneStream(Sender(service, **given), stream)
 
 
 def error_of(call: Callable[[], object]) -> Exception | None:

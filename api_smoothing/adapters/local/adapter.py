@@ -152,6 +152,7 @@ class ModuleAdapter:
             fingerprint="",
             accepts="tensor",
             batch=256,
+            padded=True,
             max_labels=1 if outputs == "labels" else self._top,
             labels=self._class_names,
             native_side=native_side,

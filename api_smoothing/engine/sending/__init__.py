@@ -1,19 +1,28 @@
 """From query indices to outcomes: noise, denoiser, request, retries, drift."""
 
+from api_smoothing.engine.sending.desk import Desk, Here, There
 from api_smoothing.engine.sending.drift import Canary, Watch
-from api_smoothing.engine.sending.outcome import FirstRequestGate, Open, Outcome, Usage
-from api_smoothing.engine.sending.pipeline import Pipeline, encode, enlargement
+from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome
+from api_smoothing.engine.sending.pixels import Cleaner, drawing, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.sending.stream import Query, Stream, Usage
 
 __all__ = [
     "Canary",
+    "Cleaner",
+    "Desk",
     "FirstRequestGate",
+    "Here",
+    "Latency",
     "Open",
     "Outcome",
-    "Pipeline",
+    "Query",
     "Sender",
+    "Stream",
+    "There",
     "Usage",
     "Watch",
+    "drawing",
     "encode",
     "enlargement",
 ]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard, Answer
 from api_smoothing.engine.sending.outcome import Open
-from api_smoothing.engine.sending.pipeline import encode, enlargement
+from api_smoothing.engine.sending.pixels import encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.sending.stream import Query, Stream
 from api_smoothing.engine.storage import VoteCache
 from api_smoothing.errors import ApiSmoothError, BudgetError, DriftError, ProviderError
 
@@ -28,9 +29,9 @@ _SIDE: Final = 224
 
 
 class Canary:
-    """Watches one provider. `sender` must be of its own stream, never of an image's."""
+    """Watches one provider. `stream` must be its own, never an image's."""
 
-    def __init__(self, *, card: AdapterCard, sender: Sender, cache: VoteCache, stream: str) -> None:
+    def __init__(self, *, card: AdapterCard, sender: Sender, cache: VoteCache, stream: Stream) -> None:
         factor = enlargement(_SIDE, _SIDE, card)
         self._image = encode(picture(), factor)
         self._card, self._sender, self._cache, self._stream = card, sender, cache, stream
@@ -39,9 +40,9 @@ class Canary:
         """The name of the version that answers now; asks the canary once."""
         answer = self._ask()
         for number in range(_REFERENCES):
-            reference = self._cache.read(f"{self._stream}/{number}", [0]).get(0)
+            reference = self._cache.read(f"{self._stream.name}/{number}", [0]).get(0)
             if reference is None:  # another process may be faster, with another model's answer
-                reference = self._cache.write(f"{self._stream}/{number}", {0: answer})[0]
+                reference = self._cache.write(f"{self._stream.name}/{number}", {0: answer})[0]
             if alike(reference, answer):
                 return _name(reference)
         raise DriftError(
@@ -59,12 +60,13 @@ class Canary:
 
     def _ask(self) -> Answer:
         index = time.time_ns()  # a query that was never asked before: the canary must not come from the cache
-        outcome = self._sender.send([index], [self._image])[index]
+        query = Query(self._stream, index)
+        outcome = self._sender.send([query], [self._image])[query]
         if isinstance(outcome, Answer):
             return outcome
         if outcome is Open.UNPAID:
             raise BudgetError(f"the budget has no room for the canary query that {self._card.name} needs")
-        why = self._sender.usage.last_error or "try again later"
+        why = self._stream.usage.last_error or "try again later"
         raise ProviderError(f"{self._card.name} did not answer the canary image: {why}")
 
 

@@ -7,7 +7,6 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
@@ -21,10 +20,11 @@ _PARTICULARS: Final = re.compile(r"""'[^']*'|"[^"]*"|“[^”]*”|\S*\d\S*""")
 
 
 class Open(Enum):
-    """A query without an outcome: another process is asking it, or the budget has no room for it."""
+    """A query without an outcome: another process is asking it, the budget has no room for it, or it is not wanted."""
 
     BUSY = "busy"
     UNPAID = "unpaid"
+    ENDED = "ended"
 
 
 #: An answer, None for a query that finally failed, or why there is neither.
@@ -54,20 +54,21 @@ class AnswerStore(Protocol):
         """End claims that came to no answer."""
         ...
 
+    def flush(self) -> None:
+        """Write down what is kept in memory so far."""
+        ...
 
-@dataclass(slots=True)
-class Usage:
-    """What one stream has cost so far: images sent, failed attempts included, and how long a request takes."""
 
-    sent: int = 0
-    seconds: float = 1.0
-    last_error: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+class Latency:
+    """How long a request takes, in seconds, the latest ones weighing most. Thread-safe."""
 
-    def count(self, images: int, seconds: float) -> None:
+    def __init__(self) -> None:
+        self.seconds = 1.0
+        self._lock = threading.Lock()
+
+    def took(self, seconds: float) -> None:
         """Add a request."""
-        with self.lock:
-            self.sent += images
+        with self._lock:
             self.seconds += 0.2 * (seconds - self.seconds)
 
 

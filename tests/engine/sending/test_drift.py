@@ -23,10 +23,9 @@ from counting_service import (
 
 from api_smoothing import Budget
 from api_smoothing.adapters.base import Answer, EncodedImage, Label
-from api_smoothing.engine.collecting import take_all
+from api_smoothing.engine.scheduler import Everything
 from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.engine.sending.drift import Canary, Watch, _name, alike, picture
-from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.votes import StreamAnswers
@@ -71,11 +70,12 @@ def test_an_interrupted_canary_does_not_wait_out_its_pauses(monkeypatch: pytest.
         from api_smoothing import images
 
         loaded = images.load(GREY)
-        asked = api._inquiry(loaded, api._noise_stream(loaded))
-        timer = threading.Timer(0.1, asked.ask.__self__._sender.halt)  # type: ignore[attr-defined]
+        sender = api._session.sender()
+        asked = api._inquiry(loaded, api._noise_stream(loaded), sender)
+        timer = threading.Timer(0.1, sender.halt)
         began = time.monotonic()
         with pytest.raises((ProviderError, RuntimeError)):
-            take_all(asked.votes, asked.ask, 1)
+            api._drive(asked, Everything(1), sender, most=1)
     assert time.monotonic() - began < 1.5
 
 
@@ -115,11 +115,12 @@ def test_a_run_under_way_does_not_count_refuted_answers() -> None:
 
     service, loaded = Changing(), images.load(GREY)
     with api_of(service) as other, api_of(service) as api:
-        asked = other._inquiry(loaded, other._noise_stream(loaded))
+        sender, taken = other._session.sender(), Everything(100)
+        asked = other._inquiry(loaded, other._noise_stream(loaded), sender)
         assert isinstance(error_of(lambda: api.certify(GREY, n=100)), DriftError)
         service.until = 10**9
-        votes = take_all(asked.votes, asked.ask, 100)
-        assert isinstance(error_of(asked.votes.finish), DriftError) or not votes
+        error = error_of(lambda: other._drive(asked, taken, sender, most=100))
+        assert isinstance(error, DriftError) or not taken.votes
 
 
 def test_a_canary_that_loses_a_race_keeps_its_own_name() -> None:
@@ -135,7 +136,8 @@ def test_a_canary_that_loses_a_race_keeps_its_own_name() -> None:
             return super().write(stream, answers)
 
     service, cache = CountingService(lambda first, images: [barn], drift="canary"), Faster()
-    canary = Canary(card=service.card, sender=sender_of(service), cache=cache, stream="canary")
+    one = sender_of(service)
+    canary = Canary(card=service.card, sender=one.sender, cache=cache, stream=one.stream)
     assert canary.name() == _name(barn)
 
 
@@ -184,15 +186,13 @@ def scored(**scores: float) -> Answer:
 def watch_of(
     path: Path, service: CountingService, cache: DiskCache, *, budget: Budget | None = None
 ) -> Watch:
-    sender = Sender(
-        stream="canary",
-        adapter=service,
+    one = sender_of(
+        service,
         account=InMemoryBudget(budget or Budget(), micro_usd=1),
         answers=StreamAnswers(cache, "canary", shared=False),
-        limiter=None,
         sleep=lambda seconds: None,
     )
-    canary = Canary(card=service.card, sender=sender, cache=cache, stream="canary")
+    canary = Canary(card=service.card, sender=one.sender, cache=cache, stream=one.stream)
     return Watch(canary, cache, "s")
 
 

@@ -28,7 +28,7 @@ from counting_service import (
 from api_smoothing.adapters import BrokenContract
 from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Open
-from api_smoothing.engine.sending.sender import ATTEMPTS, Sender
+from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.paid import CLAIM_SECONDS
@@ -72,9 +72,8 @@ class Desk:
         self.cache = DiskCache(path)
         self.purse = InMemoryBudget(budget or Budget(queries=1000), micro_usd=1)
         self.limiter, self.slept = Pauses(), []
-        self.sender = Sender(
-            stream="s",
-            adapter=service,
+        self.sender = sender_of(
+            service,
             account=self.purse,
             answers=StreamAnswers(self.cache, "s", shared=True),
             limiter=self.limiter,
@@ -320,13 +319,7 @@ def test_a_wrong_key_costs_one_request(tmp_path: Path) -> None:
 def test_an_interrupted_run_does_not_wait_out_its_pauses(tmp_path: Path) -> None:
     """A sender that is halted ends its waits and sends nothing more."""
     service = replying(RuntimeError(Verdict(kind="throttled", retry_after=50.0)))
-    sender = Sender(
-        stream="s",
-        adapter=service,
-        account=InMemoryBudget(Budget()),
-        answers=StreamAnswers(DiskCache(tmp_path), "s", shared=False),
-        limiter=None,
-    )
+    sender = sender_of(service, answers=StreamAnswers(DiskCache(tmp_path), "s", shared=False))
     threading.Timer(0.2, sender.halt).start()
     with pytest.raises(ProviderError, match="ended"):
         sender.send([0], images(1))
@@ -467,7 +460,7 @@ def test_after_an_answer_was_lost_nothing_leaves(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(MemoryCache, "write", full)
     service = CountingService()
-    sender = sender_of(service)
+    sender = sender_of(service, answers=StreamAnswers(MemoryCache(), "s", shared=True))
     for index in range(3):
         error_of(partial(sender.send, [index], [IMAGE]))
     assert service.seen == 1
@@ -491,7 +484,7 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
 
     service = CountingService(reply if fatal else None)
     sender = sender_of(service, limiter=Closed())
-    sender._gate._open = True
+    sender.sender._gate._open = True
 
     def send(index: int) -> None:
         with suppress(ProviderError):
@@ -502,7 +495,7 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
         thread.start()
     time.sleep(0.1)
     if fatal:
-        sender._stopped = ProviderError("another request failed for good")
+        sender.sender._stopped = ProviderError("another request failed for good")
     else:
         sender.halt()
     turn.set()
@@ -584,22 +577,21 @@ def test_a_version_that_flaps_names_the_way_out() -> None:
 @pytest.mark.parametrize("ended", [False, True])
 def test_what_fails_as_the_run_ends_is_not_remembered(ended: bool) -> None:
     """A run that is stopped gives up early: its last failures are no final ones."""
-    cache, stop = MemoryCache(), threading.Event()
+    cache = MemoryCache()
 
     def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
         if ended and first == ATTEMPTS - 1:
-            stop.set()
+            sender.halt()
         raise TRANSIENT
 
     sender = sender_of(
         CountingService(reply),
         answers=StreamAnswers(cache, "s", shared=True),
-        stop=stop,
         sleep=lambda seconds: None,
         gate=(gate := FirstRequestGate()),
     )
     gate.open(answering=True)
-    assert sender.send([0], [IMAGE]) == {0: None}
+    assert sender.send([0], [IMAGE]) == {0: Open.ENDED if ended else None}
     assert cache.failures("s", [0]) == ({} if ended else {0: "down"})
 
 

@@ -1,0 +1,347 @@
+"""Many images driven at once: what their votes need is asked together, and counted for each on its own.
+
+Certifiers say how many votes they need, votes say which queries those are, and a desk takes as many queries as keep
+networks or quota busy. So many images are open as have queries for it, and no more. Which of them is served first is a
+policy: by default the earliest, so that a budget is spent on the earliest images. One image is the case of one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
+
+from api_smoothing.certify.base import FAILED
+from api_smoothing.engine.sending import Desk, Outcome, Query, Sender, Stream
+from api_smoothing.engine.votes import QueryCount, Vote, Votes
+
+_POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
+IMAGES: Final = 256  # open at once, whatever it takes to keep busy
+_MOST_AHEAD: Final = 1024  # images between the earliest that is not done and the latest
+
+T = TypeVar("T")
+
+
+class Counts(Protocol):
+    """A certifier, as far as driving it goes."""
+
+    def need(self) -> int: ...
+
+    def add(self, answers: Sequence[Vote], /) -> None: ...
+
+
+class Everything:
+    """In place of a certifier: keeps the first `count` votes."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self.votes = count, list[Vote]()
+
+    def need(self) -> int:
+        return self._count - len(self.votes)
+
+    def add(self, answers: Sequence[Vote], /) -> None:
+        self.votes += answers
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Item(Generic[T]):
+    """One image that is being asked about: its `stream` and `votes`, the `certifier` that counts them, and `result`.
+
+    `most` is how many votes it may take at all, if that is known; `on_round` is told whenever some were counted.
+    """
+
+    stream: Stream
+    votes: Votes
+    certifier: Counts
+    result: Callable[[], T]
+    on_round: Callable[[QueryCount], None] = lambda count: None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening(Generic[T]):
+    """An image that can be opened: `stream` is known without, and `begin` charges the look and makes the item."""
+
+    stream: Stream
+    begin: Callable[[], Item[T]]
+
+
+@dataclass(eq=False, slots=True)
+class _Place(Generic[T]):
+    """The place of an image in the order of results."""
+
+    number: int
+    item: Item[T] | None = None
+    pending: deque[int] = field(default_factory=deque)  # needed, and not yet handed in
+    under_way: int = 0
+    elsewhere: bool = False  # nothing to ask here, while another process asks
+    ending: bool = False  # no more votes are wanted
+    finishing: bool = False
+    result: T | None = None
+    error: Exception | None = None
+    done: bool = False
+
+    @property
+    def of(self) -> Item[T]:
+        """The item of an image that was opened."""
+        assert self.item is not None
+        return self.item
+
+
+#: The order in which open images are served, given them in the order of the images.
+Policy = Callable[[Sequence[_Place[Any]]], Iterable[_Place[Any]]]
+
+
+def earliest(places: Sequence[_Place[Any]]) -> Iterable[_Place[Any]]:
+    """The image that comes first is served first."""
+    return places
+
+
+class Scheduler(Generic[T]):
+    """Drives images to their ends over one desk, and gives their results in order.
+
+    `most` is how many queries an image may take at all: no further image is opened where the budget, of which
+    `affordable` queries are left, might not pay those that are open to their ends. So what is certified does not depend
+    on how many are. `images` bounds how many are open at once.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        sender: Sender,
+        *,
+        affordable: Callable[[], int | None],
+        most: int | None = None,
+        images: int = IMAGES,
+        policy: Policy = earliest,
+    ) -> None:
+        self._desk, self._sender = desk, sender
+        self._affordable, self._most, self._images, self._policy = affordable, most, images, policy
+        self._places: deque[_Place[T]] = deque()  # whose result is not handed out, in order
+        self._open: list[_Place[T]] = []
+        self._of: dict[Stream, _Place[T]] = {}
+        self._opened = 0
+        self._next: Opening[T] | None = None
+        self._exhausted = False
+        self._failed = (
+            math.inf
+        )  # the number of the first image that raises, after which nothing more is asked
+        self._looked = 0.0
+
+    def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
+        """The result of each image, in order. What an image raises is raised in its turn, and ends the run.
+
+        What ends the run for all images is raised once those that were done before are handed out.
+        """
+        source, fatal = iter(openings), None
+        try:
+            while fatal is None:
+                self._leave()  # an image may end in another thread
+                self._hand_in(source)
+                yield from self._in_order()
+                if not self._places:
+                    if self._exhausted:
+                        return
+                    continue
+                try:
+                    self._go_on()
+                except Exception as error:
+                    fatal = error
+            yield from self._in_order()
+            raise fatal
+        finally:
+            try:
+                self._desk.close()
+            finally:
+                for place in self._open:
+                    place.of.stream.answers.flush()
+
+    def _in_order(self) -> Iterator[T]:
+        """The results that are due."""
+        while self._places and self._places[0].done:
+            place = self._places.popleft()
+            if place.error is not None:
+                raise place.error
+            yield cast("T", place.result)
+
+    def _hand_in(self, source: Iterator[Opening[T]]) -> None:
+        """Give the desk what it takes, opening images for it."""
+        while True:
+            shape = self._shape()
+            least, most = self._desk.wanted(shape)
+            if most < max(least, 1):
+                return
+            if self._available(shape) < most and self._open_next(source):
+                if self._places[0].done:
+                    return  # a result is due
+                continue
+            if shape is None or self._available(shape) < least:
+                return
+            queries = self._pull(shape, most)
+            if self._desk.fills and len(queries) < most and not self._desk.under_way:
+                queries += self._early(shape, most - len(queries))
+            self._desk.put(queries)
+
+    def _open_next(self, source: Iterator[Opening[T]]) -> bool:
+        """Open one more image; False where there is none, or where it has to wait."""
+        if self._failed < math.inf or len(self._open) >= self._images or len(self._places) >= _MOST_AHEAD:
+            return False
+        place: _Place[T] = _Place(self._opened)
+        try:
+            if self._next is None and not self._exhausted:
+                self._next = next(source, None)
+                self._exhausted = self._next is None
+            if self._next is None or self._is_open(self._next.stream) or not self._pays():
+                return False
+            opening, self._next = self._next, None
+            place.item = opening.begin()
+        except Exception as error:
+            self._exhausted = True
+            self._fail(place, error)
+        self._opened += 1
+        self._places.append(place)
+        if place.item is not None:
+            self._open.append(place)
+            self._of[place.item.stream] = place
+            self._advance(place)
+        return True
+
+    def _is_open(self, stream: Stream) -> bool:
+        """Whether the same picture is being asked about: its answers will do for both."""
+        return any(stream.name == place.of.stream.name for place in self._open)
+
+    def _pays(self) -> bool:
+        """Whether the budget surely pays one more image beside those that are open."""
+        affordable = self._affordable()
+        if affordable is None or not self._open:
+            return True
+        if self._most is None:
+            return False
+        held = sum(max(0, self._most - place.of.stream.usage.sent) for place in self._open)
+        return affordable >= held + self._most
+
+    def _shape(self) -> tuple[int, int] | None:
+        """That of the image to be served first."""
+        return next((place.of.stream.shape for place in self._served() if place.pending), None)
+
+    def _served(self) -> Iterator[_Place[T]]:
+        return (place for place in self._policy(self._open) if place.number < self._failed)
+
+    def _available(self, shape: tuple[int, int] | None) -> int:
+        return sum(len(place.pending) for place in self._served() if place.of.stream.shape == shape)
+
+    def _pull(self, shape: tuple[int, int], most: int) -> list[Query]:
+        """The next `most` queries."""
+        queries: list[Query] = []
+        for place in self._served():
+            if place.of.stream.shape != shape:
+                continue
+            for _ in range(min(len(place.pending), most - len(queries))):
+                queries.append(Query(place.of.stream, place.pending.popleft()))
+                place.under_way += 1
+        return queries
+
+    def _early(self, shape: tuple[int, int], room: int) -> list[Query]:
+        """Queries that may be needed next, `room` at most: the same number of each image."""
+        if self._affordable() is not None:
+            return []
+        places = [p for p in self._served() if p.of.stream.shape == shape and not p.ending]
+        queries: list[Query] = []
+        for left, place in zip(range(len(places), 0, -1), places, strict=True):
+            share = (room - len(queries)) // left
+            early = place.of.votes.ahead(share, most=place.of.most) if share else ()
+            queries += [Query(place.of.stream, index) for index in early]
+            place.under_way += len(early)
+        return queries
+
+    def _go_on(self) -> None:
+        """Wait for outcomes, and count them."""
+        if not self._desk.under_way:
+            time.sleep(_POLL)  # all that is open waits for others
+        by_place: dict[_Place[T], dict[int, Outcome]] = {}
+        for query, outcome in self._desk.step().items():
+            if (place := self._of.get(query.stream)) is not None:
+                by_place.setdefault(place, {})[query.number] = outcome
+        for place, outcomes in by_place.items():
+            place.under_way -= len(outcomes)
+            self._give(place, outcomes)
+        if time.monotonic() - self._looked >= _POLL:
+            self._looked = time.monotonic()
+            for place in [place for place in self._open if place.elsewhere]:
+                self._advance(place)
+
+    def _give(self, place: _Place[T], outcomes: Mapping[int, Outcome]) -> None:
+        if place.done:
+            return
+        if place.of.stream.error is not None:
+            self._fail(place, place.of.stream.error)
+            return
+        place.of.votes.give(outcomes)
+        self._advance(place)
+
+    def _advance(self, place: _Place[T]) -> None:
+        """Count the votes that are there, and see what is needed then."""
+        try:
+            self._count(place)
+        except Exception as error:
+            self._fail(place, error)
+        if place.ending and not (place.under_way or place.finishing or place.done):
+            place.finishing = True
+            self._desk.call(partial(_finish, place))
+            self._leave()
+
+    def _count(self, place: _Place[T]) -> None:
+        votes, certifier = place.of.votes, place.of.certifier
+        while not place.ending:
+            if not (new := votes.take()):
+                if votes.settled:
+                    count = 0 if votes.count.out_of_budget else certifier.need()
+                    if not count:
+                        place.ending = True
+                        return
+                    votes.expect(count)
+                place.pending.extend(votes.need())
+                if not (new := votes.take()):  # what is kept needs no asking
+                    if votes.settled:
+                        continue
+                    place.elsewhere = not (place.pending or place.under_way)
+                    return
+            certifier.add(new)
+            place.of.on_round(votes.count)
+            if FAILED in new and not certifier.need():  # so many failed that the rest is not asked
+                place.ending = True
+                place.pending.clear()
+                if place.under_way:
+                    self._sender.end(place.of.stream)
+
+    def _fail(self, place: _Place[T], error: Exception) -> None:
+        """Raise `error` in the turn of this image; those before it go on."""
+        place.error, place.ending, place.done = error, True, True
+        self._failed = min(self._failed, place.number)
+        if place.item is not None:
+            place.pending.clear()
+            self._sender.end(place.item.stream)
+
+    def _leave(self) -> None:
+        """Close the images that are done."""
+        for place in [place for place in self._open if place.done]:
+            self._open.remove(place)
+            del self._of[place.of.stream]
+            if place.error is not None:
+                self._failed = min(self._failed, place.number)
+
+
+def _finish(place: _Place[Any]) -> None:
+    """The end of an image whose votes are all there; it may ask the canary."""
+    item = place.of
+    try:
+        item.votes.finish()
+        item.stream.answers.flush()
+        place.result = item.result()
+    except Exception as error:
+        place.error = error
+    place.done = True

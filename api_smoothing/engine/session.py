@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
@@ -14,7 +16,18 @@ from api_smoothing.engine.collecting import Asks
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.looks import Question, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
+from api_smoothing.engine.sending import (
+    Canary,
+    FirstRequestGate,
+    Open,
+    Outcome,
+    Pipeline,
+    Sender,
+    Stopwatch,
+    Usage,
+    Watch,
+    enlargement,
+)
 from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
 from api_smoothing.noise import NoiseStream
@@ -41,7 +54,7 @@ class Session:
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again.
+    before are asked again. `stopwatch` has the time that the queries take.
     """
 
     def __init__(
@@ -69,6 +82,7 @@ class Session:
             provider=self.card.name,
             micro_usd=self.price.micro_usd,
         )
+        self.stopwatch = Stopwatch()
         self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
 
@@ -133,8 +147,17 @@ class Session:
         )
         paths = self.queries_per_vote
         return Inquiry(
-            votes=source if paths == 1 else PathVotes(source, paths), ask=pipeline.ask, stream=stream
+            votes=source if paths == 1 else PathVotes(source, paths),
+            ask=partial(self._timed, pipeline.ask),
+            stream=stream,
         )
+
+    def _timed(self, ask: Asks, indices: Sequence[int]) -> Iterator[Mapping[int, Outcome]]:
+        """What `ask` gives, its time and what came of it counted by `stopwatch`."""
+        with self.stopwatch.running():
+            for outcomes in ask(indices):
+                self.stopwatch.count(sum(not isinstance(outcome, Open) for outcome in outcomes.values()))
+                yield outcomes
 
     def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
         """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""

@@ -35,6 +35,8 @@ class Foreseen:
 
 def foreseen(settings: Settings, options: Mapping[str, Any]) -> Foreseen | None:
     """What `settings` name, with the provider's `options`; None where only loading it tells, or answers are kept."""
+    if settings.device not in ("auto", "cpu"):  # only torch knows whether it is there
+        return None
     adapter = _adapter(settings, options)
     if adapter is None:
         return None

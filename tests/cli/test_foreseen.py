@@ -53,6 +53,13 @@ def test_what_cards_do_not_tell_is_loaded(denoiser: str) -> None:
     assert foreseen(Settings(denoiser=denoiser), {}) is None
 
 
+def test_a_device_is_looked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run refuses a device that is not there, as the run would."""
+    Image.new("RGB", (32, 32)).save("a.png")
+    assert main([*DRY, "--device", "toaster"]) == 2
+    assert "toaster" in capsys.readouterr().err
+
+
 def test_answers_that_are_kept_are_estimated_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After a run the dry run of the same command tells what is left: the parts are loaded, to find the answers."""
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save("a.png")

@@ -115,6 +115,7 @@ def _prior(shares: Sequence[float], *, diffuse: float, concentration: float, tol
     knots = (np.arange(len(shares)) + 0.5) / len(shares)
     nodes = np.concatenate([np.interp(at, [0.0, *knots], [LEAST, *shares]), LEAST + (1.0 - LEAST) * at])
     weights = np.repeat([(1.0 - diffuse) / _EACH, diffuse / _EACH], _EACH)
+    nodes, weights = nodes[weights > 0], weights[weights > 0]
     return Prior(nodes=nodes, weights=weights, concentration=concentration, told=told)
 
 

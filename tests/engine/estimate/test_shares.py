@@ -48,3 +48,13 @@ def test_what_was_not_measured_has_the_published_shares(changes: dict[str, objec
     """Another noise, another denoiser or none, or images of any size: the published logs, as they are."""
     usual = {"sigma": 0.25, "size": 32, "denoiser": "unet-cifar10"}
     assert shares.prior(BUNDLED, **{**usual, **changes}) is shares.UNKNOWN  # type: ignore[arg-type]
+
+
+def test_answers_of_one_image_change_its_weights_alone() -> None:
+    """After unanimous answers an image's share lies high, without a warning, and its model keeps the other shares."""
+    prior = shares.prior(BUNDLED, sigma=0.25, size=32, denoiser="unet-cifar10")
+    with np.errstate(all="raise", under="ignore"):
+        weights = prior.posterior(200, 200)
+    assert weights @ prior.nodes > 0.99 > prior.weights @ prior.nodes
+    model = prior.model([(200, 200)])
+    assert model.sum() == pytest.approx(prior.concentration + 1)

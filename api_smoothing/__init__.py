@@ -18,12 +18,12 @@ events        what observers are told during a run
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from api_smoothing.version import __version__
 
+TYPE_CHECKING = False  # not of `typing`, which takes as long as all else that `--help` does
 if TYPE_CHECKING:
+    from typing import Any
+
     from api_smoothing import errors, events, runs
     from api_smoothing.adapters.labels.label_map import LabelMap
     from api_smoothing.purification import purify
@@ -69,6 +69,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     if name not in _HOMES:

@@ -19,12 +19,15 @@ from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.estimate.forecast import forecast
+from api_smoothing.engine.estimate.pace import pace, remember
+from api_smoothing.engine.estimate.shares import prior
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
+from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
@@ -327,20 +330,24 @@ class SmoothedAPI:
         """What certifying would cost: queries, dollars and seconds, each low, expected and high. Sends nothing.
 
         Images whose answers are partly in the cache are estimated from those; the others from a table of vote
-        shares. Raises UnreachableRadiusError for a radius that no answers could certify.
+        shares. Seconds have the denoising in them, as fast as in earlier runs on this machine. Raises
+        UnreachableRadiusError for a radius that no answers could certify.
         """
         if isinstance(images_or_count, int):
             known: list[list[Any]] = [[] for _ in range(images_or_count)]
         else:
             known = [self._known(img) for img in images.as_list(images_or_count)]
+        card, denoiser = self._adapter.card, self._denoiser_id()
         return forecast(
             known,
             spec=self._spec(radius, n, n0),
             affordable=self._session.account.affordable(),
-            card=self._adapter.card,
+            card=card,
             price=self._session.price,
             extra_per_image=self._session.extra_per_image,
             queries_per_vote=self._session.queries_per_vote,
+            prior=prior(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
+            pace=pace(card, denoiser=denoiser, size=self.size),
         )
 
     def digest(self, img: images.ImageLike) -> str:
@@ -353,7 +360,15 @@ class SmoothedAPI:
         return {**self._provenance().to_dict(), "size": size}
 
     def close(self) -> None:
-        """Release files; answers on disk stay."""
+        """Release files; answers on disk stay, and how long a query took."""
+        if isinstance(self._storage, FolderStorage):
+            remember(
+                self._adapter.card,
+                denoiser=self._denoiser_id(),
+                size=self.size,
+                queries=self._session.stopwatch.queries,
+                seconds=self._session.stopwatch.seconds,
+            )
         self._session.close()
         self._exit.close()
         if not self._handed_in:
@@ -366,6 +381,9 @@ class SmoothedAPI:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _denoiser_id(self) -> str | None:
+        return None if self._denoiser is None else self._denoiser.card.id
 
     def _provenance(self) -> Provenance:
         return Provenance(

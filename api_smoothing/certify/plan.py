@@ -20,6 +20,10 @@ from api_smoothing.certify.radius import Noise, radius, threshold
 from api_smoothing.certify.sequential import open_boundary
 from api_smoothing.certify.spending import spending_boundary
 
+_SOON = (
+    2048  # answers by which nearly every run has stopped: boundaries cost more to compute than runs to follow
+)
+
 Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
 
 
@@ -91,12 +95,16 @@ def expected_queries(
     `horizon`, where those still going are counted as stopped.
     """
     upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes)
-    last = horizon if cap is None else cap
-    counts = upper.counts(last)
-    n = np.arange(1, last + 1)
-    floors = n - futility_boundary(hopeless_share(upper, p0)).counts(last)
+    lower = futility_boundary(hopeless_share(upper, p0))
     allowed = spare(upper, cap)
-    if allowed is not None:
-        floors = np.maximum(floors, n - allowed - 1)
-    ran = passage(counts, p, floors)
-    return Expectation(p=p, calls=ran.calls, power=ran.upper)
+    last = horizon if cap is None else cap
+    known = min(_SOON, last)
+    while True:
+        n = np.arange(1, known + 1)
+        floors = n - lower.counts(known)
+        if allowed is not None:
+            floors = np.maximum(floors, n - allowed - 1)
+        ran = passage(upper.counts(known), p, floors)
+        if known == last or ran.alive.size == 0:
+            return Expectation(p=p, calls=ran.calls, power=ran.upper)
+        known = min(2 * known, last)

@@ -6,21 +6,17 @@ import argparse
 import importlib
 import io
 import os
-import pkgutil
-import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
 from api_smoothing.cli import commands
+from api_smoothing.cli.overall_help import DESCRIPTION, USAGE, names, overall_help
 from api_smoothing.cli.stopping import exit_code, heeding_signals, open_missing_streams, tell
 from api_smoothing.errors import ApiSmoothError, nearest, unknown
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
-
-EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
-4 provider failed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
 
 _HELP = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28)
 
@@ -62,6 +58,14 @@ class OneLineParser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see: {self.prog} --help)")
 
 
+class _OverallParser(OneLineParser):
+    """The parser of the whole command line; its help lists commands that it has not imported."""
+
+    def format_help(self) -> str:
+        """The text of `overall_help`."""
+        return overall_help()
+
+
 class UsageError(ApiSmoothError):
     """The command line itself is wrong."""
 
@@ -87,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
-    except sqlite3.Error as error:
-        text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
-        return _complain(error, text, 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
+        if _of_a_database(error):
+            text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+            return _complain(error, text, 2)
         text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())} \
 (API_SMOOTH_DEBUG=1 shows the traceback)"
         return _complain(error, text, 1)
@@ -98,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    known = [found.name for found in pkgutil.iter_modules(commands.__path__)]
-    if argv and not argv[0].startswith("-") and argv[0] not in known:
-        near = nearest(argv[0], known, most=1)
-        raise UsageError(f"unknown command {argv[0]!r}; did you mean {' or '.join(near)}?")
+    command = next((word for word in argv if not word.startswith("-")), None)
+    if command is not None and command not in (known := names()):
+        near = nearest(command, known, most=1)
+        raise UsageError(f"unknown command {command!r}; did you mean {' or '.join(near)}?")
     try:
-        args, strange = build_parser().parse_known_args(argv)
+        args, strange = build_parser([] if command is None else [command]).parse_known_args(argv)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     if strange:
@@ -128,36 +132,27 @@ def _complain(error: Exception, text: str, code: int) -> int:
     return code
 
 
+def _of_a_database(error: Exception) -> bool:
+    import sqlite3
+
+    return isinstance(error, sqlite3.Error)
+
+
 def _closed_pipe() -> int:
     """Whoever read the output has gone. Point it at nothing, or Python complains again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line, from the modules in `commands/`."""
-    parser = OneLineParser(
-        prog="api-smooth",
-        usage="api-smooth [-h] [--version] COMMAND …",
-        description="Certificates of robustness for vision models you can only call.",
-        epilog=f"example: api-smooth certify cat.png --radius 0.25\n\n{EXIT_CODES}",
-        formatter_class=_HELP,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--version", action="version", version=f"api-smooth {__version__}", help="print the version and exit"
-    )
-    found = dict(_commands())
-    listing = "\n".join(f"{name:<11} {command.SUMMARY}" for name, command in found.items())
+def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """The command line, from the modules in `commands/`: the whole one, or of the commands in `only`."""
+    parser = _OverallParser(prog="api-smooth", usage=USAGE, description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"api-smooth {__version__}")
     subparsers = parser.add_subparsers(
-        prog="api-smooth",
-        title="commands",
-        description=listing,
-        help=argparse.SUPPRESS,
-        metavar="COMMAND",
-        required=True,
+        prog="api-smooth", metavar="COMMAND", required=True, parser_class=OneLineParser
     )
-    for name, command in found.items():
+    for name in names() if only is None else only:
+        command = cast(Command, importlib.import_module(f"{commands.__name__}.{name}"))
         sub = subparsers.add_parser(
             name,
             description=(command.__doc__ or command.SUMMARY).strip(),
@@ -167,9 +162,3 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(sub)
         sub.set_defaults(_run=command.run)
     return parser
-
-
-def _commands() -> Iterator[tuple[str, Command]]:
-    for found in pkgutil.iter_modules(commands.__path__):
-        module = importlib.import_module(f"{commands.__name__}.{found.name}")
-        yield found.name, cast(Command, module)

@@ -10,7 +10,7 @@ from api_smoothing.adapters import registry
 if TYPE_CHECKING:
     from api_smoothing.cli.settings import Settings
 
-_BUNDLED: Final = ("cifar10", 32)  # the default model of the local provider, and its side
+BUNDLED: Final = ("cifar10", 32)  # the default model of the local provider, and its side
 
 
 def refuse_early(settings: Settings, options: Mapping[str, Any]) -> None:
@@ -24,7 +24,7 @@ def refuse_early(settings: Settings, options: Mapping[str, Any]) -> None:
 
         LabelMap.load(settings.labels)
     if declared.local:
-        side = _BUNDLED[1] if settings.model in (None, _BUNDLED[0]) else None
+        side = BUNDLED[1] if settings.model in (None, BUNDLED[0]) else None
     else:
         given = {name: value for name, value in options.items() if value is not None}
         side = registry.load(settings.provider, **given).card.native_side

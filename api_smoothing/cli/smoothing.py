@@ -97,8 +97,13 @@ def open_api(
 
     `sends` False leaves the server out: an estimate asks nobody.
     """
+    ahead = None
     with _options(settings, sandbox=sandbox, sends=False) as options:
         refuse_early(settings, options)
+        if not sends:
+            from api_smoothing.cli.foreseen import foreseen
+
+            ahead = foreseen(settings, options)
     if progress is not None:
         progress.say("loading …")
     from api_smoothing import Budget, SmoothedAPI
@@ -106,21 +111,21 @@ def open_api(
     with _options(settings, sandbox=sandbox, sends=sends) as options:
         budget = Budget(queries=settings.budget_queries, usd=settings.budget_usd, run=settings.run)
         with SmoothedAPI(
-            settings.provider,
+            settings.provider if ahead is None else ahead.adapter,
             sigma=settings.sigma,
-            denoiser=settings.denoiser,
+            denoiser=settings.denoiser if ahead is None else ahead.denoiser,
             labels=settings.labels,
             alpha=settings.alpha,
             method=settings.method,
             noise=settings.noise,
             seed=settings.seed,
-            device=settings.device,
+            device=settings.device if ahead is None else "cpu",
             size=settings.size,
             budget=budget,
             cache=settings.cache,
             retry_failures=retry_failures,
             observers=() if progress is None else (progress,),
-            **options,
+            **(options if ahead is None else {}),
         ) as api:
             yield api
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from api_smoothing.certify.base import FAILED
-from api_smoothing.denoisers.paths import majority
 from api_smoothing.engine.sending import Outcome
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
@@ -73,6 +72,8 @@ def poll(answers: Sequence[Vote]) -> Vote:
 
     Reports are counted label by label, whatever else a report holds: one without labels is a report that names none.
     """
+    from api_smoothing.denoisers.paths import majority  # which loads torch; an estimate does without
+
     if FAILED in answers:
         return FAILED
     if any(isinstance(answer, frozenset) for answer in answers):

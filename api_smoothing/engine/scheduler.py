@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from api_smoothing.certify.base import FAILED
-from api_smoothing.engine.sending import Desk, Outcome, Query, Sender, Stream
+from api_smoothing.engine.sending import Desk, Open, Outcome, Query, Sender, Stopwatch, Stream
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
 _POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
@@ -106,7 +106,7 @@ class Scheduler(Generic[T]):
 
     `most` is how many queries an image may take at all: no further image is opened where the budget, of which
     `affordable` queries are left, might not pay those that are open to their ends. So what is certified does not depend
-    on how many are. `images` bounds how many are open at once.
+    on how many are. `images` bounds how many are open at once. `stopwatch` counts the time that queries take.
     """
 
     def __init__(
@@ -118,9 +118,11 @@ class Scheduler(Generic[T]):
         most: int | None = None,
         images: int = IMAGES,
         policy: Policy = earliest,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._desk, self._sender = desk, sender
         self._affordable, self._most, self._images, self._policy = affordable, most, images, policy
+        self._stopwatch = stopwatch or Stopwatch()
         self._places: deque[_Place[T]] = deque()  # whose result is not handed out, in order
         self._open: list[_Place[T]] = []
         self._of: dict[Stream, _Place[T]] = {}
@@ -263,7 +265,10 @@ class Scheduler(Generic[T]):
         if not self._desk.under_way:
             time.sleep(_POLL)  # all that is open waits for others
         by_place: dict[_Place[T], dict[int, Outcome]] = {}
-        for query, outcome in self._desk.step().items():
+        with self._stopwatch.running():
+            brought = self._desk.step()
+        self._stopwatch.count(sum(not isinstance(outcome, Open) for outcome in brought.values()))
+        for query, outcome in brought.items():
             if (place := self._of.get(query.stream)) is not None:
                 by_place.setdefault(place, {})[query.number] = outcome
         for place, outcomes in by_place.items():

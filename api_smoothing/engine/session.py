@@ -22,6 +22,7 @@ from api_smoothing.engine.sending import (
     Here,
     Latency,
     Sender,
+    Stopwatch,
     Stream,
     There,
     Watch,
@@ -55,7 +56,7 @@ class Session:
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again.
+    before are asked again. `stopwatch` has the time that the queries take.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Session:
             provider=self.card.name,
             micro_usd=self.price.micro_usd,
         )
+        self.stopwatch = Stopwatch()
         self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
 
@@ -164,6 +166,7 @@ class Session:
             affordable=self.account.affordable,
             most=most,
             images=1 if self._workers == 1 else IMAGES,
+            stopwatch=self.stopwatch,
         )
         return scheduler.results(openings)
 

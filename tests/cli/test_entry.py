@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import shlex
@@ -19,6 +20,7 @@ from command_line import PLUGIN, TOY, one_line
 from PIL import Image
 
 from api_smoothing.cli import main
+from api_smoothing.cli.overall_help import names, overall_help
 
 FORBIDDEN = [
     "torch", "torchvision", "numpy", "scipy", "PIL", "safetensors", "diskcache", "tenacity", "matplotlib",
@@ -41,6 +43,8 @@ def loaded_by(code: str) -> set[str]:
         "from api_smoothing.cli import main; main(['--help'])",
         "from api_smoothing.cli import main; main(['certify', '--help'])",
         "from api_smoothing.cli import main; main(['certify', 'x.png', '--sigma', '0'])",
+        "from api_smoothing.cli import main; main(['certify', 'x.png', '--sigmma', '1'])",
+        "import os; os.environ['API_SMOOTH_SIGMMA'] = '1'; from api_smoothing.cli import main; main(['certify', 'x'])",
         "from api_smoothing.cli import main; main(['cache', 'path'])",
         "from api_smoothing import adapters; adapters.names()",
         "from api_smoothing import denoisers; denoisers.names()",
@@ -108,6 +112,39 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in listing
         assert main([name, "--help"]) == 0
         assert capsys.readouterr().out.startswith(f"usage: api-smooth {name}")
+
+
+def test_help_imports_nothing() -> None:
+    """Neither a command nor argparse: --help takes little more than Python itself."""
+    code = "import os, sys; before = {*sys.modules}; from api_smoothing.cli import main; main(['--help'])"
+    told = "print(*{*sys.modules} - before, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-S", "-c", f"{code}; {told}"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True)  # fmt: skip
+    assert set(done.stderr.split()) <= {
+        "__future__", "api_smoothing", "api_smoothing.version", "api_smoothing.cli", "api_smoothing.cli.overall_help",
+    }  # fmt: skip
+
+
+def test_the_help_has_every_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    """What --help reads off the files is what the commands say of themselves."""
+    for name in names():
+        summary = importlib.import_module(f"api_smoothing.cli.commands.{name}").SUMMARY
+        assert f"\n  {name:<11} {summary}\n" in overall_help()
+    assert main(["--help", "certify"]) == 0
+    assert capsys.readouterr().out == overall_help()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+def test_help_that_nobody_can_read_raises_nothing() -> None:
+    """Into a closed pipe the help ends as any command does; a stream that knows no … gets the rest."""
+    command = [sys.executable, "-m", "api_smoothing", "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True
+    )
+    assert b"COMMAND ?" in done.stdout
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,10 @@ from datetime import date
 
 from api_smoothing.adapters.base import AdapterCard, Quota
 from api_smoothing.certify import Spec, certifier_of, plan
+from api_smoothing.engine.estimate.pace import Pace
 from api_smoothing.engine.estimate.pricing import STALE_DAYS, Price, dollars
 from api_smoothing.engine.estimate.queries import Votes, to_come
+from api_smoothing.engine.estimate.shares import UNKNOWN, Prior
 from api_smoothing.results import CostEstimate
 
 _WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
@@ -23,22 +25,30 @@ def forecast(
     price: Price,
     extra_per_image: int = 0,
     queries_per_vote: int = 1,
+    prior: Prior = UNKNOWN,
+    pace: Pace | None = None,
     today: date | None = None,
 ) -> CostEstimate:
     """The estimate for one image per entry of `known`, which holds the votes it has already.
 
     `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
-    queries that an image costs beside its votes, `queries_per_vote` that of one vote. Prices are judged old as of
-    `today`. Equal arguments give equal estimates.
+    queries that an image costs beside its votes, `queries_per_vote` that of one vote. `prior` is what is known of
+    vote shares, and `pace` of the time a query takes here (None: nothing, and the quota alone counts). Prices are
+    judged old as of `today`. Equal arguments give equal estimates.
 
     Raises UnreachableRadiusError for a radius no answers can certify.
     """
     certifier_of(spec)  # refuses what no answers could certify
-    queries = to_come(known, spec, affordable=affordable, extra=extra_per_image, each=queries_per_vote)
+    queries = to_come(
+        known, spec, affordable=affordable, extra=extra_per_image, each=queries_per_vote, prior=prior
+    )
     amounts = (queries.low, queries.expected, queries.high)
     usd = [price.usd(amount) for amount in amounts]
     rate = card.queries_per_second
-    seconds = [0.0 if rate is None else amount / rate for amount in amounts]
+    spans = [
+        (pace or Pace(query=0.0)).seconds(amount, min(amount, len(known)), rate=rate) for amount in amounts
+    ]
+    seconds = [spans[0][0], spans[1][1], spans[2][2]]
     each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
     lines = list(queries.lines)
     if queries_per_vote > 1:
@@ -51,7 +61,7 @@ def forecast(
     if extra_per_image:
         lines.append(f"{extra_per_image} canary queries an image, to notice a change of the model")
     lines += _about_money(price, queries.high, seconds[1], today or date.today())
-    lines.append(_about_time(card))
+    lines += _about_time(card, pace)
     return CostEstimate(
         images=len(known),
         queries_low=queries.low,
@@ -94,14 +104,22 @@ def _about_money(price: Price, queries: int, seconds: float, today: date) -> Ite
         yield price.note
 
 
-def _about_time(card: AdapterCard) -> str:
+def _about_time(card: AdapterCard, pace: Pace | None) -> Iterator[str]:
+    if pace is not None and pace.remembered:
+        yield f"{1 / pace.query:.3g} queries a second, as in earlier runs on this machine"
+    elif pace is not None:
+        yield (
+            f"{1 / pace.query:.3g} queries a second are taken to be denoised on this machine, which is seen with the "
+            f"first run; it may be {pace.unsure:g} times as fast, or as slow"
+        )
     rate = card.queries_per_second
     if rate is None:
         where = "this machine" if card.accepts == "tensor" else "the provider"
-        return f"no rate limit applies; the time depends on {where}"
+        yield f"no rate limit applies; the time depends on {where}"
+        return
     batches = any(quota.unit == "request" for quota in card.quotas) and card.batch > 1
     quotas = ", ".join(describe_quota(quota) for quota in card.quotas)
-    return f"at most {rate:,.6g} queries a second ({quotas}{f', {card.batch} images a request' if batches else ''})"
+    yield f"at most {rate:,.6g} queries a second ({quotas}{f', {card.batch} images a request' if batches else ''})"
 
 
 def describe_quota(quota: Quota) -> str:

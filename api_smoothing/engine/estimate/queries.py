@@ -14,6 +14,7 @@ from api_smoothing.certify import Spec, certifier_of
 from api_smoothing.certify.crossing import Floats
 from api_smoothing.certify.radius import threshold
 from api_smoothing.engine.estimate import shares
+from api_smoothing.engine.estimate.shares import Prior
 from api_smoothing.engine.estimate.stopping import HORIZON, Rule, outlook, stopping_rule
 
 TAIL: Final = 0.025  # of the runs take fewer than low, and as many more than high
@@ -43,16 +44,23 @@ class Standing:
 
 
 def to_come(
-    known: Sequence[Votes], spec: Spec, *, affordable: int | None, extra: int, each: int = 1
+    known: Sequence[Votes],
+    spec: Spec,
+    *,
+    affordable: int | None,
+    extra: int,
+    each: int = 1,
+    prior: Prior = shares.UNKNOWN,
 ) -> Queries:
     """The queries still to come for one image per entry of `known`, the votes it has already.
 
     `affordable` is what the budget has left (None: no limit), `extra` what an image costs beside its votes, once it
-    costs anything, `each` what a vote costs. Raises UnreachableRadiusError for a radius no answers can certify.
+    costs anything, `each` what a vote costs; `prior` is what is known of shares. Raises UnreachableRadiusError for a
+    radius no answers can certify.
     """
     if spec.fixed is not None and spec.radius is None:
         return _fixed(known, spec.fixed, affordable, extra, each)
-    return _to_target(known, spec, affordable, extra, each)
+    return _to_target(known, spec, affordable, extra, each, prior)
 
 
 def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: int, each: int) -> Queries:
@@ -72,15 +80,17 @@ def _fixed(known: Sequence[Votes], fixed: int, affordable: int | None, extra: in
     return Queries(low=total, expected=total, high=total, lines=tuple(lines))
 
 
-def _to_target(known: Sequence[Votes], spec: Spec, affordable: int | None, extra: int, each: int) -> Queries:
+def _to_target(
+    known: Sequence[Votes], spec: Spec, affordable: int | None, extra: int, each: int, prior: Prior
+) -> Queries:
     """The answers until the target is decided, summed over the images of many drawn runs."""
     rule = stopping_rule(spec)
     fresh = _stand((), spec, rule)
     images = [_stand(votes, spec, rule) if votes else fresh for votes in known]
     asked = [image for image, _ in images if image.n]
     ahead = Counter(image for image, decided in images if not decided)
-    model = shares.model((image.n, image.votes) for image in asked)
-    lows, highs, expected, endless = _totals(ahead, model, rule)
+    model = prior.model((image.n, image.votes) for image in asked)
+    lows, highs, expected, endless = _totals(ahead, prior, model, rule)
     lows, highs, expected = each * lows, each * highs, each * expected
     canaries = extra * ahead.total()
     middle = round(expected) + canaries
@@ -92,7 +102,7 @@ def _to_target(known: Sequence[Votes], spec: Spec, affordable: int | None, extra
         else []
     )
     lines += [
-        "vote shares as in published certification logs, of a model that may differ from those",
+        prior.told,
         "19 of 20 runs cost between low and high; more if most images have shares near the "
         f"{_needed(spec):.1%} that the radius takes",
     ]
@@ -133,7 +143,9 @@ def _stand(votes: Votes, spec: Spec, rule: Rule) -> tuple[Standing, bool]:
     return standing, certifier.need() == 0
 
 
-def _totals(ahead: Counter[Standing], model: Floats, rule: Rule) -> tuple[Floats, Floats, float, float]:
+def _totals(
+    ahead: Counter[Standing], prior: Prior, model: Floats, rule: Rule
+) -> tuple[Floats, Floats, float, float]:
     """Sums over the images for each drawn run, from below and from above; their mean; how many images never end.
 
     Every run draws a model, and from it the images that nothing is known of.
@@ -142,8 +154,8 @@ def _totals(ahead: Counter[Standing], model: Floats, rule: Rule) -> tuple[Floats
     models = shares.draw(model, _RUNS, rng)
     lows, highs, expected, endless = np.zeros(_RUNS), np.zeros(_RUNS), 0.0, 0.0
     for image, count in ahead.items():
-        weights = shares.posterior(image.n, image.votes) if image.n else model / model.sum()
-        seen = outlook(rule, shares.NODES, n=image.n, votes=image.votes)
+        weights = prior.posterior(image.n, image.votes) if image.n else model / model.sum()
+        seen = outlook(rule, prior.nodes, n=image.n, votes=image.votes)
         chance = (weights[None] if image.n else models) @ seen.chance
         drawn = rng.multinomial(count, chance / chance.sum(axis=1, keepdims=True), size=_RUNS)
         lows += drawn @ seen.low + count * image.skip

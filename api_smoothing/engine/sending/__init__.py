@@ -5,6 +5,7 @@ from api_smoothing.engine.sending.drift import Canary, Watch
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome
 from api_smoothing.engine.sending.pixels import Cleaner, drawing, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
+from api_smoothing.engine.sending.stopwatch import Stopwatch
 from api_smoothing.engine.sending.stream import Query, Stream, Usage
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Outcome",
     "Query",
     "Sender",
+    "Stopwatch",
     "Stream",
     "There",
     "Usage",

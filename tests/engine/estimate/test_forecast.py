@@ -93,7 +93,7 @@ def test_a_fixed_number_of_queries_is_known_to_the_cent(method: str, queries: in
     found = smoothed(adapter, method=method).estimate(3, n=100, n0=10)
     assert span(found) == (queries,) * 3
     assert found.usd_expected == pytest.approx(queries / 1000)
-    assert found.seconds_expected == pytest.approx(queries / 30)
+    assert queries / 30 <= found.seconds_expected <= queries / 30 + 3
     assert adapter.asked == 0
 
 
@@ -141,9 +141,9 @@ def test_the_facades_budget_reaches_the_estimate() -> None:
 def test_the_expectation_is_exact(asked: Spec) -> None:
     """Expected queries are the mean over the shares assumed of the exact mean of the stopping rule."""
     rule = stopping_rule(asked)
-    calls = [passage(rule.upper, float(p), rule.lower).calls for p in shares.NODES]
+    calls = [passage(rule.upper, float(p), rule.lower).calls for p in shares.UNKNOWN.nodes]
     found = estimate(10_000, asked)
-    assert found.queries_expected == pytest.approx(10_000 * float(shares.WEIGHTS @ calls), abs=1)
+    assert found.queries_expected == pytest.approx(10_000 * float(shares.UNKNOWN.weights @ calls), abs=1)
 
 
 def test_the_rule_is_the_certifiers() -> None:
@@ -255,7 +255,7 @@ def published(knots: Sequence[float]) -> Draw:
 
 
 DISTRIBUTIONS: dict[str, Draw] = {
-    "the prior": lambda rng, size: rng.choice(shares.NODES, size, p=shares.WEIGHTS),
+    "the prior": lambda rng, size: rng.choice(shares.UNKNOWN.nodes, size, p=shares.UNKNOWN.weights),
     **{name: published(knots) for name, knots in MODELS.items()},
     "a weak model": lambda rng, size: rng.beta(2, 1, size),
     "a good model": lambda rng, size: rng.beta(20, 1, size),

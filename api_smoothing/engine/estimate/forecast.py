@@ -23,13 +23,16 @@ def forecast(
     price: Price,
     extra_per_image: int = 0,
     queries_per_vote: int = 1,
+    unset: Sequence[str] = (),
+    stops_at: float | None = None,
     today: date | None = None,
 ) -> CostEstimate:
     """The estimate for one image per entry of `known`, which holds the votes it has already.
 
     `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
-    queries that an image costs beside its votes, `queries_per_vote` that of one vote. Prices are judged old as of
-    `today`. Equal arguments give equal estimates.
+    queries that an image costs beside its votes, `queries_per_vote` that of one vote. `unset` is what holds because
+    nobody set it, in words, and `stops_at` the dollars at which a run without a budget ends. Prices are judged old as
+    of `today`. Equal arguments give equal estimates.
 
     Raises UnreachableRadiusError for a radius no answers can certify.
     """
@@ -40,7 +43,14 @@ def forecast(
     rate = card.queries_per_second
     seconds = [0.0 if rate is None else amount / rate for amount in amounts]
     each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
-    lines = list(queries.lines)
+    lines = [*unset, *queries.lines]
+    if stops_at is not None and usd[2] > stops_at:
+        lines.insert(
+            len(unset),
+            f"no budget is given, so that the run stops at {dollars(stops_at)}; a budget sets another limit",
+        )
+    elif stops_at is not None and affordable is not None:
+        lines.insert(len(unset), f"no budget is given, which means {dollars(stops_at)} a run")
     if queries_per_vote > 1:
         lines.insert(
             0,

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from api_smoothing.results import Certificate
+from api_smoothing.results import Budget, Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """Before the first query of a call: it takes `n` answers an image at most (None: no cap), within `budget`.
+
+    `unset` says in words what holds because nobody set it: the cap, the dollars of the run, a price nobody knows.
+    """
+
+    n: int | None
+    budget: Budget
+    unset: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,5 +53,5 @@ class ImageCertified:
     certificate: Certificate
 
 
-Event: TypeAlias = ImageStarted | VotesCounted | ImageCertified
+Event: TypeAlias = RunStarted | ImageStarted | VotesCounted | ImageCertified
 Observer: TypeAlias = Callable[[Event], None]

@@ -35,12 +35,16 @@ _NOT: Final = "not: "  # before the label of a certificate of absence
 class Budget:
     """The most a run may spend: queries sent (attempts that failed included), US dollars, or both.
 
-    None means no limit. `run` names the run the budget belongs to: every object and process that names the same
-    one, now or later, shares what is left of it. Without a name the budget is one object's own.
+    None means no limit, and a Budget says all: where none is given, a run has 5 US dollars at a provider with a price;
+    any Budget takes their place, and `Budget(usd=None)` lifts them. `usd_per_day` limits what all runs of the
+    provider's account on this installation spend together in a day (UTC), whoever of them has such a limit. `run` names
+    the run the budget belongs to: every object and process that names the same one, now or later, shares what is left
+    of it. Without a name the budget is one object's own.
     """
 
     queries: int | None = None
     usd: float | None = None
+    usd_per_day: float | None = None
     run: str | None = None
 
 

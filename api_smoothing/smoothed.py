@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -18,8 +19,10 @@ from api_smoothing.certify.presence import PresenceCertifier
 from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
+from api_smoothing.engine.estimate import defaults
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.estimate.pace import pace, remember
+from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.estimate.shares import prior
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.presence import LabelReport, presences
@@ -30,7 +33,7 @@ from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, Observer, RunStarted, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Look, Prediction, Provenance
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
 
 Counting = TypeVar("Counting", bound=Counts)
+
+_log = logging.getLogger("api_smoothing")
 
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
 
@@ -59,13 +64,14 @@ class SmoothedAPI:
     the probability that a certificate is wrong. `seed` None draws the noise from the installation's secret
     key; an int makes it public and repeatable. `size` is the side (or height, width) images are brought to
     before the noise: by default the model's own, 224 where it names none, or as they are without a denoiser.
-    `budget` holds over everything this object asks. `cache` keeps answers on disk (True, or a folder), or
-    only in this object (False). `store` is where all that outlives a query is kept: answers, budgets, looks,
-    the rate limiter, the seed. None is the installation's folder, "memory" is this object alone, with a seed
-    of its own; a Storage is used, and left open. Queries that the provider finally refused or failed are
-    remembered and count as failed ever after; `retry_failures` asks them again, which is fair only where
-    their failing had nothing to do with the image. With `sandbox` the same SDK asks a server on this machine,
-    free of charge.
+    `budget` holds over everything this object asks; without one that is 5 US dollars where a query has a price,
+    told before the first one (`events.RunStarted`, a warning in the log), and `Budget(usd=None)` lifts it.
+    `cache` keeps answers on disk (True, or a folder), or only in this object (False). `store` is where all that
+    outlives a query is kept: answers, budgets, looks, the rate limiter, the seed. None is the installation's
+    folder, "memory" is this object alone, with a seed of its own; a Storage is used, and left open. Queries that
+    the provider finally refused or failed are remembered and count as failed ever after; `retry_failures` asks
+    them again, which is fair only where their failing had nothing to do with the image. With `sandbox` the same
+    SDK asks a server on this machine, free of charge.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -122,16 +128,19 @@ class SmoothedAPI:
             self._seed = self._storage.seed(seed)
             # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
             self._provider = self._adapter.card.provider
+            card, cost = self._adapter.card, price(self._adapter.card)
+            self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
+            self._budget = budget or defaults.usual_budget(card, cost)
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,
-                budget=budget or Budget(),
+                budget=self._budget,
                 storage=self._storage,
                 device=self._device,
                 workers=parts.workers(concurrency),
                 retry_failures=retry_failures,
             )
-            self._observers = tuple(observers)
+            self._observers, self._warned = tuple(observers), False
             self._exit = stack.pop_all()
 
     def certify(
@@ -145,8 +154,9 @@ class SmoothedAPI:
         """Certify one image.
 
         With `radius` (in [0,1] units, in the noise space): stop as soon as it is decided whether that radius can
-        be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give. With
-        neither: the best radius for 100.
+        be certified, after at most `n` queries. "auto" is a cap of 1,000 where queries cost money or their price is
+        unknown, of 10,000 where they are free, and never fewer than the radius needs; None is no cap. With `n` alone:
+        the best radius that many queries give. With neither: the best radius for 100.
         `n0` separate votes choose the class with method "clopper-pearson".
 
         The first question about an image has α under the rule it asks for. Every later, different one is answered
@@ -173,6 +183,7 @@ class SmoothedAPI:
         of its image, when those before it have been certified.
         """
         spec = self._spec(radius, n, n0)
+        self._begin_run(spec.n, self._unset_cap(radius, n, spec.n))
         sender = self._session.sender()
         openings = (
             self._opening(self._loaded(img), index, spec, sender, radius) for index, img in enumerate(imgs)
@@ -237,9 +248,9 @@ class SmoothedAPI:
         hold together with probability 1 − α; the first one carries the queries.
 
         With `radius` a label is done when it is certified or given up; with `n` alone each gets its best radius.
-        Raises what `certify` raises.
+        "auto" and None are as in `certify`; a later question about the same answers has the anytime rule, for which
+        the cap is where it stops. Raises what `certify` raises.
         """
-        n = parts.answers_for(radius, n)
         reader = LabelReport(
             self._labels,
             thresholds,
@@ -250,6 +261,8 @@ class SmoothedAPI:
             least=self._adapter.card.min_score,
             unseen_ok=unseen_ok,
         )
+        asked, n = n, self._answers(radius, n, "auto", reader.most + len(absent))
+        self._begin_run(n, self._unset_cap(radius, asked, n))
         loaded = self._loaded(img)
         noise, sender = self._noise_stream(loaded), self._session.sender()
         inquiry = self._inquiry(loaded, noise, sender, parts.scored(reader, self._adapter))
@@ -301,7 +314,8 @@ class SmoothedAPI:
 
         The label differs from the most probable one with probability at most α (Cohen et al. 2019, PREDICT).
         """
-        parts.answers_for(None, n)
+        self._answers(None, n, "auto")
+        self._begin_run(n)
         loaded, sender = self._loaded(img), self._session.sender()
         inquiry = self._inquiry(loaded, self._noise_stream(loaded), sender)
         question = about_the_prediction(n, self.alpha, self._provenance().label_map)
@@ -326,28 +340,34 @@ class SmoothedAPI:
         radius: float | None = None,
         n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
+        within_budget: bool = True,
     ) -> CostEstimate:
         """What certifying would cost: queries, dollars and seconds, each low, expected and high. Sends nothing.
 
         Images whose answers are partly in the cache are estimated from those; the others from a table of vote
-        shares. Seconds have the denoising in them, as fast as in earlier runs on this machine. Raises
-        UnreachableRadiusError for a radius that no answers could certify.
+        shares. Where no budget is given, the assumptions tell when the usual one would stop the run; without a cap it
+        is counted in. Without `within_budget` no budget is. Seconds have the denoising in them, as fast as in earlier
+        runs on this machine. Raises UnreachableRadiusError for a radius that no answers could certify.
         """
         if isinstance(images_or_count, int):
             known: list[list[Any]] = [[] for _ in range(images_or_count)]
         else:
             known = [self._known(img) for img in images.as_list(images_or_count)]
         card, denoiser = self._adapter.card, self._denoiser_id()
+        spec, session = self._spec(radius, n, n0), self._session
+        limited = within_budget and (self._has_budget or spec.n is None)
         return forecast(
             known,
-            spec=self._spec(radius, n, n0),
-            affordable=self._session.account.affordable(),
+            spec=spec,
+            affordable=session.account.affordable() if limited else None,
             card=card,
-            price=self._session.price,
-            extra_per_image=self._session.extra_per_image,
-            queries_per_vote=self._session.queries_per_vote,
+            price=session.price,
+            extra_per_image=session.extra_per_image,
+            queries_per_vote=session.queries_per_vote,
             prior=prior(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
             pace=pace(card, denoiser=denoiser, size=self.size),
+            unset=self._unset_cap(radius, n, spec.n),
+            stops_at=None if self._has_budget else self._budget.usd,
         )
 
     def digest(self, img: images.ImageLike) -> str:
@@ -399,16 +419,46 @@ class SmoothedAPI:
         )
 
     def _spec(self, radius: float | None, n: int | Literal["auto"] | None, n0: int) -> Spec:
-        n = parts.answers_for(radius, n)
         return Spec(
             radius=radius,
-            n=n,
+            n=self._answers(radius, n, self.method),
             n0=n0,
             sigma=self.sigma,
             alpha=self.alpha,
             method=self.method,
             noise=self.noise,
         )
+
+    def _answers(
+        self, radius: float | None, n: int | Literal["auto"] | None, method: Method, max_classes: int = 1
+    ) -> int | None:
+        """The most answers an image may take."""
+        cap = partial(
+            defaults.usual_cap,
+            terms=self._terms,
+            sigma=self.sigma,
+            alpha=self.alpha,
+            noise=self.noise,
+            max_classes=max_classes,
+        )
+        return defaults.answers_for(radius, n, method=method, cap=cap)
+
+    def _unset_cap(self, radius: float | None, asked: object, n: int | None) -> tuple[str, ...]:
+        """What is told of a cap that nobody set."""
+        if asked != "auto" or radius is None or n is None:
+            return ()
+        return (defaults.about_the_cap(n, self._terms),)
+
+    def _begin_run(self, n: int | None, unset: tuple[str, ...] = ()) -> None:
+        """Tell, before the first query, what limits a call; of money that nobody limited also in the log, once."""
+        session = self._session
+        money = defaults.about_the_money(session.card, session.price, given=self._has_budget)
+        if not self._warned and not self._has_budget:
+            for line in money:
+                how = "usd=…) sets another" if session.price.micro_usd else "queries=…) limits the queries"
+                _log.warning("%s; budget=Budget(%s", line, how)
+            self._warned = True
+        self._tell(RunStarted(n=n, budget=self._budget, unset=(*unset, *money)))
 
     def _noise_stream(self, loaded: images.Loaded) -> NoiseStream:
         return NoiseStream(
@@ -502,7 +552,7 @@ class SmoothedAPI:
             cost_usd=self._session.account.cost_usd(count.sent),
         )
 
-    def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:
+    def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing.adapters.base import AdapterCard
+
+#: US dollars a run may cost without a question.
+ASKED: Final = 1.0
 
 
 def agreed(card: AdapterCard, *, free: bool = False, yes: bool = False) -> bool:
@@ -32,7 +35,26 @@ def agreed(card: AdapterCard, *, free: bool = False, yes: bool = False) -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigurationError(f"{offer}; add --yes to send it")
-    print(f"{offer}; send it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return _asked(f"{offer}; send it? [y/N] ")
+
+
+def agreed_to_range(low: float, high: float, *, yes: bool = False) -> bool:
+    """Say what a run will cost, from `low` to `high` US dollars; above ASKED, whether the user at a terminal wants it.
+
+    `yes` agrees beforehand. Where nobody can be asked the range is said, and the budget is the limit.
+    """
+    if not high:
+        return True
+    told = f"${high:,.2f}" if round(low, 2) == round(high, 2) else f"${low:,.2f} to ${high:,.2f}"
+    told = f"api-smooth: this will cost {told if high >= 0.01 else 'less than a cent'}"
+    if high > ASKED and not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        return _asked(f"{told}; go on? [y/N] ")
+    print(told, file=sys.stderr)
+    return True
+
+
+def _asked(question: str) -> bool:
+    print(question, end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     print("api-smooth: nothing was sent", file=sys.stderr)

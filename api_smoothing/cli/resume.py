@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from api_smoothing.cli.settings import Settings
 from api_smoothing.shown import is_hidden, shown
@@ -30,7 +30,7 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
     question = {
         name: value
         for name, value in asdict(settings).items()
-        if name not in ("budget_queries", "budget_usd", "run", "cache", "device", "rate")
+        if name not in ("budget_queries", "budget_usd", "budget_usd_day", "run", "cache", "device", "rate")
     }
     facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
     return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
@@ -63,19 +63,50 @@ def _quoted(word: str) -> str:
     return f"$'{shown(plain)}'"
 
 
-def what_is_left(settings: Settings) -> str:
-    """What became of the run's budget, in words that follow "the budget"."""
-    queries, usd = _spent(settings)
+def is_limited(settings: Settings) -> bool:
+    """Whether any budget is a limit."""
+    limits = (settings.budget_queries, settings.budget_usd, settings.budget_usd_day)
+    return any(limit is not None and limit != math.inf for limit in limits)
+
+
+def what_is_left(settings: Settings, account: str = "") -> str:
+    """What became of the run's budget, in words that follow "the budget"; `account` has the days."""
+    spent = _spent(settings, account)
     left: list[tuple[float, str]] = []
     if settings.budget_queries is not None:
-        left.append(
-            (settings.budget_queries - queries, f"{max(0, settings.budget_queries - queries):,} queries")
-        )
-    if settings.budget_usd is not None:
-        left.append((settings.budget_usd - usd, f"${max(0.0, settings.budget_usd - usd):.4f}"))
+        rest = settings.budget_queries - spent.queries
+        left.append((rest, f"{max(0, rest):,} queries"))
+    for limit, usd, when in (
+        (settings.budget_usd, spent.usd, ""),
+        (settings.budget_usd_day, spent.usd_today, " for today, until 00:00 UTC,"),
+    ):
+        if limit is not None and limit != math.inf:
+            left.append((limit - usd, f"${max(0.0, limit - usd):.4f}{when}"))
     if not left or any(rest <= 0 for rest, _ in left):
+        day = settings.budget_usd_day
+        if day is not None and day <= spent.usd_today:
+            return "of the day is exhausted until 00:00 UTC; --budget-usd-day sets a larger one"
         return "is exhausted"
     return f"has {' and '.join(told for _, told in left)} left, too little for another image: raise it"
+
+
+def dollars_left(settings: Settings, account: str, *, usd_each: float) -> float:
+    """The most that the budgets allow to be spent still, in queries of `usd_each`."""
+    spent = _spent(settings, account)
+    queries = math.inf if settings.budget_queries is None else settings.budget_queries - spent.queries
+    dollars = [
+        limit - usd
+        for limit, usd in ((settings.budget_usd, spent.usd), (settings.budget_usd_day, spent.usd_today))
+        if limit is not None
+    ]
+    return max(0.0, min([queries * usd_each, *dollars]))
+
+
+def with_the_number(argv: Sequence[str], asked: Settings, settings: Settings) -> list[str]:
+    """`argv` with the number of queries that was taken where none was `asked` for: what goes on has the same rule."""
+    if asked.n != "auto" or settings.n is None:
+        return list(argv)
+    return _with_flag(argv, "-n", str(settings.n))
 
 
 def retrying(argv: Sequence[str]) -> list[str]:
@@ -85,39 +116,56 @@ def retrying(argv: Sequence[str]) -> list[str]:
 
 
 def with_larger_budget(
-    settings: Settings, argv: Sequence[str], *, fewest: int = 0, usd_each: float = 0.0
+    settings: Settings,
+    argv: Sequence[str],
+    *,
+    fewest: int = 0,
+    usd_each: float = 0.0,
+    account: str = "",
 ) -> list[str]:
     """`argv` with a budget that buys something.
 
     That is twice the old one, or twice what the run has spent, where others or earlier commands have spent more:
     a run keeps its name, and the same budget would still be spent. `fewest` more queries, of `usd_each`, fit into
-    it in any case.
+    it in any case. Where the day of the `account` is what has ended, the budget stays: the command goes on tomorrow.
     """
-    queries, usd = _spent(settings)
+    spent = _spent(settings, account)
     again = list(argv)
+    if settings.budget_usd_day is not None and settings.budget_usd_day - spent.usd_today < max(
+        usd_each, 1e-6
+    ):
+        return again
     if settings.budget_queries is not None:
-        most = max(2 * max(settings.budget_queries, queries), queries + fewest, 1)
+        most = max(2 * max(settings.budget_queries, spent.queries), spent.queries + fewest, 1)
         again = _with_flag(again, "--budget-queries", str(most))
-    if settings.budget_usd is not None:
-        dollars = max(2 * max(settings.budget_usd, usd), usd + fewest * usd_each) or 1.0
+    if settings.budget_usd is not None and settings.budget_usd != math.inf:
+        dollars = max(2 * max(settings.budget_usd, spent.usd), spent.usd + fewest * usd_each) or 1.0
         again = _with_flag(again, "--budget-usd", _rounded_up(dollars))
     return again
 
 
-def _spent(settings: Settings) -> tuple[int, float]:
-    """The queries and dollars that are charged to the run of `settings`, by whomever."""
+class _Spent(NamedTuple):
+    queries: int = 0
+    usd: float = 0.0
+    usd_today: float = 0.0
+
+
+def _spent(settings: Settings, account: str = "") -> _Spent:
+    """What is charged to the run of `settings`, by whomever, and today to the `account`, by all of its runs."""
     from api_smoothing.engine import parts
     from api_smoothing.results import Budget
 
     if settings.run is None:
-        return 0, 0.0
+        return _Spent()
     storage = parts.storage(None, settings.cache)
     with (
         closing(storage),
-        closing(storage.budget(Budget(), run=settings.run, provider="", micro_usd=0)) as account,
+        closing(
+            storage.budget(Budget(), run=settings.run, provider="", micro_usd=0, account=account)
+        ) as found,
     ):
-        queries, micro_usd = account.spent()
-    return queries, micro_usd / 1e6
+        queries, micro_usd = found.spent()
+        return _Spent(queries, micro_usd / 1e6, found.today() / 1e6)
 
 
 def _rounded_up(dollars: float) -> str:

@@ -74,6 +74,32 @@ def _denoiser(value: Any) -> str | None:
     return None if _name(value).lower() == "none" else _name(value)
 
 
+def _or_none(words: str, number: Callable[[Any], Any]) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
+    """Dollars, or "none" for as many as there are, written out: infinitely many."""
+
+    def check(value: Any) -> float:
+        if value == "none" or value == math.inf:
+            return math.inf
+        try:
+            return float(number(value))
+        except Expected:
+            raise Expected(words) from None
+
+    return lambda text: text if text == "none" else _reader(float, words)(text), check
+
+
+def _read_n(text: str) -> Any:
+    return text if text in ("auto", "none") else _reader(int, _N)(text)
+
+
+def _n(value: Any) -> int | str | None:
+    if value in ("auto", "none"):
+        return None if value == "none" else "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Expected(_N)
+    return value
+
+
 def _read_seed(text: str) -> Any:
     return text if text == "secret" else _reader(int, "a whole number from 0 on, or 'secret'")(text)
 
@@ -127,6 +153,8 @@ def _options(value: Any) -> dict[str, Any]:
     return value
 
 
+_N: Final = "a whole number from 1 on, 'auto', or 'none'"
+_USD: Final = _or_none("a number from 0 on, or 'none'", _real("", lambda v: v >= 0)[1])
 _POSITIVE: Final = _real("a number above 0", lambda v: v > 0)
 _COUNT: Final = _whole("a whole number from 1 on", 1)
 
@@ -136,7 +164,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "model": Kind(str, _name, "M", "the provider's model; for torchvision a name or a checkpoint (cifar10)"),
     "sigma": Kind(*_POSITIVE, "S", "noise standard deviation σ, pixels in [0,1] (default: 0.25)"),
     "radius": Kind(*_POSITIVE, "R", "ℓ2 radius to certify, pixels in [0,1]; stops as soon as it is decided"),
-    "n": Kind(*_COUNT, "N", "queries for the best radius; with --radius, the cap"),
+    "n": Kind(
+        _read_n,
+        _n,
+        "N",
+        "queries for the best radius (default: 100); with --radius the cap (default: 1,000 where queries cost money or "
+        "their price is unknown, 10,000 where they are free, never fewer than the radius needs); none: no cap",
+    ),
     "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
     "alpha": Kind(
         *_real("a number above 0 and at most 0.1", lambda v: 0 < v <= 0.1),
@@ -158,7 +192,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "device": Kind(str, _name, "DEV", "auto, cpu, cuda, … (default: auto)"),
     "budget_queries": Kind(*_whole("a whole number from 0 on", 0), "Q", "most queries this run may send"),
     "budget_usd": Kind(
-        *_real("a number from 0 on", lambda v: v >= 0), "X", "most US dollars this run may spend"
+        *_USD,
+        "X",
+        "most US dollars this run may spend; none: no limit (default without a budget: 5 where a query has a price)",
+    ),
+    "budget_usd_day": Kind(
+        *_USD, "Y", "most US dollars all runs of the account may spend in a day (UTC); none: no limit"
     ),
     "run": Kind(
         str, _name, "NAME", "name of the run the budget is for (default: this command on these images)"

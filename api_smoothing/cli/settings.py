@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from api_smoothing.cli.setting_kinds import KINDS, Expected, Method, Noise
 from api_smoothing.errors import ConfigurationError
@@ -26,13 +26,16 @@ RESERVED: Final = frozenset({"HOME", "MACHINE", "DEBUG"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One run's settings, all sources merged. Units and meanings are those of `SmoothedAPI`."""
+    """One run's settings, all sources merged. Units and meanings are those of `SmoothedAPI`.
+
+    Of budgets None is one that nobody has set; without bounds it is infinite.
+    """
 
     provider: str = "torchvision"
     model: str | None = None
     sigma: float = 0.25
     radius: float | None = None
-    n: int | None = None
+    n: int | Literal["auto"] | None = "auto"
     n0: int | None = None
     alpha: float = 0.001
     method: Method = "auto"
@@ -44,6 +47,7 @@ class Settings:
     device: str = "auto"
     budget_queries: int | None = None
     budget_usd: float | None = None
+    budget_usd_day: float | None = None
     cache: bool | str = True
     run: str | None = None
     rate: float | None = None

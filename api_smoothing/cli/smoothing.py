@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.certify.spec import USUAL
 from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
@@ -18,8 +18,9 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
-    from api_smoothing import SmoothedAPI
+    from api_smoothing import Budget, SmoothedAPI
     from api_smoothing.adapters import Adapter
+    from api_smoothing.adapters.base import AdapterCard
     from api_smoothing.adapters.labels.label_map import LabelMap
 
 #: Every setting of the facade; commands add those of their own question (radius, n, …).
@@ -37,6 +38,7 @@ FACADE: Final = (
     "device",
     "budget_queries",
     "budget_usd",
+    "budget_usd_day",
     "run",
     "rate",
     "options",
@@ -76,14 +78,6 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
     return settings
 
 
-def with_a_number(settings: Settings) -> Settings:
-    """`settings` with the usual number of queries where neither that nor a radius is given, which is told."""
-    if settings.radius is not None or settings.n is not None:
-        return settings
-    complain(f"the best radius for {USUAL} queries an image; -n N sets another number, --radius R a target")
-    return replace(settings, n=USUAL)
-
-
 @contextmanager
 def open_api(
     settings: Settings,
@@ -106,11 +100,11 @@ def open_api(
             ahead = foreseen(settings, options)
     if progress is not None:
         progress.say("loading …")
-    from api_smoothing import Budget, SmoothedAPI
+    from api_smoothing import SmoothedAPI
 
-    with _options(settings, sandbox=sandbox, sends=sends) as options:
-        budget = Budget(queries=settings.budget_queries, usd=settings.budget_usd, run=settings.run)
-        with SmoothedAPI(
+    with (
+        _options(settings, sandbox=sandbox, sends=sends) as options,
+        SmoothedAPI(
             settings.provider if ahead is None else ahead.adapter,
             sigma=settings.sigma,
             denoiser=settings.denoiser if ahead is None else ahead.denoiser,
@@ -121,13 +115,32 @@ def open_api(
             seed=settings.seed,
             device=settings.device if ahead is None else "cpu",
             size=settings.size,
-            budget=budget,
+            budget=_budget(settings),
             cache=settings.cache,
             retry_failures=retry_failures,
             observers=() if progress is None else (progress,),
             **(options if ahead is None else {}),
-        ) as api:
-            yield api
+        ) as api,
+    ):
+        yield api
+
+
+def has_budget(settings: Settings) -> bool:
+    """Whether a run has a budget of its own, be it that there is no limit. None for a day says nothing of the run."""
+    day = settings.budget_usd_day
+    return (settings.budget_queries, settings.budget_usd) != (None, None) or day not in (None, math.inf)
+
+
+def _budget(settings: Settings) -> Budget | None:
+    """The budget, if one was set or named."""
+    from api_smoothing import Budget
+
+    if not has_budget(settings) and settings.run is None:
+        return None
+    usd, usd_per_day = (
+        None if amount == math.inf else amount for amount in (settings.budget_usd, settings.budget_usd_day)
+    )
+    return Budget(queries=settings.budget_queries, usd=usd, usd_per_day=usd_per_day, run=settings.run)
 
 
 @contextmanager
@@ -139,12 +152,13 @@ def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = Tru
         yield parts.adapter(settings.provider, device=parts.device(settings.device), **options)
 
 
-def usd_each(settings: Settings, *, sandbox: bool) -> float:
-    """What a query costs in US dollars."""
-    from api_smoothing.engine.estimate.pricing import price
+def card_of(settings: Settings, *, sandbox: bool) -> AdapterCard:
+    """The card of a service; torch is left out."""
+    from api_smoothing.adapters import registry
 
-    with open_adapter(settings, sandbox=sandbox, sends=False) as adapter:
-        return price(adapter.card).micro_usd / 1e6
+    with _options(settings, sandbox=sandbox, sends=False) as options:
+        given = {name: value for name, value in options.items() if value is not None}
+        return registry.load(settings.provider, **given).card
 
 
 @contextmanager
@@ -176,6 +190,15 @@ def _label_map(settings: Settings) -> LabelMap:
     if settings.labels is None:
         raise ConfigurationError("only=map is a filter of the labels in a label map; name it with --labels")
     return LabelMap.load(settings.labels)
+
+
+def add_yes_flag(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the flag --yes."""
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask, at a terminal, before a run that may cost more than 1 dollar",
+    )
 
 
 def complain(text: str) -> None:

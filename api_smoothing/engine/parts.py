@@ -13,7 +13,6 @@ from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
-from api_smoothing.certify.spec import USUAL
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -48,34 +47,20 @@ def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget
         raise ConfigurationError(f"unknown noise {noise!r}; use one of {', '.join(NOISES)}")
     if budget is not None:
         _check_budget(budget)
-    limits = {} if budget is None else {"queries": budget.queries, "usd": budget.usd}
-    for name, limit in limits.items():
-        if limit is not None and not limit >= 0:
-            raise ConfigurationError(f"the budget in {name} must not be negative, not {limit}")
 
 
 def _check_budget(budget: Budget) -> None:
-    queries, usd = budget.queries, budget.usd
+    queries = budget.queries
     if queries is not None and (isinstance(queries, bool) or not isinstance(queries, int)):
         raise ConfigurationError(f"the budget in queries must be a whole number, not {queries!r}")
-    if usd is not None and not (isinstance(usd, int | float) and math.isfinite(usd)):
-        raise ConfigurationError(f"the budget in usd must be a finite number, not {usd!r}")
-
-
-def answers_for(radius: float | None, n: int | Literal["auto"] | None) -> int | None:
-    """The number of answers meant by `n`: "auto" is USUAL without a radius, and no cap with one.
-
-    Refuses a certification without a question, or with an impossible one.
-    """
-    if n == "auto":
-        n = USUAL if radius is None else None
-    if radius is None and n is None:
-        raise ConfigurationError("say what to certify: a radius, a number of queries n, or both")
-    if radius is not None and not (math.isfinite(radius) and radius > 0):
-        raise ConfigurationError(f"radius must be positive, in [0,1] pixel units, not {radius:g}")
-    if n is not None and (isinstance(n, str) or n < 1):
-        raise ConfigurationError(f'n must be at least 1, None, or "auto", not {n!r}')
-    return n
+    for name in ("usd", "usd_per_day"):
+        usd = getattr(budget, name)
+        if usd is not None and not (isinstance(usd, int | float) and math.isfinite(usd)):
+            raise ConfigurationError(f"the budget in {name} must be a finite number, not {usd!r}")
+    for name in ("queries", "usd", "usd_per_day"):
+        limit = getattr(budget, name)
+        if limit is not None and limit < 0:
+            raise ConfigurationError(f"the budget in {name} must not be negative, not {limit}")
 
 
 def device(name: str) -> str:

@@ -84,6 +84,7 @@ class Session:
             run=budget.run or (f"unnamed-{secrets.token_hex(8)}" if self._remote else None),
             provider=self.card.name,
             micro_usd=self.price.micro_usd,
+            account=self.card.quota_key or self.card.name,
         )
         self.stopwatch = Stopwatch()
         self._looks = storage.looks(keep=nameable(self.card, denoiser))

@@ -27,11 +27,17 @@ def test_the_estimate_of_presence_is_not_that_of_the_top_label(capsys: pytest.Ca
     assert code == 2 or "presen" in printed.out
 
 
-def test_presence_without_a_cap_says_which_is_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [([], "the cap where their price is unknown; -n N sets another"), (["-n", "none"], "-n 1000")],
+)
+def test_presence_without_a_cap_says_which_is_assumed(
+    n: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A dry run about presence needs no -n: it says how many queries it takes for granted, and counts those."""
     command = ["certify", "a.png", *TOY, "--radius", "0.25", "--labels-present", "all", "--dry-run", "--json"]
-    assert main(command) == 0
+    assert main([*command, *n]) == 0
     [estimate] = objects(capsys)
     assert estimate["queries_high"] == 1000
     assert "1,000" in estimate["assumptions"][0]
-    assert "-n 1000" in estimate["assumptions"][0]
+    assert told in " ".join(estimate["assumptions"])

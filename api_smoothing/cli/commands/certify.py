@@ -1,7 +1,9 @@
 """Certify that no perturbation within a radius changes an image's label.
 
 Give a radius to have it decided with as few queries as possible, a number of queries for the best radius they
-can prove, or both: the radius as target and the number as cap.
+can prove, or both: the radius as target and the number as cap. Without a number a radius has a cap of 1,000 where
+queries cost money or their price is unknown, of 10,000 where they are free, never fewer than it needs; without both
+the best radius for 100 queries is given. Without a budget a run ends at 5 US dollars where a query has a price.
 """
 
 from __future__ import annotations
@@ -15,18 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from api_smoothing.cli.json_output import print_json
+from api_smoothing.cli.limits import Limited, limited
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, retrying, run_name, what_is_left, with_larger_budget
+from api_smoothing.cli.resume import (
+    how_to_resume,
+    is_limited,
+    retrying,
+    run_name,
+    what_is_left,
+    with_larger_budget,
+    with_the_number,
+)
 from api_smoothing.cli.settings import Settings, add_setting_flags
 from api_smoothing.cli.smoothing import (
     FACADE,
     add_retry_flag,
     add_sandbox_flag,
+    add_yes_flag,
     complain,
     open_api,
     settings_of,
-    usd_each,
-    with_a_number,
 )
 from api_smoothing.cli.stopping import exit_code
 from api_smoothing.cli.text import number_of
@@ -49,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_sandbox_flag(parser)
     add_retry_flag(parser)
+    add_yes_flag(parser)
     parser.add_argument(
         "--labels-present",
         metavar="LABELS",
@@ -77,29 +88,37 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import find_images
 
     settings = settings_of(args, SETTINGS)
-    settings = with_a_number(settings)
     if _of_labels(args):
         thresholds_of(args.labels_present, args.labels_absent)  # refuses what cannot be read
     images = find_images(args.images)
     summaries = args.json or not sys.stderr.isatty()
     progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
+    limits = limited(settings, sandbox=args.sandbox, labels=_of_labels(args), refuses=True)
     if args.dry_run:
-        return _dry_run(args, settings, images, progress)
-    if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
+        return _dry_run(args, settings, limits, images, progress)
+    again = with_the_number(argv, settings, limits.settings)
+    settings = limits.settings
+    if settings.run is None and is_limited(settings):
         settings = replace(settings, run=run_name(settings, images, about=_about(args)))
-    return _Run(args, argv, settings, images, progress).certify()
+    return _Run(args, again, replace(limits, settings=settings), images, progress).certify()
 
 
-def _dry_run(args: argparse.Namespace, settings: Settings, images: Sequence[str], progress: Progress) -> int:
+def _dry_run(
+    args: argparse.Namespace, settings: Settings, limits: Limited, images: Sequence[str], progress: Progress
+) -> int:
     from api_smoothing.cli.commands.estimate import print_estimate
 
     remarks = []
     if _of_labels(args):  # all labels share at most n queries, whatever becomes of each
-        most = settings.n or _ENOUGH
+        most = _most(limits.settings)
         remarks = [f"all labels whose presence is asked for share {most:,} queries an image at most"]
-        if settings.n is None:
-            remarks = [f"{remarks[0]}, as -n is not given; to be sure of it, give the run -n {most} as well"]
+        if settings.n == "auto" and settings.radius is not None:
+            remarks.append(limits.unset[0])
+        elif settings.n is None:
+            remarks = [f"{remarks[0]}, though there is no cap; to be sure of it, give the run -n {most}"]
         settings = replace(settings, n=most, radius=None, method="fixed")
+    elif settings.n == "auto" and settings.radius is None:
+        complain(limits.unset[0])
     return print_estimate(
         settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress, remarks=remarks
     )
@@ -112,11 +131,12 @@ class _Run:
         self,
         args: argparse.Namespace,
         argv: Sequence[str],
-        settings: Settings,
+        limits: Limited,
         images: Sequence[str],
         progress: Progress,
     ) -> None:
-        self._args, self._argv, self._settings = args, argv, settings
+        self._args, self._argv = args, argv
+        self._limits, self._settings = limits, limits.settings
         self._images, self._progress = images, progress
         self._decided = self._out_of_budget = self._failed = self._sent = self._answered = 0
         self._reason = ""
@@ -177,6 +197,8 @@ class _Run:
                 complain(
                     f"{known_ones} {'is' if self._decided == 1 else 'are'} already in {self._args.output}"
                 )
+        if not self._agreed(api, left):
+            return
         for certificates in self._made(api, left):
             for certificate in certificates:
                 if done is None:
@@ -185,6 +207,15 @@ class _Run:
                 if certificate.queries or (certificate.n and new):  # what was paid always leaves a line
                     done.append(certificate)
             yield certificates
+
+    def _agreed(self, api: SmoothedAPI, images: Sequence[str]) -> bool:
+        """Whether the run may begin, now that its limits and its price are told."""
+        self._progress.clear()
+        if not images:
+            return False
+        self._limits.told()
+        fixed = _most(self._settings) if _of_labels(self._args) else None
+        return self._limits.agreed(api, images, fixed=fixed, yes=self._args.yes)
 
     def _made(self, api: SmoothedAPI, images: Sequence[str]) -> Iterator[list[Certificate]]:
         settings = self._settings
@@ -230,7 +261,7 @@ class _Run:
             complain(f"error: {failed} ({self._reason}); {self._standing(failed=True)}")
             return ProviderError.exit_code
         if self._out_of_budget:
-            left = what_is_left(self._settings)
+            left = what_is_left(self._settings, self._limits.account)
             complain(f"error: the budget {left}; {self._standing(spent=True)}")
             return BudgetError.exit_code
         return 0
@@ -239,11 +270,19 @@ class _Run:
         count = f"{self._decided} of {number_of(len(self._images), 'image')} decided"
         settings, again = self._settings, self._argv
         if spent:
-            each = 0.0 if settings.budget_usd is None else usd_each(settings, sandbox=self._args.sandbox)
-            again = with_larger_budget(settings, again, fewest=_fewest(settings), usd_each=each)
+            price = self._limits.price
+            each = 0.0 if price is None else price.micro_usd / 1e6
+            again = with_larger_budget(
+                settings, again, fewest=_fewest(settings), usd_each=each, account=self._limits.account
+            )
         if failed:  # they are remembered, and would fail the next run as well
             again = retrying(again)
         return f"{count}, {how_to_resume(settings, again, answered=self._decided + self._answered > 0)}"
+
+
+def _most(settings: Settings) -> int:
+    """Answers that all labels of an image share at most, or are taken to."""
+    return settings.n if isinstance(settings.n, int) else _ENOUGH
 
 
 def _fewest(settings: Settings) -> int:
@@ -254,7 +293,7 @@ def _fewest(settings: Settings) -> int:
 
     spec = Spec(
         radius=settings.radius,
-        n=settings.n,
+        n=settings.n if isinstance(settings.n, int) else None,
         n0=settings.n0 or _CHOOSING,
         sigma=settings.sigma,
         alpha=settings.alpha,

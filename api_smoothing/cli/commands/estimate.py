@@ -6,11 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from api_smoothing.cli.json_output import print_json
+from api_smoothing.cli.limits import USUAL_TOLD
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of, with_a_number
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_sandbox_flag,
+    complain,
+    has_budget,
+    open_api,
+    settings_of,
+)
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
@@ -33,7 +42,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError("give images, or --count K without images")
     if args.count is not None and args.count < 1:
         raise ConfigurationError(f"--count must be a whole number from 1 on, not {args.count}")
-    settings = with_a_number(settings)
+    if settings.n == "auto" and settings.radius is None:
+        complain(USUAL_TOLD)
     images = args.count if args.count is not None else find_images(args.images)
     progress = Progress(sys.stderr, 0, summaries=False)
     return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
@@ -51,8 +61,10 @@ def print_estimate(
     """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code."""
     from api_smoothing.cli.text import describe_estimate
 
+    if not has_budget(settings):  # a name alone is none
+        settings = replace(settings, run=None)
     with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
-        more = {} if settings.n0 is None else {"n0": settings.n0}
+        more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
         estimate = api.estimate(images, radius=settings.radius, n=settings.n, **more)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])

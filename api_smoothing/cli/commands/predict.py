@@ -6,16 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Final
 
 from api_smoothing.cli.json_output import print_json
+from api_smoothing.cli.limits import limited
 from api_smoothing.cli.progress import Progress
-from api_smoothing.cli.resume import how_to_resume, run_name, what_is_left, with_larger_budget
+from api_smoothing.cli.resume import (
+    how_to_resume,
+    is_limited,
+    run_name,
+    what_is_left,
+    with_larger_budget,
+    with_the_number,
+)
 from api_smoothing.cli.settings import add_setting_flags
 from api_smoothing.cli.smoothing import (
     FACADE,
     add_retry_flag,
     add_sandbox_flag,
+    add_yes_flag,
     complain,
     open_api,
     settings_of,
@@ -26,14 +34,13 @@ from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 SUMMARY = "label images without a radius"
 SETTINGS = ("n", *(name for name in FACADE if name != "method"))
 
-_USUAL: Final = 100  # queries an image
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
     add_setting_flags(parser, SETTINGS)
     add_sandbox_flag(parser)
     add_retry_flag(parser)
+    add_yes_flag(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")
 
 
@@ -41,10 +48,13 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import digest_images, find_images
     from api_smoothing.cli.text import describe_prediction, number_of
 
-    settings = settings_of(args, SETTINGS)
-    n = settings.n or _USUAL
+    asked = settings_of(args, SETTINGS)
     images = find_images(args.images)
-    if settings.run is None and (settings.budget_queries, settings.budget_usd) != (None, None):
+    limits = limited(asked, sandbox=args.sandbox)
+    settings, argv = limits.settings, with_the_number(argv, asked, limits.settings)
+    n = settings.n
+    assert isinstance(n, int)  # without a radius
+    if settings.run is None and is_limited(settings):
         settings = replace(settings, run=run_name(settings, images, about=f"predict {args.sandbox}"))
     progress = Progress(sys.stderr, len(images), summaries=False)
     decided = answered = asking = 0
@@ -57,6 +67,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
         with open_api(settings, progress, sandbox=args.sandbox, retry_failures=args.retry_failures) as api:
             digest_images(api, images)
+            progress.clear()
+            limits.told()
+            if not limits.agreed(api, images, fixed=n, yes=args.yes):
+                return 0
             for image in images:
                 asking = 1  # what comes of it is not told if it is cut short
                 prediction = api.predict(image, n=n)
@@ -69,12 +83,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 else:
                     print(describe_prediction(prediction), flush=True)
         if decided < len(images):
-            raise BudgetError(f"the budget {what_is_left(settings)}")
+            raise BudgetError(f"the budget {what_is_left(settings, limits.account)}")
     except KeyboardInterrupt as stop:
         complain(f"interrupted; {standing(argv)}")
         return exit_code(stop)
     except BudgetError as error:
-        complain(f"error: {error}; {standing(with_larger_budget(settings, argv))}")
+        complain(f"error: {error}; {standing(with_larger_budget(settings, argv, account=limits.account))}")
         return error.exit_code
     except ProviderError as error:
         asking *= not isinstance(error, CredentialsError)

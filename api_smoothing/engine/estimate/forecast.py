@@ -27,13 +27,16 @@ def forecast(
     queries_per_vote: int = 1,
     prior: Prior = UNKNOWN,
     pace: Pace | None = None,
+    unset: Sequence[str] = (),
+    stops_at: float | None = None,
     today: date | None = None,
 ) -> CostEstimate:
     """The estimate for one image per entry of `known`, which holds the votes it has already.
 
     `affordable` is what the budget has left, in queries (None: no limit). `extra_per_image` is the number of canary
     queries that an image costs beside its votes, `queries_per_vote` that of one vote. `prior` is what is known of
-    vote shares, and `pace` of the time a query takes here (None: nothing, and the quota alone counts). Prices are
+    vote shares, and `pace` of the time a query takes here (None: nothing, and the quota alone counts). `unset` is what
+    holds because nobody set it, in words, and `stops_at` the dollars at which a run without a budget ends. Prices are
     judged old as of `today`. Equal arguments give equal estimates.
 
     Raises UnreachableRadiusError for a radius no answers can certify.
@@ -50,7 +53,14 @@ def forecast(
     ]
     seconds = [spans[0][0], spans[1][1], spans[2][2]]
     each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
-    lines = list(queries.lines)
+    lines = [*unset, *queries.lines]
+    if stops_at is not None and usd[2] > stops_at:
+        lines.insert(
+            len(unset),
+            f"no budget is given, so that the run stops at {dollars(stops_at)}; a budget sets another limit",
+        )
+    elif stops_at is not None and affordable is not None:
+        lines.insert(len(unset), f"no budget is given, which means {dollars(stops_at)} a run")
     if queries_per_vote > 1:
         lines.insert(
             0,

@@ -109,7 +109,7 @@ def _to_target(
     if endless > 0.0005 and affordable is None:
         lines.append(
             f"{endless:.1%} of the images take more than {HORIZON * each:,} queries, a few of them millions; "
-            f"the expectation counts {HORIZON * each:,} for those: set n or a budget"
+            f"the expectation counts {HORIZON * each:,} for those; n left out, and not None, would be a cap"
         )
     if affordable is not None and affordable < high:
         fewest = each * (rule.skip + 1 + int(np.argmax(rule.upper <= np.arange(1, rule.upper.size + 1))))

@@ -127,9 +127,9 @@ class Contents:
 class Storage(Protocol):
     """All that outlives a query. A session is handed one and builds nothing of it. Thread-safe.
 
-    Whoever opens the same storage, in whatever process, shares it: budgets by the name of their run, answers by
-    stream and index, claims, looks, and the rate of an account by its key. What a method returns is closed by
-    whoever asked for it. `StorageSuite` has the laws.
+    Whoever opens the same storage, in whatever process, shares it: budgets by the name of their run, the dollars of a
+    day and the rate by the key of their account, answers by stream and index, claims, and looks. What a method returns
+    is closed by whoever asked for it. `StorageSuite` has the laws.
 
     What comes next has its place:
 
@@ -149,10 +149,13 @@ class Storage(Protocol):
         """
         ...
 
-    def budget(self, budget: Budget, *, run: str | None, provider: str, micro_usd: int) -> BudgetAccount:
-        """The account of a run, whose queries cost `micro_usd` millionths of a dollar each.
+    def budget(
+        self, budget: Budget, *, run: str | None, provider: str, micro_usd: int, account: str = ""
+    ) -> BudgetAccount:
+        """The budget of a run, whose queries cost `micro_usd` millionths of a dollar each.
 
-        What a run has spent is remembered under its name. None is the returned object's own budget.
+        What a run has spent is remembered under its name. None is the returned object's own budget. What all runs of
+        `account` (the provider, when empty) spend in a day is counted for every one of them.
         """
         ...
 

@@ -23,6 +23,10 @@ class BudgetAccount(Protocol):
         """Queries and micro-dollars spent, reservations included."""
         ...
 
+    def today(self) -> int:
+        """Micro-dollars that all runs of the account have spent this day (UTC), reservations included."""
+        ...
+
     def affordable(self) -> int | None:
         """How many more queries the budget allows; None when it sets no limit."""
         ...

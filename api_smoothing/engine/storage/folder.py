@@ -2,7 +2,7 @@
 
     HOME/seed                                      the installation's secret seed
     HOME/votes/cache.db, paid.db, looks.db         the answers, with their claims and marks, and the looks
-    HOME/ledger.db                                 the budgets
+    HOME/ledger.db                                 the budgets, and what each account spends in a day
     HOME/rate.db                                   the turns of each account, here and in a folder of the machine
 
 Another folder of answers has its ledger and looks inside, so that whoever shares the answers shares the budgets. What
@@ -24,7 +24,7 @@ from api_smoothing.engine.storage import places
 from api_smoothing.engine.storage.base import Contents, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
-from api_smoothing.engine.storage.ledger import Ledger
+from api_smoothing.engine.storage.ledger import Ledger, unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
 from api_smoothing.engine.storage.rate import RateLimiter
 from api_smoothing.engine.storage.whereabouts import Surroundings
@@ -72,17 +72,24 @@ class FolderStorage:
         places.refuse_network(self.folder, self._mounted)
         return DiskCache(self.folder, paid=paid, surroundings=self._surroundings)
 
-    def budget(self, budget: Budget, *, run: str | None, provider: str, micro_usd: int) -> BudgetAccount:
-        if run is None:
+    def budget(
+        self, budget: Budget, *, run: str | None, provider: str, micro_usd: int, account: str = ""
+    ) -> BudgetAccount:
+        if run is None and not micro_usd:
             return InMemoryBudget(budget, micro_usd=micro_usd)
         own, path = self._home / _LEDGER, self._ledger()
+        elsewhere = None if path.resolve() == own.resolve() else own
+        if elsewhere is not None and budget.usd_per_day is not None:
+            places.refuse_network(self._home, self._mounted)
         return Ledger(
             path,
             budget,
-            run=run,
+            run=run or unnamed(),
             provider=provider,
             micro_usd=micro_usd,
-            before=None if path.resolve() == own.resolve() else own,
+            account=account,
+            before=elsewhere,
+            days=None if places.network_file_system(self._home, self._mounted()) else elsewhere,
             clock=self._surroundings.clock,
         )
 

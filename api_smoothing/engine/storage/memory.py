@@ -10,7 +10,7 @@ from api_smoothing.engine.storage.answers import MemoryCache
 from api_smoothing.engine.storage.base import Contents
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
-from api_smoothing.engine.storage.ledger import Ledger, ledger_file
+from api_smoothing.engine.storage.ledger import Ledger, ledger_file, unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
 from api_smoothing.engine.storage.rate import RateLimiter, rate_file
 from api_smoothing.results import Budget
@@ -40,11 +40,19 @@ class MemoryStorage:
     def answers(self, *, paid: bool, keep: bool = True) -> MemoryCache:
         return MemoryCache(self._answers) if keep else MemoryCache()
 
-    def budget(self, budget: Budget, *, run: str | None, provider: str, micro_usd: int) -> BudgetAccount:
-        if run is None:
+    def budget(
+        self, budget: Budget, *, run: str | None, provider: str, micro_usd: int, account: str = ""
+    ) -> BudgetAccount:
+        if run is None and not micro_usd:
             return InMemoryBudget(budget, micro_usd=micro_usd)
         return Ledger(
-            self._ledger, budget, run=run, provider=provider, micro_usd=micro_usd, clock=self._clock
+            self._ledger,
+            budget,
+            run=run or unnamed(),
+            provider=provider,
+            micro_usd=micro_usd,
+            account=account,
+            clock=self._clock,
         )
 
     def limiter(self, key: str, quotas: Sequence[Quota]) -> RateLimiter | None:

@@ -44,6 +44,7 @@ from api_smoothing.results import Budget
 __all__ = ["Clock", "Heartbeat", "StorageSuite"]
 
 _THREADS: Final = 8
+_DAY_SECONDS: Final = 86_400
 
 
 class Clock:
@@ -176,6 +177,56 @@ class StorageSuite:
         """The same of processes; those that die leave what they reserved as spent, and nothing beyond the cap."""
         killed = self._start(_SPEND, place, "die")
         others = [self._start(_SPEND, place, "live") for _ in range(2)]
+        kept = sum(int(line) for process in (killed, *others) for line in _output(process))
+        assert kept == 200
+
+    def test_a_day_has_one_limit_for_all_runs_of_an_account(
+        self, opened: Callable[..., Storage], clock: Clock
+    ) -> None:
+        """What any run of an account spends counts for the day (UTC) of all; another account, or day, is another."""
+        clock.now -= clock.now % _DAY_SECONDS
+        limited, other = (
+            opened().budget(
+                Budget(usd_per_day=0.015, queries=14),
+                run="one",
+                provider="p",
+                micro_usd=1500,
+                account=account,
+            )
+            for account in ("a", "b")
+        )
+        free = opened().budget(Budget(), run="two", provider="p", micro_usd=500, account="a")
+        nameless = opened().budget(Budget(), run=None, provider="p", micro_usd=1500, account="a")
+        assert len(free.reserve("s", range(6)).granted) == 6
+        assert len(nameless.reserve("s", [0]).granted) == 1
+        assert (limited.today(), other.today(), limited.affordable()) == (4500, 0, 7)
+        assert len(limited.reserve("s", range(9)).granted) == 7
+        assert (limited.affordable(), free.affordable()) == (0, None)
+        clock.sleep(_DAY_SECONDS - 1)
+        assert opened().budget(Budget(), run=None, provider="p", micro_usd=1, account="a").today() == 15_000
+        clock.sleep(1)
+        assert (limited.today(), limited.affordable()) == (0, 7)  # the run's own budget goes on
+
+    def test_what_never_left_is_given_back_to_its_day(
+        self, opened: Callable[..., Storage], clock: Clock
+    ) -> None:
+        """A reservation of yesterday that is returned today makes no room today."""
+        clock.now -= clock.now % _DAY_SECONDS
+        account = _account(opened(), budget=Budget(usd_per_day=0.015))
+        account.settle(account.reserve("s", range(4)), sent=False)
+        assert (account.today(), account.affordable()) == (0, 10)
+        yesterdays = account.reserve("s", range(4))
+        clock.sleep(_DAY_SECONDS)
+        account.reserve("s", range(3))
+        account.settle(yesterdays, sent=False)
+        assert (account.today(), account.affordable(), account.spent()[0]) == (4500, 7, 3)
+        clock.sleep(-_DAY_SECONDS)
+        assert account.today() == 0
+
+    def test_processes_spend_the_day_to_the_last_query(self, place: str) -> None:
+        """Processes of different runs, some of which die, never spend more in a day than its limit together."""
+        killed = self._start(_SPEND_A_DAY, place, "die")
+        others = [self._start(_SPEND_A_DAY, place, run) for run in ("live", "longer")]
         kept = sum(int(line) for process in (killed, *others) for line in _output(process))
         assert kept == 200
 
@@ -484,8 +535,7 @@ from api_smoothing.results import Budget
 def named(name):
     return Answer(labels=(Label(name=name, score=0.5),), model_version="1")
 """
-_SPEND: Final = """
-account = storage.budget(Budget(queries=200), run="shared", provider="p", micro_usd=1)
+_SPENDING: Final = """
 kept, lock = [0], threading.Lock()
 def work(thread):
     for turn in range(500):
@@ -510,6 +560,15 @@ threads = [threading.Thread(target=work, args=(t,)) for t in range(3)]
 [t.start() for t in threads]
 [t.join() for t in threads]
 print(kept[0])
+"""
+_SPEND: Final = f"""
+account = storage.budget(Budget(queries=200), run="shared", provider="p", micro_usd=1)
+{_SPENDING}
+"""
+_SPEND_A_DAY: Final = f"""
+day = Budget(usd_per_day=0.0002)
+account = storage.budget(day, run=sys.argv[2], provider="p", micro_usd=1, account="a")
+{_SPENDING}
 """
 _DIE_UNSETTLED: Final = """
 cache = storage.answers(paid=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -152,6 +154,53 @@ def test_todays_files_have_todays_names() -> None:
     assert not (home() / "votes" / "ledger.db").exists()
 
 
+def test_a_day_is_one_wherever_the_answers_lie(tmp_path: Path) -> None:
+    """Runs of one installation share the day's limit of their account, though their ledgers lie in several folders."""
+    left, threads = [], []
+    for name in ("b", None, "a"):  # before and after the home by name, and in it
+        cache = None if name is None else tmp_path / name
+        storage = FolderStorage(tmp_path / "aa", cache=cache)
+        day = Budget(usd_per_day=0.000_060)
+        account = storage.budget(day, run="r", provider="p", micro_usd=1, account="k")
+        threads.append(threading.Thread(target=lambda account=account: left.append(spend_all(account))))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(left) == 60
+    assert min(left) > 0
+
+
+def spend_all(account: BudgetAccount) -> int:
+    """How many queries were granted, one after the other, every fourth of which never left."""
+    kept = turn = 0
+    while (granted := account.reserve("s", [turn])).granted:
+        turn += 1
+        account.settle(granted, sent=turn % 4 > 0)
+        kept += turn % 4 > 0
+        time.sleep(0.002)
+    return kept
+
+
+def test_a_day_on_a_network_is_refused(tmp_path: Path) -> None:
+    """Where the home's locks do not hold, a limit for the day is refused; budgets of runs go on beside the answers."""
+    home = tmp_path / "home"
+    home.mkdir()
+    storage = FolderStorage(home, cache=tmp_path / "c", mounted=lambda: f"server:/x {home} nfs4 rw 0 0")
+    assert len(storage.budget(Budget(), run="r", provider="p", micro_usd=1).reserve("s", [0, 1]).granted) == 2
+    with pytest.raises(ConfigurationError, match="network file system"):
+        storage.budget(Budget(usd_per_day=1), run="r", provider="p", micro_usd=1)
+
+
+def test_a_ledger_from_before_days_goes_on(tmp_path: Path) -> None:
+    """What runs have spent by an older file counts, and days are counted from now on."""
+    storage = FolderStorage(tmp_path)
+    spend(storage, 7)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.executescript("DROP TABLE days; PRAGMA user_version = 1")
+    assert spend(storage, 7) == 3
+
+
 def test_two_homes_that_share_a_cache_have_one_budget(tmp_path: Path) -> None:
     """The ledger and the looks lie with the answers: whoever shares these, shares those."""
     one, two = (FolderStorage(tmp_path / name, cache=tmp_path / "answers") for name in ("one", "two"))
@@ -161,7 +210,8 @@ def test_two_homes_that_share_a_cache_have_one_budget(tmp_path: Path) -> None:
     with closing(two.looks()) as looks:
         assert looks.of("s") == ("n=100",)
     assert (tmp_path / "answers" / "ledger.db").is_file()
-    assert not (tmp_path / "two" / "ledger.db").exists()
+    with closing(sqlite3.connect(tmp_path / "two" / "ledger.db")) as home:
+        assert home.execute("SELECT * FROM runs").fetchall() == []
 
 
 @pytest.mark.parametrize("first", ["owner", "guest"])

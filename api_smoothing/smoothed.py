@@ -26,7 +26,7 @@ from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.events import ImageCertified, ImageStarted, Observer, VotesCounted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, Observer, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import Budget, Certificate, CostEstimate, Look, Prediction, Provenance
 
@@ -118,6 +118,7 @@ class SmoothedAPI:
             self._seed = self._storage.seed(seed)
             # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
             self._provider = self._adapter.card.provider
+            self._observers = tuple(observers)
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,
@@ -126,8 +127,8 @@ class SmoothedAPI:
                 device=self._device,
                 workers=parts.workers(concurrency),
                 retry_failures=retry_failures,
+                told=self._tell,
             )
-            self._observers = tuple(observers)
             self._exit = stack.pop_all()
 
     def certify(
@@ -433,7 +434,7 @@ class SmoothedAPI:
             cost_usd=self._session.account.cost_usd(count.sent),
         )
 
-    def _tell(self, event: ImageStarted | VotesCounted | ImageCertified) -> None:
+    def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from api_smoothing.cli.text import number_of
-from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, TurnAwaited, VotesCounted
 from api_smoothing.shown import shown
 
 EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
@@ -45,6 +45,12 @@ class Progress:
             case VotesCounted():
                 self._sent, self.votes = event.sent, event.n
                 self._show(_votes(event, self._rate(), charged=self._charged))
+            case TurnAwaited():
+                self.clear()
+                self._line(
+                    f"waiting {event.seconds:.0f} s for a turn in the rate of {event.provider}, shared by all runs "
+                    f"with this account; --rate sets yours"
+                )
             case ImageCertified():
                 self.clear()
                 if self._summaries:

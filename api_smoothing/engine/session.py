@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.sending import Canary, FirstRequestGate, Pipeline, Sender, Usage, Watch, enlargement
 from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.events import TurnAwaited
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Look, Provenance
 
@@ -41,7 +43,7 @@ class Session:
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again.
+    before are asked again. `told` hears of long waits for a turn.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
         device: str,
         workers: int | None,
         retry_failures: bool = False,
+        told: Callable[[TurnAwaited], object] | None = None,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
@@ -71,6 +74,8 @@ class Session:
         )
         self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
+        if self._limiter is not None and told is not None:
+            self._limiter.listen(lambda s: told(TurnAwaited(provider=self.card.provider, seconds=s)))
 
     @property
     def extra_per_image(self) -> int:

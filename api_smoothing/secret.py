@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .errors import ConfigurationError
 from .home import home
+from .private import private_folder, refuse_shared_folder
 
 _SEED_BYTES = 16
 _FILE = "seed"
@@ -66,8 +67,11 @@ def installation_seed(folder: Path | None = None) -> bytes:
     """
     path = (folder or home()) / _FILE
     try:
-        if not path.exists():
+        refuse_shared_folder(path.parent)
+        if not os.path.lexists(path):
             _create(path)
+        if path.is_symlink():
+            raise ConfigurationError(f"the secret seed {path} is a link: put the file itself there")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(4 * _SEED_BYTES)
@@ -93,7 +97,7 @@ def installation_seed(folder: Path | None = None) -> bytes:
 
 def _create(path: Path) -> None:
     """Put a new seed in place at once and whole; where two processes race, the first one's seed stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     draft = path.with_name(f"{_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -21,9 +21,11 @@ from diskcache.core import MODE_BINARY, MODE_RAW
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
+from api_smoothing.engine.storage.database import private_database
 from api_smoothing.engine.storage.paid import PaidAnswers, tampered
 from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.private import private_folder
 
 CHUNK = 256
 
@@ -154,7 +156,8 @@ class DiskCache:
     ) -> None:
         self._paid = paid
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(directory)
+            private_database(directory / "cache.db", lambda db: db.execute("PRAGMA auto_vacuum=1"))
             self._cache = Cache(
                 str(directory),
                 disk=JSONOnlyDisk,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.private import private_folder, refuse_shared_file
 
 T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 60.0
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _locked() -> threading.Lock:
@@ -64,8 +67,8 @@ class Database:
         if path is None:
             return
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            private_folder(path.parent)
+            private_database(path, create)
             self.write(create)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
@@ -203,11 +206,44 @@ class Database:
                 else:
                     _write_ahead(opened)
                 self._connection, self._waits = opened, None
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._path is not None:
+                    raise damaged(self._path, str(error)) from None
+                raise
 
     def _mind_forks(self) -> None:
         if self._pid != os.getpid():  # neither SQLite's connections nor locks survive a fork
             self._start_anew()
+
+
+def private_database(path: Path, create: Callable[[sqlite3.Connection], object]) -> None:
+    """Have a database at `path` that nobody else reads or writes; a new one is what `create` makes, and there at once
+    and whole: an empty file is a damaged one. Raises ConfigurationError, one line, OSError and sqlite3.Error.
+    """
+    if not os.path.lexists(path):
+        draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
+                create(db)
+                db.execute("PRAGMA journal_mode=WAL")
+            with contextlib.suppress(FileExistsError):  # where two race, the first one's stays
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    refuse_shared_file(path)
+    if path.stat().st_size == 0:
+        raise damaged(path, "it is empty")
+
+
+def damaged(path: Path, why: str) -> ConfigurationError:
+    """The error for a database that cannot be read."""
+    return ConfigurationError(
+        f"{path} is damaged ({why}): put a copy of it back, or have `api-smooth cache repair` set it aside; "
+        f"what it held is then forgotten"
+    )
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

@@ -138,7 +138,7 @@ class FolderStorage:
             path = self._home / _LEDGER
             if folder.is_dir():
                 with contextlib.suppress(OSError):
-                    (folder / _POINTER).touch()
+                    (folder / _POINTER).touch(mode=0o600)
         elif not (folder / _POINTER).is_file():
             path = folder / _LEDGER
         elif above.is_file():

@@ -13,10 +13,9 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 
-_SCALE: Final = 2000.0  # answered requests beyond the plateau until the rate has doubled
-_MILD: Final = 0.93  # of the rate, after a throttle that was rare
-_HARD: Final = 0.7  # when throttles come one after the other
-_RARE: Final = 200  # answered requests since the last one
+_SCALE: Final = 1500.0  # answered requests beyond the plateau until the rate has doubled
+#: What is left of the rate, by the answered requests since the last throttle: less where they follow one another.
+_CUTS: Final = ((200, 0.93), (25, 0.85), (0, 0.7))
 _LEAST: Final = 0.01  # of the quota
 
 
@@ -39,8 +38,8 @@ def slowed(pace: Pace | None, quota: Quota) -> Pace:
     """The pace after a throttle of somebody who keeps to `quota` and `pace`."""
     full = quota.count / quota.seconds
     rate = full if pace is None else min(full, pace.rate)
-    rare = pace is None or pace.answered >= _RARE
-    return Pace(ceiling=max(rate, _LEAST * full), cut=_MILD if rare else _HARD)
+    cut = next(cut for least, cut in _CUTS if pace is None or pace.answered >= least)
+    return Pace(ceiling=max(rate, _LEAST * full), cut=cut)
 
 
 def at_pace(quota: Quota, pace: Pace) -> Quota:

@@ -20,17 +20,17 @@ def test_a_rare_throttle_costs_little() -> None:
     """One throttle takes 7 % off, and within a thousand answers nearly all of that is back."""
     pace = slowed(None, QUOTA)
     assert pace.rate == pytest.approx(0.93 * 30)
-    assert after(pace, 800).rate == pytest.approx(30.0, rel=1e-3)
+    assert after(pace, 600).rate == pytest.approx(30.0, rel=1e-3)
 
 
 def test_the_rate_stays_below_what_was_too_high_before_it_looks_for_more() -> None:
-    """It rises throughout, slowest where it was refused, and has doubled 2,000 answers beyond."""
+    """It rises throughout, slowest where it was refused, and has doubled 1,500 answers beyond."""
     pace = slowed(None, QUOTA)
     rates = [after(pace, n).rate for n in range(0, 3001, 100)]
     assert rates == sorted(rates)
-    plateau = 0.07 ** (1 / 3) * 2000
+    plateau = 0.07 ** (1 / 3) * 1500
     assert after(pace, round(plateau)).rate == pytest.approx(30.0, rel=1e-6)
-    assert after(pace, round(plateau + 2000)).rate == pytest.approx(60.0, rel=1e-3)
+    assert after(pace, round(plateau + 1500)).rate == pytest.approx(60.0, rel=1e-3)
 
 
 def test_throttles_in_a_row_come_down_fast_and_not_to_nothing() -> None:

@@ -9,33 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from whole_storage import use
 
 from api_smoothing.cli import main
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.home import home
 from api_smoothing.private import private_folder, refuse_shared_file, refuse_shared_folder
-from api_smoothing.results import Budget
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 
 FILES = ("seed", "ledger.db", "rate.db", "votes/cache.db", "votes/paid.db", "votes/looks.db")
 NOBODY = 65534
-
-
-def use(storage: FolderStorage) -> None:
-    """Open everything a storage has."""
-    from api_smoothing.adapters.base import Quota
-
-    storage.seed(None)
-    for kept in (
-        storage.answers(paid=True),
-        storage.looks(),
-        storage.budget(Budget(), run="r", provider="p", micro_usd=1),
-        storage.limiter("k", [Quota(unit="image", count=5)]),
-    ):
-        assert kept is not None
-        kept.close()
 
 
 def test_files_are_their_users_alone(tmp_path: Path) -> None:

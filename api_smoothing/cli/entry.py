@@ -89,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, f"{place}{error.strerror or error}", 2)
     except sqlite3.Error as error:
         text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+        if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+            text = "a database is damaged: put a copy of it back, or run `api-smooth cache repair`"
         return _complain(error, text, 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
         text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())} \

@@ -71,6 +71,8 @@ class Database:
             private_database(path, create)
             self.write(create)
         except (OSError, sqlite3.Error) as error:
+            if is_damage(error):
+                raise damaged(path, str(error)) from None
             raise ConfigurationError(
                 f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None
@@ -209,7 +211,7 @@ class Database:
             try:
                 yield self._connection
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._path is not None:
+                if is_damage(error) and self._path is not None:
                     raise damaged(self._path, str(error)) from None
                 raise
 
@@ -244,6 +246,31 @@ def damaged(path: Path, why: str) -> ConfigurationError:
         f"{path} is damaged ({why}): put a copy of it back, or have `api-smooth cache repair` set it aside; "
         f"what it held is then forgotten"
     )
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that a file is not, or no longer, a database."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged database, for whoever may read something out of it yet; returns its new path, None if sound."""
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
+            sound = path.stat().st_size > 0 and db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        sound = False
+    if sound:
+        return None
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    for end in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    return path.rename(aside)
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

@@ -21,7 +21,7 @@ from diskcache.core import MODE_BINARY, MODE_RAW
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
-from api_smoothing.engine.storage.database import damaged, is_damage, private_database
+from api_smoothing.engine.storage.database import damaged, is_damage, private_database, telling
 from api_smoothing.engine.storage.paid import PaidAnswers, tampered
 from api_smoothing.engine.storage.seal import Seal
 from api_smoothing.engine.storage.whereabouts import Surroundings
@@ -174,7 +174,7 @@ class DiskCache:
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
         self._answers = PaidAnswers(directory / "paid.db", surroundings)
-        self._directory, self._seal = directory, Seal(directory)
+        self._file, self._seal = directory / "cache.db", Seal(directory)
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         if self._paid:
@@ -192,7 +192,7 @@ class DiskCache:
         by_chunk: dict[int, dict[int, Answer]] = {}
         for index, answer in answers.items():
             by_chunk.setdefault(index // CHUNK, {})[index] = answer
-        with self._cache.transact(retry=True):
+        with telling(self._file), self._cache.transact(retry=True):
             for chunk, part in by_chunk.items():
                 merged = part | self._chunk(stream, chunk)
                 self._cache.set(f"{stream}:{chunk}", self._sealed(f"{stream}:{chunk}", _encode(merged)))
@@ -218,10 +218,12 @@ class DiskCache:
         return {i: reason for i, reason in failed.items() if i not in answered}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        self._cache.add(f"stream:{stream}", dict(facts), retry=True)
+        with telling(self._file):
+            self._cache.add(f"stream:{stream}", dict(facts), retry=True)
 
     def facts(self, stream: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
+        with telling(self._file):
+            found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
         return found
 
     def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
@@ -260,7 +262,8 @@ class DiskCache:
 
     def _opened(self, key: str) -> dict[int, Answer]:
         """The answers of the chunk `key`. One from before there were seals counts as it is."""
-        entry = self._cache.get(key, retry=True)
+        with telling(self._file):
+            entry = self._cache.get(key, retry=True)
         if entry is None:
             return {}
         try:
@@ -269,7 +272,7 @@ class DiskCache:
                 raise ValueError
             return _decode(bare)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-            raise tampered(f"the entry {key} of {self._directory / 'cache.db'}") from None
+            raise tampered(f"the entry {key} of {self._file}") from None
 
     def repair(self) -> int:
         """Forget what is not as it was kept; returns how many entries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -13,12 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DiskError
 from api_smoothing.private import private_folder, refuse_shared_file
 
 T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 60.0
+#: What a write raises where the disk does not take it.
+UNWRITTEN: Final = (sqlite3.Error, DiskError)
+_UNWRITABLE: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -70,9 +80,11 @@ class Database:
             private_folder(path.parent)
             private_database(path, create)
             self.write(create)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *UNWRITTEN) as error:
             if is_damage(error):
                 raise damaged(path, str(error)) from None
+            if isinstance(error, DiskError) or getattr(error, "errno", None) in _NO_ROOM:
+                raise DiskError(f"{path}: {error}; free some space") from None
             raise ConfigurationError(
                 f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None
@@ -109,7 +121,7 @@ class Database:
             if mine.leads or not mine.done:
                 self._pass_on(mine, batch)
         if mine.error is not None:
-            raise mine.error
+            raise _as_told(mine.error)
         return mine.result  # type: ignore[no-any-return]
 
     def note(self, work: Callable[[sqlite3.Connection], object]) -> None:
@@ -132,7 +144,7 @@ class Database:
     def close(self) -> None:
         """Close the connection; the next use opens it again. What is in memory stays as long as the object."""
         if self._notes:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*UNWRITTEN):
                 self.write(lambda db: None, durable=False)
         with self._turn:
             if self._connection is not None and self._path is not None:
@@ -233,6 +245,8 @@ def private_database(path: Path, create: Callable[[sqlite3.Connection], object])
                 db.execute("PRAGMA journal_mode=WAL")
             with contextlib.suppress(FileExistsError):  # where two race, the first one's stays
                 os.link(draft, path)
+        except sqlite3.Error as error:
+            raise _as_told(error) from None
         finally:
             draft.unlink(missing_ok=True)
     refuse_shared_file(path)
@@ -245,6 +259,24 @@ def damaged(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{path} is damaged ({why}): put a copy of it back, or have `api-smooth cache repair` set it aside; "
         f"what it held is then forgotten"
+    )
+
+
+@contextlib.contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """What somebody else does with the database at `path`, with our errors in place of SQLite's for damage and disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise (damaged(path, str(error)) if is_damage(error) else _as_told(error)) from None
+
+
+def _as_told(error: Exception) -> Exception:
+    """The DiskError for a disk that is full or does not write; any other error as it is."""
+    if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _UNWRITABLE:
+        return error
+    return DiskError(
+        f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
     )
 
 

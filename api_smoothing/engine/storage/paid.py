@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
-from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.database import UNWRITTEN, Database
 from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, Seal
+from api_smoothing.engine.storage.spill import Row, forget_spilt, spill, spilt
 from api_smoothing.engine.storage.whereabouts import LAPSE_SECONDS, Surroundings, Whereabouts, alive
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DiskError
 
 #: Seconds after which a claim lapses that an earlier version made, where its process cannot be looked up.
 CLAIM_SECONDS: Final = 3600.0
@@ -65,6 +66,7 @@ class PaidAnswers:
         self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1, 2))
         self._refuse_a_lost_key()
         self._seal = Seal(path.parent)
+        self._take_over()
         [(self.unsealed,)] = self._database.read("SELECT unsealed FROM origin")
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
@@ -132,9 +134,34 @@ class PaidAnswers:
                 db.execute(_RELEASE, (*row[:2], self._holder))
             return standing
 
-        standing = self._database.write(keep)
+        try:
+            standing = self._database.write(keep)
+        except UNWRITTEN as error:
+            raise self._kept_elsewhere(rows, error) from None
         self._asking.difference_update((stream, index) for index in answers)
         return standing
+
+    def _kept_elsewhere(self, rows: Sequence[Row], error: Exception) -> DiskError:
+        """The error for answers that could not be written: they were paid, and are kept where they can be."""
+        place = spill(self._path, rows)
+        if place is None:
+            fate = f"{len(rows)} answers that were paid could be kept nowhere, and are lost"
+        else:
+            fate = f"answers that were paid are kept in {place}, from where they are taken over"
+        return DiskError(f"cannot write to {self._path}: {error}; {fate}; free some space")
+
+    def _take_over(self) -> None:
+        """What could not be written before."""
+        rows = spilt(self._path)
+        if not rows:
+            return
+
+        def keep(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+
+        with contextlib.suppress(*UNWRITTEN):  # it stays where it is
+            self._database.write(keep)
+            forget_spilt(self._path)
 
     def fail(self, stream: str, reasons: Mapping[int, str]) -> None:
         """Keep final failures and end the claims on them; one that has an answer has not failed."""
@@ -210,7 +237,7 @@ class PaidAnswers:
             self._asking.clear()
             _HOLDERS.discard(self._holder)
             if self._registered:
-                with contextlib.suppress(sqlite3.Error):  # they lapse
+                with contextlib.suppress(*UNWRITTEN):  # they lapse
                     self._database.write(self._leave, durable=False)
         self._database.close()
 
@@ -258,7 +285,7 @@ class PaidAnswers:
             if not self._asking:
                 self._beating = False
                 return False
-        with contextlib.suppress(sqlite3.Error):  # a full disk, for a moment: the next one may get through
+        with contextlib.suppress(*UNWRITTEN):  # a full disk, for a moment: the next one may get through
             self._database.write(lambda db: db.execute(_RENEW, (self._until(), self._holder)), durable=False)
         return True
 

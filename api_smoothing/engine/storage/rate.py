@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from api_smoothing.adapters.base import Quota
-from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.database import UNWRITTEN, Database
 from api_smoothing.engine.storage.flow import LONGEST, MARGIN, Flow, Lane
 from api_smoothing.engine.storage.pace import Pace, at_pace, slowed
 from api_smoothing.engine.storage.whereabouts import boot as _boot
@@ -108,7 +108,7 @@ class RateLimiter:
                     return
         finally:
             if in_line:
-                with contextlib.suppress(sqlite3.Error):  # whoever does not look is passed by
+                with contextlib.suppress(*UNWRITTEN):  # whoever does not look is passed by
                     self._in_all(partial(self._leave, ticket))
 
     def spare(self, images: int) -> None:

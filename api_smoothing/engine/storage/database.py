@@ -83,8 +83,10 @@ class Database:
         except (OSError, *UNWRITTEN) as error:
             if is_damage(error):
                 raise damaged(path, str(error)) from None
-            if isinstance(error, DiskError) or getattr(error, "errno", None) in _NO_ROOM:
-                raise DiskError(f"{path}: {error}; free some space") from None
+            if isinstance(error, DiskError):
+                raise DiskError(f"{path}: {error}") from None
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise DiskError(f"cannot open {path}: {error.strerror}; free some space") from None
             raise ConfigurationError(
                 f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None

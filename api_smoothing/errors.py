@@ -54,6 +54,12 @@ class ProviderError(ApiSmoothError):
     exit_code = 4
 
 
+class DiskError(ProviderError, ConfigurationError):
+    """The disk does not take what must be kept. It ends a run as a provider that failed does, so that no request
+    leaves that could not be remembered; what is wrong is the folder.
+    """
+
+
 class CredentialsError(ProviderError):
     """A provider's credentials are missing or rejected; the message names the variable and the test command."""
 

@@ -53,5 +53,16 @@ class ImageCertified:
     certificate: Certificate
 
 
-Event: TypeAlias = RunStarted | ImageStarted | VotesCounted | ImageCertified
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnAwaited:
+    """A request waits `seconds` for its turn in the account's rate, which others may be using. Once a minute at most.
+
+    Told by the thread that waits, not by the one that asked for the certificate.
+    """
+
+    provider: str
+    seconds: float
+
+
+Event: TypeAlias = RunStarted | ImageStarted | VotesCounted | ImageCertified | TurnAwaited
 Observer: TypeAlias = Callable[[Event], None]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .errors import ConfigurationError
 from .home import home
+from .private import private_folder, refuse_shared_folder
 
 _SEED_BYTES = 16
 _FILE = "seed"
@@ -64,21 +65,28 @@ def installation_seed(folder: Path | None = None) -> bytes:
     Raises `ConfigurationError` when the file is malformed, cannot be made or read, or is open to other users:
     a key that others may have read is not silently used.
     """
-    path = (folder or home()) / _FILE
+    return kept_secret((folder or home()) / _FILE, "secret seed")
+
+
+def kept_secret(path: Path, name: str) -> bytes:
+    """The 16 secret bytes at `path`, made on first use, as those of `installation_seed`; errors call it `name`."""
     try:
-        if not path.exists():
+        refuse_shared_folder(path.parent)
+        if not os.path.lexists(path):
             _create(path)
+        if path.is_symlink():
+            raise ConfigurationError(f"the {name} {path} is a link: put the file itself there")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(4 * _SEED_BYTES)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(
-            f"the secret seed {path} cannot be made or read ({reason}): set API_SMOOTH_HOME elsewhere"
+            f"the {name} {path} cannot be made or read ({reason}): set API_SMOOTH_HOME elsewhere"
         ) from error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(
-            f"the secret seed {path} is open to other users: run chmod 600 on it, or delete it for a new one"
+            f"the {name} {path} is open to other users: run chmod 600 on it, or delete it for a new one"
         )
     try:
         seed = bytes.fromhex(text.decode("ascii"))
@@ -86,15 +94,15 @@ def installation_seed(folder: Path | None = None) -> bytes:
         seed = b""
     if len(seed) != _SEED_BYTES:
         raise ConfigurationError(
-            f"the secret seed {path} is malformed: restore its 32 hex digits, or delete it for a new one"
+            f"the {name} {path} is malformed: restore its 32 hex digits, or delete it for a new one"
         )
     return seed
 
 
 def _create(path: Path) -> None:
-    """Put a new seed in place at once and whole; where two processes race, the first one's seed stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    """Put a new secret in place at once and whole; where two processes race, the first one's seed stays."""
+    private_folder(path.parent)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

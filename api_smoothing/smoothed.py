@@ -131,6 +131,7 @@ class SmoothedAPI:
             card, cost = self._adapter.card, price(self._adapter.card)
             self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
             self._budget = budget or defaults.usual_budget(card, cost)
+            self._observers, self._warned = tuple(observers), False
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,
@@ -139,8 +140,8 @@ class SmoothedAPI:
                 device=self._device,
                 workers=parts.workers(concurrency),
                 retry_failures=retry_failures,
+                told=self._tell,
             )
-            self._observers, self._warned = tuple(observers), False
             self._exit = stack.pop_all()
 
     def certify(

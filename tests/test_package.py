@@ -34,6 +34,7 @@ LEAVES = {
     "events",
     "errors",
     "precision",
+    "private",
     "convnet",
     "digests",
     "evaluation",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from api_smoothing.adapters._transport import (
     BadRequest,
     BrokenContract,
+    bound_boto,
     check_encrypted,
     check_proxy,
     is_sendable,
@@ -58,6 +59,7 @@ __all__ = [
     "SandboxDeclaration",
     "Verdict",
     "VerdictKind",
+    "bound_boto",
     "check_encrypted",
     "check_proxy",
     "filter_of",

@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
         if _of_a_database(error):
             text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+            if "malformed" in str(error):
+                text = "a database is damaged: put a copy of it back, or run `api-smooth cache repair`"
             return _complain(error, text, 2)
         text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())} \
 (API_SMOOTH_DEBUG=1 shows the traceback)"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from api_smoothing.cli.text import number_of
-from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, TurnAwaited, VotesCounted
 from api_smoothing.shown import shown
 
 EVERY_SECONDS = {True: 0.1, False: 10.0}  # between two lines; by whether it is a terminal
@@ -52,6 +52,12 @@ class Progress:
                 self._sent += event.sent - (0 if before is None else before.sent)
                 self._open[event.index] = event
                 self._show(event)
+            case TurnAwaited():
+                self.clear()
+                self._write(
+                    f"waiting {event.seconds:.0f} s for a turn in the rate of {shown(event.provider)}, shared by all "
+                    f"runs with this account; --rate sets yours\n"
+                )
             case ImageCertified():
                 self._open.pop(event.index, None)
                 self.clear()

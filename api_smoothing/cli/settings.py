@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from api_smoothing.cli.setting_kinds import KINDS, Expected, Method, Noise
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.private import refuse_writable
 
 PROJECT_FILE: Final = Path("api-smooth.toml")
 
@@ -72,10 +73,11 @@ def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settin
     Raises ConfigurationError naming the flag, the variable, or the file and key that is wrong. Every source
     is checked in full, even where a stronger one wins: a typo must not wait for the day it counts.
     """
-    from api_smoothing.home import home
+    from api_smoothing.home import settings_file
 
     merged: dict[str, Any] = {}
-    own = home() / "config.toml"
+    own = settings_file("config.toml")
+    refuse_writable(own)
     merged |= _from_file(own)
     merged |= _harmless(_from_file(PROJECT_FILE), own)
     merged |= _from_environment(os.environ)

@@ -138,11 +138,11 @@ def _contents(file: Path, data: bytes) -> object:
         if file.suffix == ".safetensors":
             return read_safetensors(data)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file provokes
+    except Exception:  # whatever a damaged or hostile file provokes
         raise WeightsError(
             f"{file.name} holds more than plain weights, or is damaged; none of its code was run: "
             "save the network's state_dict() alone, where it was made"
-        ) from error
+        ) from None  # torch's own text says how to run what is in it
 
 
 def _weights(found: object) -> tuple[dict[str, Tensor], dict[str, Any]]:

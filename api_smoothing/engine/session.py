@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,6 +31,7 @@ from api_smoothing.engine.sending import (
 )
 from api_smoothing.engine.storage import Storage, stream_name
 from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.events import TurnAwaited
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Look, Provenance
 
@@ -56,7 +57,7 @@ class Session:
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again. `stopwatch` has the time that the queries take.
+    before are asked again. `stopwatch` has the time that the queries take. `told` hears of long waits for a turn.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Session:
         device: str,
         workers: int | None,
         retry_failures: bool = False,
+        told: Callable[[TurnAwaited], object] | None = None,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
@@ -89,6 +91,8 @@ class Session:
         self.stopwatch = Stopwatch()
         self._looks = storage.looks(keep=nameable(self.card, denoiser))
         self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
+        if self._limiter is not None and told is not None:
+            self._limiter.listen(lambda s: told(TurnAwaited(provider=self.card.provider, seconds=s)))
 
     @property
     def extra_per_image(self) -> int:

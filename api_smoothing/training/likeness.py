@@ -96,7 +96,12 @@ def _cached_backbone() -> Kind:
         elif not _has_digest(file):
             raise WeightsError(f"{file} is not the published one; delete it and fetch {address}")
         else:
-            torch.load(file, map_location="cpu", weights_only=True)  # torchvision would open any pickle
+            try:
+                torch.load(file, map_location="cpu", weights_only=True)  # torchvision would open any pickle
+            except Exception:
+                raise WeightsError(
+                    f"{file} holds more than plain weights; delete it and fetch {address}"
+                ) from None
             return kind
     raise WeightsError(
         f"the network LPIPS looks through is not in {file.parent}; run benchmarks/lpips_network.py, "

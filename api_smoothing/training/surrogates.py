@@ -126,8 +126,8 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
 def _from_state(name: str, file: Path) -> nn.Module:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"{file} cannot be read as plain weights; save a state dict") from error
+    except Exception:  # torch's own text says how to run what is in it
+        raise WeightsError(f"{file} cannot be read as plain weights; save a state dict") from None
     state = {k.removeprefix("module."): v.float() for k, v in state.get("state_dict", state).items()}
     depth = name.removeprefix("resnet")
     try:

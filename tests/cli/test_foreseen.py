@@ -67,7 +67,9 @@ def test_answers_that_are_kept_are_estimated_from(folder: Path, capsys: pytest.C
     assert main(command) == 0
     assert main([*command, "--dry-run"]) == 0
     done, estimate = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert done["queries"] > 0 == estimate["queries_high"]  # the room left in its batch was filled with the rest
+    assert (
+        done["queries"] > 0 == estimate["queries_high"]
+    )  # the room left in its batch was filled with the rest
     assert foreseen(Settings(), {}) is None
     assert foreseen(Settings(sigma=0.5), {}) is not None
 

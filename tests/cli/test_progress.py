@@ -6,7 +6,7 @@ import pytest
 from command_line import Terminal
 
 from api_smoothing.cli import progress
-from api_smoothing.events import ImageStarted, VotesCounted
+from api_smoothing.events import ImageStarted, TurnAwaited, VotesCounted
 
 
 def votes(n: int) -> VotesCounted:
@@ -55,3 +55,13 @@ def test_no_terminal_gets_plain_lines_now_and_then(clock: list[float]) -> None:
     assert lines[0].startswith("[1/3] cat.png: 400 votes, cat 99.8%, 40 queries/s")
     assert "\r" not in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_wait_for_a_turn_is_said(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for others with the account, or for a low rate, reads so in a line that stays."""
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal() if terminal else io.StringIO()
+    progress.Progress(stream, 1, summaries=False)(TurnAwaited(provider="aws", seconds=101.6))
+    assert "waiting 102 s for a turn in the rate of aws" in stream.getvalue()
+    assert stream.getvalue().endswith("\n")

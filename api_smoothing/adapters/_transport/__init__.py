@@ -17,6 +17,7 @@ from api_smoothing.adapters._transport.calls import (
     setting_of,
     within,
 )
+from api_smoothing.adapters._transport.deadline import bound_boto
 from api_smoothing.adapters._transport.grpc import (
     Address,
     CallFailed,
@@ -48,6 +49,7 @@ __all__ = [
     "CallFailed",
     "Connection",
     "best_first",
+    "bound_boto",
     "check_encrypted",
     "check_proxy",
     "is_sendable",

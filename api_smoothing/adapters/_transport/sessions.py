@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from api_smoothing.adapters._transport.calls import on_this_machine
+from api_smoothing.adapters._transport.deadline import bounded_adapter
 from api_smoothing.adapters._transport.proxies import check_proxy
 from api_smoothing.adapters._transport.service import sdk
 from api_smoothing.errors import ConfigurationError
@@ -17,17 +18,18 @@ _THREADS: Final = 64
 
 
 def plain_session(url: str, *, extra: str) -> Any:
-    """A `requests.Session` for 64 threads and the service at `url`. It sends nothing twice.
+    """A `requests.Session` for 64 threads and the service at `url`. It sends nothing twice, and a response takes
+    no longer in all than twice the timeout it is given.
 
     `requests` would put credentials of ~/.netrc in the place of the key, and send back cookies, so that an answer
     may depend on earlier ones. A proxy of the environment is used but for this machine, which none can reach.
 
     Raises ConfigurationError where the environment names a proxy that cannot be one.
     """
-    requests, adapters = sdk("requests", extra=extra), sdk("requests.adapters", extra=extra)
+    requests = sdk("requests", extra=extra)
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, adapters.HTTPAdapter(pool_maxsize=_THREADS, max_retries=0))
+        session.mount(scheme, bounded_adapter(pool_maxsize=_THREADS, max_retries=0))
     session.auth = _as_it_is
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = not on_this_machine(url)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from api_smoothing.adapters import (
     Credentials,
+    bound_boto,
     check_proxy,
     is_sendable,
     missing_credentials,
@@ -75,6 +76,7 @@ class Account:
             raise missing_credentials(
                 "aws", f"{reason}; check AWS_PROFILE, AWS_REGION and the AWS keys"
             ) from None
+        bound_boto(client)
         if keys is None:
             raise missing_credentials(
                 "aws",

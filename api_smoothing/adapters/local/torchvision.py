@@ -165,9 +165,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception:  # torch's own text says how to run what is in it
         raise WeightsError(
-            f"cannot read {path} safely ({_first_line(error)}); save it as a plain state dict or safetensors"
+            f"cannot read {path} safely: it holds more than plain weights, or is damaged, and none of its code was "
+            f"run; save it as a plain state dict or safetensors"
         ) from None
     state = _inside(state, path)
     return {

@@ -1,6 +1,7 @@
 """Look at the answers that are kept, or forget them.
 
-Every answer a provider ever gave is kept, so that no query is paid twice. `clear` forgets them all.
+Every answer a provider ever gave is kept, so that no query is paid twice. `clear` forgets them all; `repair` forgets
+those alone that something else has changed, and sets damaged files aside.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
+from api_smoothing.cli.text import number_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.home import answers_folder, home
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
+    from api_smoothing.engine.storage import FolderStorage
     from api_smoothing.engine.storage.base import Contents
 
 SUMMARY = "look at the answers kept, or forget them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("info", "path", "clear"), help="what to do")
+    parser.add_argument("action", choices=("info", "path", "clear", "repair"), help="what to do")
     add_setting_flags(parser, ["cache"])
-    parser.add_argument("--yes", action="store_true", help="clear without further question")
+    parser.add_argument("--yes", action="store_true", help="clear or repair without further question")
     parser.add_argument("--json", action="store_true", help="info as one JSON object")
 
 
@@ -38,7 +41,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.engine.storage import FolderStorage
 
     with closing(FolderStorage(home(), cache=folder)) as storage:
-        if args.action == "info":
+        if args.action == "repair":
+            _repair(storage, sure=args.yes)
+        elif args.action == "info":
             _tell(storage.folder, storage.contents(), as_json=args.json)
         else:
             answers = storage.contents().answers
@@ -49,6 +54,18 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             storage.clear()
             print(f"{answers:,} answers forgotten")
     return 0
+
+
+def _repair(storage: FolderStorage, *, sure: bool) -> None:
+    if not sure:
+        raise ConfigurationError(
+            "this forgets answers that were changed, which are then asked and paid again, and sets damaged files "
+            "aside, with what they say of budgets spent; add --yes"
+        )
+    answers, aside = storage.repair()
+    for path in aside:
+        print(f"set aside: {shown(str(path))}")
+    print(f"{number_of(answers, 'answer')} forgotten")
 
 
 def _folder(chosen: bool | str) -> Path:

@@ -25,8 +25,9 @@ from typing import Any, Final
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.adapters.provider import Provider, text_of
-from api_smoothing.errors import ConfigurationError
-from api_smoothing.home import home
+from api_smoothing.errors import ConfigurationError, unknown
+from api_smoothing.home import answers_folder, home, settings_file
+from api_smoothing.private import refuse_writable
 
 USER_FILE: Final = "pricing.toml"
 STALE_DAYS: Final = 180
@@ -93,16 +94,20 @@ class Price:
 def price(card: AdapterCard, *, path: Path | None = None) -> Price:
     """The price of one query to the provider of `card`.
 
-    `path` is a price file, by default the user's own, if there is one: pricing.toml in the folder of the cache. Its
-    entries replace those that providers declare, each as a whole. A card without a price key has the price it
+    `path` is a price file, by default the user's own, if there is one: pricing.toml beside the user's config.toml.
+    Its entries replace those that providers declare, each as a whole. A card without a price key has the price it
     states itself.
 
-    Raises ConfigurationError for a key that nobody has, and for a file that is not as this module describes.
+    Raises ConfigurationError for a key that nobody has, for a file that is not as this module describes, and for
+    one that lies where it is not read.
     """
+    if path is None:
+        _refuse_misplaced()
     if card.price is None:
         return _stated(card)
-    own = home() / USER_FILE if path is None else path
+    own = settings_file(USER_FILE) if path is None else path
     table = _read(_text(own), str(own)) if path is not None or own.is_file() else {}
+    _refuse_unknown_keys(table, card.price, own)
     if card.price not in table:
         declared = registry.find(card.price.partition("/")[0])
         table |= {} if declared is None else prices_of(declared)
@@ -144,7 +149,26 @@ def _stated(card: AdapterCard) -> Price:
     return Price(tiers=(Tier(usd_per_1000=usd * 1000),) if usd else ())
 
 
+def _refuse_misplaced() -> None:
+    """A price file where one might look for it, but which nobody reads: its prices would be missed in silence."""
+    own = settings_file(USER_FILE)
+    for folder in dict.fromkeys([home(), answers_folder(home())]):
+        stray = folder / USER_FILE
+        if stray != own and stray.is_file():
+            raise ConfigurationError(f"the prices in {stray} are not read there: move the file to {own}")
+
+
+def _refuse_unknown_keys(table: Mapping[str, Price], asked: str, where: Path) -> None:
+    """A table for a price that a provider here does not have is a slip of the pen, and another price would hold."""
+    for key in table:
+        declared = registry.find(key.partition("/")[0])
+        known = {} if declared is None else prices_of(declared)
+        if known and key not in known and key != asked:
+            raise ConfigurationError(f"{where}: {unknown('price', key, [*known])}")
+
+
 def _text(path: Path) -> str:
+    refuse_writable(path)
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

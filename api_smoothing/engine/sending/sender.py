@@ -19,7 +19,7 @@ from api_smoothing.engine.sending.job import Images, Job, Part
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, reason_of
 from api_smoothing.engine.sending.stream import Query, Stream, by_stream
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
-from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
+from api_smoothing.errors import ApiSmoothError, DiskError, ProviderError
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
@@ -280,6 +280,8 @@ class Sender:
         verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
         if len(verdicts) < len(replies):
             self._gate.open(answering=True)
+            if self._limiter is not None:
+                self._limiter.answered()
             return
         failed = {
             reason_of(verdict): verdict for verdict in verdicts if verdict.kind in ("refused", "broken")
@@ -315,7 +317,7 @@ class Sender:
         if isinstance(error, ApiSmoothError):
             self._stopped = error
         elif isinstance(error, sqlite3.Error):
-            self._stopped = ConfigurationError(
+            self._stopped = DiskError(
                 f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
             )
         else:
@@ -355,7 +357,8 @@ class Sender:
             )
         job.wait = max(job.wait or 0.0, 1.0 if wait is None else wait)
         if self._limiter is not None and testing.waits():
-            self._limiter.pause(job.wait)
+            pause = self._limiter.throttled if verdict.kind == "throttled" else self._limiter.pause
+            pause(job.wait)
 
     def _say(self, verdict: Verdict, error: Exception | None) -> str:
         # Not the error's own text, which may quote a key: adapters clean what they put into the message.

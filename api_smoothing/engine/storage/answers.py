@@ -21,9 +21,12 @@ from diskcache.core import MODE_BINARY, MODE_RAW
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
+from api_smoothing.engine.storage.database import damaged, is_damage, private_database, telling
 from api_smoothing.engine.storage.paid import PaidAnswers, tampered
+from api_smoothing.engine.storage.seal import Seal
 from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.private import private_folder
 
 CHUNK = 256
 
@@ -129,7 +132,7 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 
     def get(self, key: Any, raw: bool) -> str:
         if not raw or not isinstance(key, str):
-            raise tampered()
+            raise tampered(f"an entry of {self._directory}/cache.db")
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
@@ -139,11 +142,11 @@ class JSONOnlyDisk(Disk):  # type: ignore[misc]
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if filename is not None or mode not in (MODE_RAW, MODE_BINARY) or not isinstance(value, bytes):
-            raise tampered()
+            raise tampered(f"an entry of {self._directory}/cache.db")
         try:
             return json.loads(zlib.decompress(value))
         except (zlib.error, ValueError):
-            raise tampered() from None
+            raise tampered(f"an entry of {self._directory}/cache.db") from None
 
 
 class DiskCache:
@@ -154,7 +157,8 @@ class DiskCache:
     ) -> None:
         self._paid = paid
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(directory)
+            private_database(directory / "cache.db", lambda db: db.execute("PRAGMA auto_vacuum=1"))
             self._cache = Cache(
                 str(directory),
                 disk=JSONOnlyDisk,
@@ -164,10 +168,13 @@ class DiskCache:
                 timeout=60,
             )
         except (OSError, Timeout, sqlite3.Error) as error:
+            if is_damage(error):
+                raise damaged(directory / "cache.db", str(error)) from None
             raise ConfigurationError(
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
         self._answers = PaidAnswers(directory / "paid.db", surroundings)
+        self._file, self._seal = directory / "cache.db", Seal(directory)
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         if self._paid:
@@ -185,10 +192,10 @@ class DiskCache:
         by_chunk: dict[int, dict[int, Answer]] = {}
         for index, answer in answers.items():
             by_chunk.setdefault(index // CHUNK, {})[index] = answer
-        with self._cache.transact(retry=True):
+        with telling(self._file), self._cache.transact(retry=True):
             for chunk, part in by_chunk.items():
                 merged = part | self._chunk(stream, chunk)
-                self._cache.set(f"{stream}:{chunk}", _encode(merged))
+                self._cache.set(f"{stream}:{chunk}", self._sealed(f"{stream}:{chunk}", _encode(merged)))
                 standing.update((i, merged[i]) for i in part)
         return standing
 
@@ -211,10 +218,12 @@ class DiskCache:
         return {i: reason for i, reason in failed.items() if i not in answered}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        self._cache.add(f"stream:{stream}", dict(facts), retry=True)
+        with telling(self._file):
+            self._cache.add(f"stream:{stream}", dict(facts), retry=True)
 
     def facts(self, stream: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
+        with telling(self._file):
+            found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
         return found
 
     def streams(self) -> Iterable[tuple[str, dict[str, Any], int]]:
@@ -245,8 +254,39 @@ class DiskCache:
         self._answers.close()
 
     def _chunk(self, stream: str, chunk: int) -> dict[int, Answer]:
-        entry = self._cache.get(f"{stream}:{chunk}", retry=True)
-        return {} if entry is None else _decode(entry)
+        return self._opened(f"{stream}:{chunk}")
+
+    def _sealed(self, key: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        text = json.dumps(entry, separators=(",", ":"), default=float, sort_keys=True)
+        return {**entry, "seal": self._seal.of(f"{key} {text}")}
+
+    def _opened(self, key: str) -> dict[int, Answer]:
+        """The answers of the chunk `key`. One from before there were seals counts as it is."""
+        with telling(self._file):
+            entry = self._cache.get(key, retry=True)
+        if entry is None:
+            return {}
+        try:
+            bare = {name: value for name, value in entry.items() if name != "seal"}
+            if len(bare) < len(entry) and self._sealed(key, bare) != entry:
+                raise ValueError
+            return _decode(bare)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+            raise tampered(f"the entry {key} of {self._file}") from None
+
+    def repair(self) -> int:
+        """Forget what is not as it was kept; returns how many entries."""
+        spoilt = self._answers.repair()
+        for key in list(self._cache.iterkeys()):
+            try:
+                if key.startswith("stream:"):
+                    self._cache.get(key, retry=True)
+                else:
+                    self._opened(key)
+            except ConfigurationError:
+                self._cache.delete(key, retry=True)
+                spoilt += 1
+        return spoilt
 
 
 def _landmarks(indices: Sequence[int]) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,16 +78,28 @@ class VoteCache(Protocol):
 class Limiter(Protocol):
     """Where requests wait for their turn, or until `stop` is set. Thread-safe; see `storage.rate`."""
 
+    def listen(self, tell: Callable[[float], object]) -> None:
+        """Have `tell` called, from a thread that waits, with the seconds it will wait where they are many."""
+        ...
+
     def wait(self, images: int, stop: threading.Event | None = None) -> None:
-        """Return when a request with `images` images may leave, or as soon as `stop` is set."""
+        """Return when a request with `images` images may leave, or as soon as `stop` is set: then nothing is taken."""
         ...
 
     def spare(self, images: int) -> None:
-        """Leave a turn unused."""
+        """Have a request that left some time ago count as one of now, too."""
         ...
 
     def pause(self, seconds: float) -> None:
         """Let nobody on this quota send before `seconds` from now."""
+        ...
+
+    def throttled(self, retry_after: float = 1.0) -> None:
+        """The provider refused a request as too fast: everyone pauses so many seconds, and is slower from then on."""
+        ...
+
+    def answered(self, requests: int = 1) -> None:
+        """So many requests were answered, which in time raises a rate that throttles have lowered."""
         ...
 
     def close(self) -> None:
@@ -133,8 +145,7 @@ class Storage(Protocol):
 
     What comes next has its place:
 
-    - learned priors (vote shares seen at a provider) and adapted rates (what throttles taught): tables beside the
-      looks, each with a method of its own here; an adapted rate goes into the quotas `limiter` is given;
+    - learned priors (vote shares seen at a provider): a table beside the looks, with a method of its own here;
     - budgets of a server's clients: runs of `budget`, named by the client; quotas of several accounts: keys of
       `limiter`;
     - reservations of batch jobs: entries of the ledger that a later process settles, found by their number

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -12,11 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DiskError
+from api_smoothing.private import private_folder, refuse_shared_file
 
 T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 60.0
+#: What a write raises where the disk does not take it.
+UNWRITTEN: Final = (sqlite3.Error, DiskError)
+_UNWRITABLE: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _locked() -> threading.Lock:
@@ -64,10 +77,16 @@ class Database:
         if path is None:
             return
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            private_folder(path.parent)
+            private_database(path, create)
             self.write(create)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *UNWRITTEN) as error:
+            if is_damage(error):
+                raise damaged(path, str(error)) from None
+            if isinstance(error, DiskError):
+                raise DiskError(f"{path}: {error}") from None
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise DiskError(f"cannot open {path}: {error.strerror}; free some space") from None
             raise ConfigurationError(
                 f"cannot open {path}: {error}; move it away, or set API_SMOOTH_HOME to a folder you can write to"
             ) from None
@@ -104,7 +123,7 @@ class Database:
             if mine.leads or not mine.done:
                 self._pass_on(mine, batch)
         if mine.error is not None:
-            raise mine.error
+            raise _as_told(mine.error)
         return mine.result  # type: ignore[no-any-return]
 
     def note(self, work: Callable[[sqlite3.Connection], object]) -> None:
@@ -127,7 +146,7 @@ class Database:
     def close(self) -> None:
         """Close the connection; the next use opens it again. What is in memory stays as long as the object."""
         if self._notes:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*UNWRITTEN):
                 self.write(lambda db: None, durable=False)
         with self._turn:
             if self._connection is not None and self._path is not None:
@@ -203,11 +222,89 @@ class Database:
                 else:
                     _write_ahead(opened)
                 self._connection, self._waits = opened, None
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                if is_damage(error) and self._path is not None:
+                    raise damaged(self._path, str(error)) from None
+                raise
 
     def _mind_forks(self) -> None:
         if self._pid != os.getpid():  # neither SQLite's connections nor locks survive a fork
             self._start_anew()
+
+
+def private_database(path: Path, create: Callable[[sqlite3.Connection], object]) -> None:
+    """Have a database at `path` that nobody else reads or writes; a new one is what `create` makes, and there at once
+    and whole: an empty file is a damaged one. Raises ConfigurationError, one line, OSError and sqlite3.Error.
+    """
+    if not os.path.lexists(path):
+        draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
+                create(db)
+                db.execute("PRAGMA journal_mode=WAL")
+            with contextlib.suppress(FileExistsError):  # where two race, the first one's stays
+                os.link(draft, path)
+        except sqlite3.Error as error:
+            raise _as_told(error) from None
+        finally:
+            draft.unlink(missing_ok=True)
+    refuse_shared_file(path)
+    if path.stat().st_size == 0:
+        raise damaged(path, "it is empty")
+
+
+def damaged(path: Path, why: str) -> ConfigurationError:
+    """The error for a database that cannot be read."""
+    return ConfigurationError(
+        f"{path} is damaged ({why}): put a copy of it back, or have `api-smooth cache repair` set it aside; "
+        f"what it held is then forgotten"
+    )
+
+
+@contextlib.contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """What somebody else does with the database at `path`, with our errors in place of SQLite's for damage and disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise (damaged(path, str(error)) if is_damage(error) else _as_told(error)) from None
+
+
+def _as_told(error: Exception) -> Exception:
+    """The DiskError for a disk that is full or does not write; any other error as it is."""
+    if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _UNWRITABLE:
+        return error
+    return DiskError(
+        f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
+    )
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that a file is not, or no longer, a database."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged database, for whoever may read something out of it yet; returns its new path, None if sound."""
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
+            sound = path.stat().st_size > 0 and db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        sound = False
+    if sound:
+        return None
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    for end in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    return path.rename(aside)
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

@@ -23,6 +23,7 @@ from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage import places
 from api_smoothing.engine.storage.base import Contents, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
+from api_smoothing.engine.storage.database import set_aside
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import Ledger, unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
@@ -126,6 +127,21 @@ class FolderStorage:
         with closing(DiskCache(self.folder)) as cache:
             return cache.clear()
 
+    def repair(self) -> tuple[int, list[Path]]:
+        """Forget answers that are not as they were kept, and set damaged files aside; returns how many, and which.
+
+        What a damaged ledger had of budgets spent is forgotten with it.
+        """
+        from api_smoothing.engine.storage.answers import DiskCache
+
+        files = [self.folder / name for name in ("cache.db", "paid.db", "looks.db", _LEDGER)]
+        files += [self._home / name for name in (_LEDGER, "rate.db")]
+        aside = [moved for path in dict.fromkeys(files) if (moved := set_aside(path)) is not None]
+        if not self._has_answers():
+            return 0, aside
+        with closing(DiskCache(self.folder)) as cache:
+            return cache.repair(), aside
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -145,7 +161,7 @@ class FolderStorage:
             path = self._home / _LEDGER
             if folder.is_dir():
                 with contextlib.suppress(OSError):
-                    (folder / _POINTER).touch()
+                    (folder / _POINTER).touch(mode=0o600)
         elif not (folder / _POINTER).is_file():
             path = folder / _LEDGER
         elif above.is_file():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.database import UNWRITTEN, Database
 from api_smoothing.errors import ConfigurationError
 
 _VERSION: Final = 1
@@ -34,7 +34,7 @@ class KeptLooks:
 
         try:
             return self._database.write(charge)
-        except sqlite3.Error as error:  # before anything was asked: nothing is lost
+        except UNWRITTEN as error:  # before anything was asked: nothing is lost
             raise ConfigurationError(
                 f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
             ) from None

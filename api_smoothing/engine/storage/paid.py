@@ -19,14 +19,16 @@ from typing import Any, Final
 
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
-from api_smoothing.engine.storage.database import Database
+from api_smoothing.engine.storage.database import UNWRITTEN, Database
+from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, Seal
+from api_smoothing.engine.storage.spill import Row, forget_spilt, spill, spilt
 from api_smoothing.engine.storage.whereabouts import LAPSE_SECONDS, Surroundings, Whereabouts, alive
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DiskError
 
 #: Seconds after which a claim lapses that an earlier version made, where its process cannot be looked up.
 CLAIM_SECONDS: Final = 3600.0
 
-_VERSION: Final = 2  # which adds holders and failures; the claims of version 1 have no holder's row
+_VERSION: Final = 3  # 2 adds holders and failures: the claims of version 1 have no holder's row; 3 adds seals
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answers (
     stream TEXT NOT NULL, query INTEGER NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (stream, query)
@@ -40,26 +42,77 @@ CREATE TABLE IF NOT EXISTS claims (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holders (
     holder TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, space TEXT NOT NULL, until REAL NOT NULL
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origin (unsealed INTEGER NOT NULL);
+INSERT INTO origin SELECT EXISTS (SELECT 1 FROM answers) WHERE NOT EXISTS (SELECT 1 FROM origin)
 """
+_READER, _WRITER = json.JSONDecoder(), json.JSONEncoder(separators=(",", ":"), default=float)
 _HOLDERS: Final[set[str]] = set()  # the open objects of this process
 
 
 class PaidAnswers:
     """A file of answers by stream and query index; the first answer stays. Each write waits for the disk.
 
-    While this object holds claims its heartbeat renews them.
+    While this object holds claims its heartbeat renews them. Answers are sealed, and one that does not bear its seal
+    is refused with ConfigurationError, never asked again: it is forgotten by `repair` alone. Where a file has answers
+    from before there were seals, those without one count as they are.
     """
 
     def __init__(self, path: Path, surroundings: Surroundings | None = None) -> None:
         self._surroundings = surroundings or Surroundings()
         self._pid = 0
         self._take_name()
-        self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1,))
+        self._path = path
+        self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1, 2))
+        self._refuse_a_lost_key()
+        self._seal = Seal(path.parent)
+        self._take_over()
+        [(self.unsealed,)] = self._database.read("SELECT unsealed FROM origin")
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         """The answers known among `indices` (ascending)."""
-        return {index: _decode(text) for index, text in self._among(_ANSWERS, stream, indices)}
+        return {
+            index: self._opened(stream, index, text) for index, text in self._among(_ANSWERS, stream, indices)
+        }
+
+    def repair(self) -> int:
+        """Forget the answers that do not bear their seal or cannot be read; returns how many there were."""
+
+        def forget(db: sqlite3.Connection) -> int:
+            spoilt = []
+            for stream, index, text in db.execute("SELECT stream, query, answer FROM answers"):
+                try:
+                    self._opened(stream, index, text)
+                except ConfigurationError:
+                    spoilt.append((stream, index))
+            db.executemany("DELETE FROM answers WHERE stream = ? AND query = ?", spoilt)
+            return len(spoilt)
+
+        return self._database.write(forget)
+
+    def _refuse_a_lost_key(self) -> None:
+        key = self._path.with_name(KEY_FILE)
+        if not os.path.lexists(key) and self._database.read(_SEALED):
+            raise ConfigurationError(
+                f"{key} is missing, without which the answers in {self._path} cannot be told from edited ones: put a "
+                f"copy of it back, or move the folder away"
+            )
+
+    def _sealed(self, stream: str, index: int, text: str) -> str:
+        return self._seal.of(f"{stream} {index} {text}") + text
+
+    def _opened(self, stream: str, index: int, kept: Any) -> Answer:
+        """The answer in `kept`: its seal and its text. Raises ConfigurationError for any other."""
+        try:
+            if not isinstance(kept, str):
+                raise ValueError
+            if kept.startswith("[") and self.unsealed:
+                return _decode(kept, 0)
+            if kept != self._sealed(stream, index, kept[DIGITS:]):
+                raise ValueError
+            return _decode(kept, DIGITS)
+        except (TypeError, ValueError):
+            raise tampered(f"the answer to query {index} of stream {stream} in {self._path}") from None
 
     def failures(self, stream: str, indices: Sequence[int]) -> dict[int, str]:
         """Why those of `indices` (ascending) failed that finally did."""
@@ -68,7 +121,9 @@ class PaidAnswers:
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         """Keep `answers` and end the claims on them; returns those that stand."""
         self._take_name()
-        rows = [(stream, index, _encode(answer)) for index, answer in answers.items()]
+        rows = [
+            (stream, index, self._sealed(stream, index, _encode(answer))) for index, answer in answers.items()
+        ]
 
         def keep(db: sqlite3.Connection) -> dict[int, Answer]:
             standing = dict(answers)
@@ -79,9 +134,34 @@ class PaidAnswers:
                 db.execute(_RELEASE, (*row[:2], self._holder))
             return standing
 
-        standing = self._database.write(keep)
+        try:
+            standing = self._database.write(keep)
+        except UNWRITTEN as error:
+            raise self._kept_elsewhere(rows, error) from None
         self._asking.difference_update((stream, index) for index in answers)
         return standing
+
+    def _kept_elsewhere(self, rows: Sequence[Row], error: Exception) -> DiskError:
+        """The error for answers that could not be written: they were paid, and are kept where they can be."""
+        place = spill(self._path, rows)
+        if place is None:
+            fate = f"{len(rows)} answers that were paid could be kept nowhere, and are lost"
+        else:
+            fate = f"answers that were paid are kept in {place}, from where they are taken over"
+        return DiskError(f"cannot write to {self._path}: {error}; {fate}; free some space")
+
+    def _take_over(self) -> None:
+        """What could not be written before."""
+        rows = spilt(self._path)
+        if not rows:
+            return
+
+        def keep(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+
+        with contextlib.suppress(*UNWRITTEN):  # it stays where it is
+            self._database.write(keep)
+            forget_spilt(self._path)
 
     def fail(self, stream: str, reasons: Mapping[int, str]) -> None:
         """Keep final failures and end the claims on them; one that has an answer has not failed."""
@@ -139,6 +219,7 @@ class PaidAnswers:
         """Forget every answer and failure, and free the disk; returns how many there were."""
 
         def forget(db: sqlite3.Connection) -> int:
+            db.execute("UPDATE origin SET unsealed = 0")
             return db.execute("DELETE FROM answers").rowcount + db.execute("DELETE FROM failures").rowcount
 
         removed = self._database.write(forget)
@@ -156,7 +237,7 @@ class PaidAnswers:
             self._asking.clear()
             _HOLDERS.discard(self._holder)
             if self._registered:
-                with contextlib.suppress(sqlite3.Error):  # they lapse
+                with contextlib.suppress(*UNWRITTEN):  # they lapse
                     self._database.write(self._leave, durable=False)
         self._database.close()
 
@@ -204,7 +285,7 @@ class PaidAnswers:
             if not self._asking:
                 self._beating = False
                 return False
-        with contextlib.suppress(sqlite3.Error):  # a full disk, for a moment: the next one may get through
+        with contextlib.suppress(*UNWRITTEN):  # a full disk, for a moment: the next one may get through
             self._database.write(lambda db: db.execute(_RENEW, (self._until(), self._holder)), durable=False)
         return True
 
@@ -248,6 +329,7 @@ class PaidAnswers:
 
 
 _ANSWERS: Final = "SELECT query, answer FROM answers WHERE stream = ? AND query BETWEEN ? AND ?"
+_SEALED: Final = "SELECT 1 FROM answers WHERE answer NOT LIKE '[%' LIMIT 1"
 _FAILURES: Final = "SELECT query, reason FROM failures WHERE stream = ? AND query BETWEEN ? AND ?"
 _CLAIMS: Final = """
 SELECT query, claims.holder, pid, birth, claims.until, host, boot, space, holders.until
@@ -266,25 +348,25 @@ INSERT OR IGNORE INTO failures SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM an
 def _encode(answer: Answer) -> str:
     """`[version, [name, score, id, [parent, …]], …]` as JSON."""
     rows = [[label.name, label.score, label.id, label.parents] for label in answer.labels]
-    return json.dumps([answer.model_version, *rows], separators=(",", ":"), default=float)
+    return _WRITER.encode([answer.model_version, *rows])
 
 
-def _decode(text: Any) -> Answer:
-    try:
-        if not isinstance(text, str):
-            raise ValueError
-        version, *rows = json.loads(text)
-        labels = tuple(
-            Label(name=name, score=score, id=ident, parents=tuple(parents))
-            for name, score, ident, parents in rows
-        )
-    except (TypeError, ValueError):
-        raise tampered() from None
+def _decode(text: str, start: int) -> Answer:
+    """The answer written in `text` from `start` on. Raises TypeError or ValueError where there is none."""
+    found, end = _READER.raw_decode(text, start)
+    version, *rows = found
+    labels = tuple(
+        Label(name=name, score=score, id=ident, parents=tuple(parents))
+        for name, score, ident, parents in rows
+    )
+    if end != len(text):
+        raise ValueError
     return Answer(labels=labels, model_version=version)
 
 
-def tampered() -> ConfigurationError:
-    """The error for an entry that is not in our form."""
+def tampered(what: str) -> ConfigurationError:
+    """The error for an entry that is not as this program kept it."""
     return ConfigurationError(
-        "the vote cache holds an entry this program did not write; move the folder away or run `api-smooth cache clear`"
+        f"{what} was changed by something else or this program did not write it; nothing was asked in its place: put "
+        f"a copy of the file back, or forget it with `api-smooth cache repair`"
     )

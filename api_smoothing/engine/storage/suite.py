@@ -472,6 +472,57 @@ class StorageSuite:
         two.wait(1)
         assert clock.now >= began + 7.0
 
+    def test_a_wait_that_is_stopped_takes_no_turn(self, opened: Callable[..., Storage], clock: Clock) -> None:
+        """Whoever is stopped while it waits has given its place back when `wait` returns."""
+        quotas, stop = (Quota(unit="image", count=1, seconds=60.0),), threading.Event()
+        one, two = opened().limiter("account", quotas), opened().limiter("account", quotas)
+        assert one is not None
+        assert two is not None
+        one.wait(1)
+        began = clock.now
+        one.listen(lambda seconds: stop.set())
+        one.wait(1, stop)
+        two.wait(1)
+        assert clock.now - began <= 70.0
+
+    @pytest.mark.skipif(os.name == "nt", reason="kill -9")
+    def test_a_killed_crowd_holds_nobody(self, place: str) -> None:
+        """Turns that a killed process was waiting for are not missed by those who live."""
+        process = self._start(_CROWD, place)
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert float(_output(self._start(_FOLLOW, place))[0]) < 10.0
+
+    def test_throttles_slow_everyone_and_answers_speed_up(
+        self, opened: Callable[..., Storage], clock: Clock
+    ) -> None:
+        """A throttle lowers the rate of all who share the account, and many answers raise it, up to the quota."""
+        quotas = (Quota(unit="image", count=10),)
+        one, two = opened().limiter("account", quotas), opened().limiter("account", quotas)
+        assert one is not None
+        assert two is not None
+
+        def rate() -> float:
+            began = clock.now
+            for _ in range(101):
+                two.wait(1)
+            return 100 / (clock.now - began)
+
+        assert 9.0 < rate() <= 10.0
+        for _ in range(5):
+            one.throttled(1.0)
+            clock.sleep(5.0)
+        slow = rate()
+        assert slow < 5.0
+        one.answered(1000)
+        one.wait(1)
+        assert slow < rate() < 9.0
+        one.answered(20_000)
+        one.wait(1)
+        assert 9.0 < rate() <= 10.0
+
     def test_processes_share_the_turns(self, place: str) -> None:
         """Processes of several threads together never pass more than the quota in any window."""
         running = [self._start(_TAKE_TURNS, place) for _ in range(2)]
@@ -599,6 +650,21 @@ cache = storage.answers(paid=True)
 cache.claim("s", [0])
 print("claimed", flush=True)
 time.sleep(60)
+"""
+_CROWD: Final = """
+limiter = storage.limiter("account", [Quota(unit="image", count=1, seconds=60.0)])
+limiter.wait(1)
+for _ in range(8):
+    threading.Thread(target=limiter.wait, args=(1,)).start()
+time.sleep(1.0)
+print("waiting", flush=True)
+time.sleep(600)
+"""
+_FOLLOW: Final = """
+limiter = storage.limiter("account", [Quota(unit="image", count=50)])
+began = time.monotonic()
+limiter.wait(1)
+print(time.monotonic() - began)
 """
 _TAKE_TURNS: Final = """
 limiter = storage.limiter("account", [Quota(unit="image", count=12, seconds=0.5)])

@@ -108,3 +108,25 @@ def test_what_is_on_disk_keeps_its_name(tmp_path: Path) -> None:
     assert loaded(saved(path), class_names=names, mean=(0, 0, 0)).card.fingerprint.startswith(
         f"squeezenet1_1/{digest}"
     )
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> Any:
+        return Path.mkdir, (self._folder,)
+
+
+def test_the_refusal_of_a_pickle_does_not_say_how_to_run_it(tmp_path: Path) -> None:
+    """Nor does what torch said stand behind the error, with its advice to load it all the same."""
+    torch.save({"a": Trap(tmp_path / "ran")}, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="none of its code was run") as caught:
+        loaded(tmp_path / "net.pth")
+    assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert not (tmp_path / "ran").exists()

@@ -224,3 +224,30 @@ def test_counts_below_zero_are_a_mistake() -> None:
     """A bill for fewer than no queries is a programming error."""
     with pytest.raises(ValueError, match="from 0 on"):
         price(card()).usd(-1)
+
+
+def test_prices_that_lie_where_nobody_reads_them_are_told() -> None:
+    """A file beside the answers, where the documents once sent it, is an error with both places, in one line."""
+    write(OWN, home() / "votes" / "pricing.toml")
+    with pytest.raises(
+        ConfigurationError, match=r"^[^\n]*votes/pricing.toml[^\n]*move the file to [^\n]*$"
+    ) as caught:
+        price(card("google/label-detection"))
+    assert str(home() / "pricing.toml") in str(caught.value)
+
+
+def test_a_price_under_a_name_its_provider_does_not_have_is_told() -> None:
+    """A slip in the key is told with the key that was meant: the list price would hold instead."""
+    write(OWN.replace("google/label-detection", "google/labels-detection"))
+    with pytest.raises(
+        ConfigurationError, match=r"google/labels-detection.*did you mean google/label-detection"
+    ):
+        price(card("google/label-detection"))
+
+
+def test_prices_others_may_write_are_refused() -> None:
+    """A price is what a budget is charged."""
+    write(OWN)
+    (home() / "pricing.toml").chmod(0o666)
+    with pytest.raises(ConfigurationError, match="chmod go-w"):
+        price(card("google/label-detection"))

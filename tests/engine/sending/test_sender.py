@@ -60,6 +60,11 @@ class Pauses:
     def pause(self, seconds: float) -> None:
         self.paused.append(seconds)
 
+    def throttled(self, retry_after: float) -> None:
+        self.paused.append(retry_after)
+
+    def answered(self) -> None: ...
+
 
 def images(count: int) -> list[EncodedImage]:
     return [EncodedImage(data=bytes([i]), height=1, width=1) for i in range(count)]
@@ -434,6 +439,8 @@ def test_a_claim_lasts_as_long_as_the_wait_for_a_turn(
 
         def pause(self, seconds: float) -> None: ...
 
+        def answered(self) -> None: ...
+
     sender_of(service, limiter=SlowQuota(), answers=answers).send([1], [IMAGE])
     assert service.seen == 1
 
@@ -478,6 +485,8 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
         def spare(self, images: int) -> None: ...
 
         def pause(self, seconds: float) -> None: ...
+
+        def answered(self) -> None: ...
 
     def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
         raise RuntimeError(Verdict(kind="fatal", message="revoked"))

@@ -20,7 +20,9 @@ from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.ledger import Ledger
+from api_smoothing.engine.storage.suite import Clock
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.events import Event, TurnAwaited
 from api_smoothing.home import home
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -289,6 +291,20 @@ def test_homes_of_a_machine_and_machines_of_a_home_take_one_accounts_turns(
     limiters[0].pause(5.0)
     limiters[1].wait(1)
     assert clock[0] >= began + 5.0
+
+
+def test_an_observer_is_told_of_a_long_wait(tmp_path: Path) -> None:
+    """A request that waits for its turn for long is an event, with the provider and the seconds."""
+    clock, service, told = Clock(), Service(), list[Event]()
+    service.card = AdapterCard(
+        name="service", fingerprint="1", quotas=(Quota(unit="image", seconds=60.0, count=1),)
+    )
+    storage = FolderStorage(tmp_path, steady=clock, sleep=clock.sleep)
+    with SmoothedAPI(service, denoiser=None, store=storage, concurrency=1, observers=[told.append]) as api:
+        api.predict(GREY, n=2)
+    waited = [event for event in told if isinstance(event, TurnAwaited)]
+    assert [event.provider for event in waited[:1]] == [service.card.provider]
+    assert 55.0 < waited[0].seconds < 125.0
 
 
 # ---------------------------------------------------------------- where it may not lie

@@ -218,8 +218,9 @@ def test_a_ledger_of_another_schema_is_one_line(tmp_path: Path) -> None:
         ledger_in(tmp_path).reserve("s", [1])
 
 
-def test_processes_that_start_together_on_a_new_home_wait_for_each_other(tmp_path: Path) -> None:
-    """Whoever finds a ledger that another process is just creating waits for it, for a moment."""
+def test_who_finds_a_ledger_locked_waits(tmp_path: Path) -> None:
+    """Whoever opens a ledger that another process is just writing to waits for it, for a moment."""
+    ledger_in(tmp_path).close()
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     other.execute("CREATE TABLE first (one)")

@@ -237,7 +237,9 @@ def test_two_rates_of_one_account_do_not_add_up(tmp_path: Path) -> None:
     clock, events = Since1970(), []
     limiters = [limiter_in(tmp_path, clock, Quota(unit="image", count=k)) for k in (30, 20)]
     for limiter in limiters:
-        events += [(limiter._book(1), 1) for _ in range(100)]
+        for _ in range(100):
+            limiter.wait(1)
+            events.append((clock.now, 1))
     assert busiest(sorted(events), 1.0) <= 30
 
 
@@ -277,3 +279,250 @@ def test_a_machine_that_wakes_late_gets_its_turn(tmp_path: Path) -> None:
     limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=30))
     for _ in range(5):
         limiter.wait(1)
+
+
+# ---------------------------------------------------------------- the line
+
+
+class Fast(Clock):
+    """The machine's clock, which every process shares, and sleep that takes no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+CROWD = """
+import sys, threading
+from pathlib import Path
+from api_smoothing.adapters.base import Quota
+from api_smoothing.engine.storage.rate import RateLimiter
+limiter = RateLimiter(Path(sys.argv[1]) / "rate.db", key="k", quotas=[Quota(unit="image", count=1, seconds=100.0)])
+limiter.wait(1)
+for _ in range(12):
+    threading.Thread(target=limiter.wait, args=(1,)).start()
+while len(limiter._databases[0].read("SELECT 1 FROM line")) < 12:
+    threading.Event().wait(0.02)
+print("waiting", flush=True)
+threading.Event().wait(600)
+"""
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """A folder in which twelve threads at one image in 100 s were waiting when their process was killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CROWD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.kill()
+    process.communicate()
+    return tmp_path
+
+
+def test_a_killed_crowd_holds_nobody(killed: Path) -> None:
+    """Who takes a faster rate after a slow run was killed gets its turn within a second."""
+    clock = Fast()
+    limiter_in(killed, clock, Quota(unit="image", count=50)).wait(1)
+    assert clock.slept < 1.0
+
+
+def test_a_killed_crowd_takes_no_turn(killed: Path) -> None:
+    """At the same rate the next turn comes when the quota allows it, not after those of twelve dead threads."""
+    clock = Fast()
+    limiter_in(killed, clock, Quota(unit="image", count=1, seconds=100.0)).wait(1)
+    assert 90.0 < clock.slept <= 102.0 + 6.0
+
+
+def test_a_slow_run_that_lives_does_not_hold_a_faster_one(tmp_path: Path) -> None:
+    """Whoever sleeps through a turn by its own lower rate leaves it to others."""
+    clock = Since1970()
+    slow = limiter_in(tmp_path, clock, Quota(unit="image", count=1, seconds=100.0))
+    slow.wait(1)
+    for ticket in "abc":
+        slow._in_all(lambda files, ticket=ticket: slow._look(ticket, 1, files))
+    began = clock.now
+    limiter_in(tmp_path, clock, Quota(unit="image", count=50)).wait(1)
+    assert clock.now - began < 1.0
+
+
+def test_a_large_batch_gets_its_turn_among_small_ones(tmp_path: Path) -> None:
+    """Those who stand in line are served in order: single images that come later do not starve a batch."""
+    quota, stop = Quota(unit="image", count=20, seconds=0.5), threading.Event()
+    limiters = [RateLimiter(tmp_path / "rate.db", key="k", quotas=[quota]) for _ in range(4)]
+
+    def small(limiter: RateLimiter) -> None:
+        while not stop.is_set():
+            limiter.wait(1, stop)
+
+    crowd = [threading.Thread(target=small, args=(limiter,)) for limiter in limiters[1:] for _ in range(4)]
+    for thread in crowd:
+        thread.start()
+    time.sleep(0.6)
+    began = time.monotonic()
+    limiters[0].wait(18)
+    took = time.monotonic() - began
+    stop.set()
+    for thread in crowd:
+        thread.join()
+    assert took < 5.0
+
+
+def test_a_wait_that_is_stopped_leaves_the_line(tmp_path: Path) -> None:
+    """Whoever is told to stop gives its place back at once; whoever waits next does not wait for it too."""
+    quota = Quota(unit="image", count=1, seconds=2.0)
+    one, two = (RateLimiter(tmp_path / "rate.db", key="k", quotas=[quota]) for _ in range(2))
+    one.wait(1)
+    began, stop = time.monotonic(), threading.Event()
+    crowd = [threading.Thread(target=one.wait, args=(1, stop)) for _ in range(5)]
+    for thread in crowd:
+        thread.start()
+    time.sleep(0.3)
+    stop.set()
+    for thread in crowd:
+        thread.join(timeout=1.0)
+    assert not any(thread.is_alive() for thread in crowd)
+    assert two._databases[0].read("SELECT * FROM line") == []
+    two.wait(1)
+    assert time.monotonic() - began < 3.0
+
+
+def test_a_turn_that_comes_as_one_is_stopped_is_given_back(tmp_path: Path) -> None:
+    """A wait that ends because of `stop` has taken nothing."""
+    clock, stop = Clock(), threading.Event()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=1, seconds=60.0))
+    taken = limiter._take
+
+    def and_stop(*args: object) -> None:
+        taken(*args)  # type: ignore[arg-type]
+        stop.set()
+
+    limiter._take = and_stop  # type: ignore[method-assign]
+    limiter.wait(1, stop)
+    began = clock.now
+    limiter_in(tmp_path, clock, Quota(unit="image", count=1, seconds=60.0)).wait(1)
+    assert clock.now == began
+
+
+def test_a_long_wait_is_told_once_a_minute(tmp_path: Path) -> None:
+    """Whoever listens learns of a wait of many seconds, and is not told of short ones."""
+    clock, told = Clock(), list[float]()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=1, seconds=100.0))
+    limiter.listen(told.append)
+    limiter.wait(1)
+    assert told == []
+    limiter.wait(1)
+    assert told == pytest.approx([102.0, 42.0], abs=6.0)
+
+
+# ---------------------------------------------------------------- the account's real quota
+
+
+class Account(Clock):
+    """A service that takes `rate` requests in any second and answers, or refuses, after `latency`."""
+
+    def __init__(self, rate: int, latency: float = 0.25) -> None:
+        super().__init__()
+        self.rate, self.latency = rate, latency
+        self.admitted: list[float] = []
+        self.refused: list[float] = []
+        self._coming: list[tuple[float, bool, RateLimiter]] = []
+
+    def ask(self, limiter: RateLimiter) -> None:
+        sound = sum(at > self.now - 1.0 for at in self.admitted[-self.rate :]) < self.rate
+        (self.admitted if sound else self.refused).append(self.now)
+        self._coming.append((self.now + self.latency, sound, limiter))
+
+    def sleep(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self._coming and self._coming[0][0] <= until:
+            at, sound, limiter = self._coming.pop(0)
+            self.now = max(self.now, at)
+            if sound:
+                limiter.answered()
+            else:
+                limiter.throttled(1.0)
+        self.now = max(self.now, until)
+
+    def share_refused(self, since: float, until: float) -> float:
+        refused = sum(since <= at < until for at in self.refused)
+        return refused / (refused + sum(since <= at < until for at in self.admitted))
+
+    def used(self, since: float, until: float) -> float:
+        return sum(since <= at < until for at in self.admitted) / (until - since) / self.rate
+
+
+def work(account: Account, limiters: Sequence[RateLimiter], until: float) -> None:
+    """Both processes ask as often as they may."""
+    turn = 0
+    while account.now < until:
+        limiters[turn % len(limiters)].wait(1)
+        account.ask(limiters[turn % len(limiters)])
+        turn += 1
+
+
+@pytest.mark.parametrize("rate", [10, 27, 4])
+def test_an_account_with_a_lower_quota_is_found_out(tmp_path: Path, rate: int) -> None:
+    """After the first seconds fewer than 1 % of requests are throttled, and 90 % of the true quota is used."""
+    account = Account(rate)
+    pair = [limiter_in(tmp_path, account, Quota(unit="image", count=30)) for _ in range(2)]
+    began = account.now
+    settled = began + 300 / rate
+    work(account, pair, began + 9000 / rate)
+    assert account.share_refused(settled, account.now) < 0.01
+    assert account.used(settled, account.now) > 0.9
+    assert account.refused, "nothing was to be learned"
+
+
+def test_a_pace_outlives_who_learned_it_and_rises_again(tmp_path: Path) -> None:
+    """Another process begins at the rate that was learned; where more is taken again, it is used, up to the quota."""
+    account = Account(10)
+    quota = Quota(unit="image", count=30)
+    first = limiter_in(tmp_path, account, quota)
+    work(account, [first], account.now + 60.0)
+    first.close()
+    began = account.now + 2.0
+    account.sleep(2.0)
+    next_one = limiter_in(tmp_path, account, quota)
+    work(account, [next_one], began + 20.0)
+    assert account.share_refused(began, account.now) < 0.05
+    account.rate = 1000
+    work(account, [next_one], account.now + 400.0)
+    ended = account.now
+    recent = [at for at in account.admitted if at > ended - 20.0]
+    assert len(recent) / 20.0 > 0.95 * 30 * 0.98
+    assert busiest([(at, 1) for at in recent], 1.0) <= 30
+
+
+def test_a_lower_rate_of_ones_own_is_not_cut_by_what_others_learned(tmp_path: Path) -> None:
+    """A pace is in units a second: who sends less than that already goes on as before."""
+    account = Account(10)
+    work(account, [limiter_in(tmp_path, account, Quota(unit="image", count=30))], account.now + 60.0)
+    account.sleep(5.0)
+    slow, began = limiter_in(tmp_path, account, Quota(unit="image", count=5)), account.now
+    for _ in range(50):
+        slow.wait(1)
+    assert account.now - began < 50 / 5 * 1.05
+
+
+def test_throttles_of_one_moment_slow_everyone_once(tmp_path: Path) -> None:
+    """Sixteen requests that were under way together are one lesson, not sixteen."""
+    clock = Clock()
+    limiter = limiter_in(tmp_path, clock, Quota(unit="image", count=20))
+    for _ in range(16):
+        limiter.throttled(1.0)
+    clock.sleep(3.0)
+    began = clock.now
+    for _ in range(61):
+        limiter.wait(1)
+    assert 60 / (clock.now - began) > 20 * 0.9 * 0.95

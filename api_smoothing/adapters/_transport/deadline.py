@@ -1,0 +1,81 @@
+"""A response that comes in bounded time: a server that drips it, headers or body, would else hold a thread for ever."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+#: So many waits for one byte is what a whole response may take.
+_WAITS: Final = 2.0
+
+
+class _Until(io.RawIOBase):
+    """Reads from a socket's file until the deadline. Raises TimeoutError after it."""
+
+    def __init__(self, raw: Any, connection: socket.socket) -> None:
+        self._raw, self._connection = raw, connection
+        self._wait = connection.gettimeout()
+        self._deadline = time.monotonic() + _WAITS * (self._wait or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._wait is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer did not end in time")
+            self._connection.settimeout(min(self._wait, left))
+        found: int | None = self._raw.readinto(buffer)
+        return found
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+            super().close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response that is there, whole, within twice of the connection's wait for a byte."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp: io.BufferedReader = io.BufferedReader(_Until(self.fp.detach(), sock))
+
+
+def bound(pools: MutableMapping[str, Any]) -> None:
+    """Have the pools of `urllib3` connections, by scheme, read responses that are bounded in time."""
+    for scheme, pool in pools.items():
+        connection = type("Bounded", (pool.ConnectionCls,), {"response_class": _BoundedResponse})
+        pools[scheme] = type("BoundedPool", (pool,), {"ConnectionCls": connection})
+
+
+def bounded_adapter(**options: Any) -> Any:
+    """A `requests` HTTPAdapter whose responses are bounded in time; `options` are its own."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.poolmanager import pool_classes_by_scheme
+
+    pools = dict(pool_classes_by_scheme)
+    bound(pools)
+    adapter: Any = HTTPAdapter(**options)
+    adapter.poolmanager.pool_classes_by_scheme = pools
+    direct = adapter.proxy_manager_for
+
+    def proxied(proxy: str, **options: Any) -> Any:
+        manager = direct(proxy, **options)
+        manager.pool_classes_by_scheme = pools
+        return manager
+
+    adapter.proxy_manager_for = proxied
+    return adapter
+
+
+def bound_boto(client: Any) -> None:
+    """The same for a client of boto3, as far as its inside is what it was in every version known."""
+    pools = getattr(getattr(client._endpoint, "http_session", None), "_pool_classes_by_scheme", None)
+    if isinstance(pools, dict):
+        bound(pools)

@@ -45,9 +45,18 @@ class Command(Protocol):
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and name the help of the command that was meant."""
 
+    _mixed = False  # whether flags and other arguments are being told apart
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As the base class's; `_help` and `_flags` are the innermost command's, which tells them first."""
-        found, strange = super().parse_known_args(args, namespace)
+        """As the base class's, with flags anywhere; `_help` and `_flags` are the innermost command's, told first."""
+        if self._mixed or self._subparsers is not None:
+            found, strange = super().parse_known_args(args, namespace)
+        else:
+            self._mixed = True  # the base class comes back here
+            try:
+                found, strange = self.parse_known_intermixed_args(_marked(args), namespace)
+            finally:
+                self._mixed = False
         found._help = getattr(found, "_help", f"{self.prog} --help")
         found._flags = getattr(found, "_flags", [*self._option_string_actions])
         return found, strange
@@ -60,6 +69,15 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         raise UsageError(f"{message} (see: {self.prog} --help)")
+
+
+def _marked(args: Sequence[str]) -> list[str]:
+    """`args` without a --: what begins with a dash behind it is a file of this folder."""
+    words = list(args)
+    if "--" not in words:
+        return words
+    mark = words.index("--")
+    return words[:mark] + [f"./{word}" if word.startswith("-") else word for word in words[mark + 1 :]]
 
 
 class UsageError(ApiSmoothError):

@@ -86,16 +86,21 @@ def _seed(value: Any) -> int | None:
     return value
 
 
+_SIDES: Final = "a side of 1 to 8192 pixels, or HEIGHTxWIDTH"  # as `images.load` has it
+
+
 def _read_size(text: str) -> Any:
-    sides = [_reader(int, "a side in pixels, or HEIGHTxWIDTH")(side) for side in text.lower().split("x")]
+    sides = [_reader(int, _SIDES)(side) for side in text.lower().split("x")]
     return sides[0] if len(sides) == 1 else sides
 
 
 def _size(value: Any) -> int | tuple[int, int]:
     sides = value if isinstance(value, list) else [value]
-    whole = [side for side in sides if isinstance(side, int) and not isinstance(side, bool) and side >= 1]
+    whole = [
+        side for side in sides if isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 8192
+    ]
     if len(whole) != len(sides) or len(sides) not in (1, 2):
-        raise Expected("a side in pixels, or HEIGHTxWIDTH")
+        raise Expected(_SIDES)
     return whole[0] if len(whole) == 1 else (whole[0], whole[1])
 
 

@@ -96,6 +96,18 @@ def test_the_nearest_of_what_there_is_is_named(
     one_line(capsys.readouterr().err, meant)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["a.png b.png -n 20", "a.png -n 20 b.png", "-n 20 a.png b.png", "-n 20 -- a.png b.png", "a.png -n 20 -- b.png"],
+)
+def test_flags_may_stand_anywhere(words: str, capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    """Images before, between and after the flags are all asked about; behind a -- one may begin with a dash."""
+    Path("-b.png").write_bytes(Path("b.png").read_bytes())
+    words = words.replace("-- b.png", "-- -b.png")
+    assert main(["certify", *TOY, "--json", *words.split()]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Each file in commands/ is a command; help names it, and its own help says what it takes."""
     import api_smoothing.cli.commands as commands

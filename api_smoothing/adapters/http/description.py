@@ -179,6 +179,8 @@ def _digest(content: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     decides = {key: value for key, value in content.items() if key not in _UNDECISIVE}
     if isinstance(shape := content.get("answer"), dict):
         decides["answer"] = {key: v for key, v in shape.items() if key not in ("ending", "unfinished")}
+        if "text" in shape:  # not to be mixed with answers for which any text was kept as "no labels"
+            decides["answer"]["only"] = "classes"
     decides["limits"] = {key: value for key, value in content.get("limits", {}).items() if key != "quotas"}
     text = json.dumps([decides, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -58,7 +58,8 @@ class OneLineParser(argparse.ArgumentParser):
             finally:
                 self._mixed = False
         found._help = getattr(found, "_help", f"{self.prog} --help")
-        found._flags = getattr(found, "_flags", [*self._option_string_actions])
+        flags = [flag for flag in self._option_string_actions if flag not in ("-h", "--h")]
+        found._flags = getattr(found, "_flags", flags)
         return found, strange
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -134,7 +135,7 @@ def _dispatch(argv: list[str]) -> int:
 def _meant(strange: Sequence[str], args: argparse.Namespace) -> str:
     """The flag that was meant by the first unknown one."""
     flag = next((word.partition("=")[0] for word in strange if word.startswith("-")), None)
-    return "" if flag is None else f"; did you mean {nearest(flag, args._flags, most=1)[0]}?"
+    return "" if flag is None else f"; did you mean {' or '.join(nearest(flag, args._flags, most=1))}?"
 
 
 def _complain(error: Exception, text: str, code: int) -> int:

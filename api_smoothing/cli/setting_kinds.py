@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
@@ -36,9 +37,11 @@ def _real(words: str, accept: Callable[[float], bool]) -> tuple[Callable[[str], 
     return _reader(float, words), check
 
 
-def _whole(words: str, least: int | None) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
+def _whole(
+    words: str, least: int, most: float = math.inf
+) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise Expected(words)
         return value
 
@@ -109,7 +112,7 @@ def _read_cache(text: str) -> Any:
 
 
 def _cache(value: Any) -> bool | str:
-    if isinstance(value, bool) or (isinstance(value, str) and value):
+    if isinstance(value, bool) or (isinstance(value, str) and value and not Path(value).is_file()):
         return value
     raise Expected("true, false, or a folder")
 
@@ -133,7 +136,7 @@ def _options(value: Any) -> dict[str, Any]:
 
 
 _POSITIVE: Final = _real("a number above 0", lambda v: v > 0)
-_COUNT: Final = _whole("a whole number from 1 on", 1)
+_COUNT: Final = _whole("a whole number from 1 on, at most a billion", 1, 10**9)
 
 #: The settings by name.
 KINDS: Final[Mapping[str, Kind]] = {

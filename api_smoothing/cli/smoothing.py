@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.certify.spec import USUAL
+from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
 from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
@@ -18,7 +19,7 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
-    from api_smoothing import SmoothedAPI
+    from api_smoothing import CostEstimate, SmoothedAPI
     from api_smoothing.adapters import Adapter
     from api_smoothing.adapters.labels.label_map import LabelMap
 
@@ -90,48 +91,80 @@ def open_api(
     progress: Progress | None = None,
     *,
     sandbox: bool = False,
-    sends: bool = True,
     retry_failures: bool = False,
 ) -> Iterator[SmoothedAPI]:
-    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it.
-
-    `sends` False leaves the server out: an estimate asks nobody.
-    """
+    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it."""
     with _options(settings, sandbox=sandbox, sends=False) as options:
         refuse_early(settings, options)
     if progress is not None:
         progress.say("loading …")
+    with (
+        _options(settings, sandbox=sandbox, sends=True) as options,
+        _facade(settings, options, retry_failures=retry_failures, progress=progress) as api,
+    ):
+        yield api
+
+
+def estimates(
+    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, progress: Progress
+) -> CostEstimate:
+    """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
+    more = {} if settings.n0 is None else {"n0": settings.n0}
+    with _options(settings, sandbox=sandbox, sends=False) as options:
+        side = refuse_early(settings, options)
+        ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))
+        if not ways:
+            progress.say("loading …")
+        found = []
+        for way in ways or (None,):
+            with _facade(settings, options, way=way) as api:
+                found.append(api.estimate(images, radius=settings.radius, n=settings.n, **more))
+    return min(found, key=lambda estimate: estimate.queries_expected)
+
+
+def _facade(
+    settings: Settings,
+    options: Mapping[str, Any],
+    *,
+    retry_failures: bool = False,
+    progress: Progress | None = None,
+    way: Foreseen | None = None,
+) -> SmoothedAPI:
+    """The facade itself; with `way`, on the cards of the networks in place of them."""
     from api_smoothing import Budget, SmoothedAPI
 
-    with _options(settings, sandbox=sandbox, sends=sends) as options:
-        budget = Budget(queries=settings.budget_queries, usd=settings.budget_usd, run=settings.run)
-        with SmoothedAPI(
-            settings.provider,
-            sigma=settings.sigma,
-            denoiser=settings.denoiser,
-            labels=settings.labels,
-            alpha=settings.alpha,
-            method=settings.method,
-            noise=settings.noise,
-            seed=settings.seed,
-            device=settings.device,
-            size=settings.size,
-            budget=budget,
-            cache=settings.cache,
-            retry_failures=retry_failures,
-            observers=() if progress is None else (progress,),
-            **options,
-        ) as api:
-            yield api
+    provider: str | ForeseenModel = settings.provider
+    if way is not None and way.model is not None:
+        provider, options = way.model, {}
+    return SmoothedAPI(
+        provider,
+        sigma=settings.sigma,
+        denoiser=settings.denoiser if way is None else way.denoiser,
+        labels=settings.labels,
+        alpha=settings.alpha,
+        method=settings.method,
+        noise=settings.noise,
+        seed=settings.seed,
+        device=settings.device if way is None else "cpu",
+        size=settings.size,
+        budget=Budget(queries=settings.budget_queries, usd=settings.budget_usd, run=settings.run),
+        cache=settings.cache,
+        retry_failures=retry_failures,
+        observers=() if progress is None else (progress,),
+        **options,
+    )
 
 
 @contextmanager
 def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = True) -> Iterator[Adapter]:
     """The provider alone, without noise or denoiser; `sends` as for `open_api`."""
+    from api_smoothing.adapters import registry
     from api_smoothing.engine import parts
 
+    local = registry.provider(settings.provider).local  # of another nothing runs here, and torch stays away
     with _options(settings, sandbox=sandbox, sends=sends) as options:
-        yield parts.adapter(settings.provider, device=parts.device(settings.device), **options)
+        device = parts.device(settings.device) if local else "cpu"
+        yield parts.adapter(settings.provider, device=device, **options)
 
 
 def usd_each(settings: Settings, *, sandbox: bool) -> float:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from api_smoothing.certify.base import FAILED
-from api_smoothing.denoisers.paths import majority
 from api_smoothing.engine.sending import Outcome
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
 
@@ -74,4 +73,6 @@ def poll(answers: Sequence[Vote]) -> Vote:
     if any(isinstance(answer, frozenset) for answer in answers):
         reports = Counter(label for answer in answers for label in answer or ())
         return frozenset(label for label, count in reports.items() if 2 * count > len(answers))
+    from api_smoothing.denoisers.paths import majority  # brings torch, which an estimate does without
+
     return majority(list(answers))

@@ -194,7 +194,7 @@ def test_a_provider_without_a_sandbox_has_none(toy: None, monkeypatch: pytest.Mo
     with pytest.raises(ConfigurationError, match="use aws, azure, clarifai, google, http, toy"):
         Sandbox("torchvision")
     monkeypatch.setattr(registry, "_plugins", dict)
-    with pytest.raises(ConfigurationError, match="there is no sandbox for 'toy'"):
+    with pytest.raises(ConfigurationError, match="unknown sandbox 'toy'"):
         Sandbox("toy")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.labels.words import Words
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 
 _KEYS: Final = ("name", "about", "other", "none", "order", "ignore", "classes")
 _LISTS: Final = ("labels", "ids", "parents")
@@ -40,7 +40,7 @@ def read(source: str | Path) -> tuple[Mapping[str, Any], str]:
         text = (folder / f"{source}.toml").read_text("utf-8")
     else:
         raise ConfigurationError(
-            f"unknown label map {str(source)!r}; use {', '.join(built_in())}, or the path of a .toml file"
+            f"{unknown('label map', str(source), list(built_in()))} Or give the path of a .toml file"
         )
     return _toml(text, str(source)), str(source)
 

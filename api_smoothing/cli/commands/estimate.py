@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, open_api, settings_of, with_a_number
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, estimates, settings_of, with_a_number
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
@@ -51,9 +51,7 @@ def print_estimate(
     """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code."""
     from api_smoothing.cli.text import describe_estimate
 
-    with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
-        more = {} if settings.n0 is None else {"n0": settings.n0}
-        estimate = api.estimate(images, radius=settings.radius, n=settings.n, **more)
+    estimate = estimates(settings, images, sandbox=sandbox, progress=progress)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()

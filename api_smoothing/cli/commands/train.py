@@ -50,6 +50,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(f"--seed must be below 2^63, not {args.seed}")
     if not args.data.is_dir():
         raise ConfigurationError(f"--data {args.data} is no folder")
+    from api_smoothing.training.recipe import read_recipe
+
+    read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
     from api_smoothing.engine import parts
     from api_smoothing.training import train_classifier, train_denoiser
 

@@ -143,7 +143,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "provider": Kind(str, _name, "P", "who answers (default: torchvision, which runs here)"),
     "model": Kind(str, _name, "M", "the provider's model; for torchvision a name or a checkpoint (cifar10)"),
     "sigma": Kind(*_POSITIVE, "S", "noise standard deviation σ, pixels in [0,1] (default: 0.25)"),
-    "radius": Kind(*_POSITIVE, "R", "ℓ2 radius to certify, pixels in [0,1]; stops as soon as it is decided"),
+    "radius": Kind(
+        *_POSITIVE,
+        "R",
+        "radius to certify, pixels in [0,1], ℓ2 (ℓ1 with uniform or laplace noise); stops once it is decided",
+    ),
     "n": Kind(*_COUNT, "N", "queries for the best radius; with --radius, the cap"),
     "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
     "alpha": Kind(
@@ -154,7 +158,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "method": Kind(
         str, _one_of(get_args(Method)), "M", "auto, sequential, fixed or clopper-pearson (default: auto)"
     ),
-    "noise": Kind(str, _one_of(get_args(Noise)), "NAME", "gaussian, uniform or laplace (default: gaussian)"),
+    "noise": Kind(
+        str,
+        _one_of(get_args(Noise)),
+        "NAME",
+        "gaussian for ℓ2 radii, uniform or laplace for ℓ1 (default: gaussian)",
+    ),
     "denoiser": Kind(str, _denoiser, "D", "auto, a name, a weights file, or none (default: auto)"),
     "labels": Kind(str, _name, "L", "label map: a built-in name or a .toml file (default: top label)"),
     "seed": Kind(
@@ -182,3 +191,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "cache": Kind(_read_cache, _cache, "DIR", "folder of the answers (default: api-smooth cache path)"),
 }
+
+
+def norm_of(noise: str) -> str:
+    """The norm of the radii that a noise certifies, as it is shown."""
+    return "ℓ2" if noise == "gaussian" else "ℓ1"

@@ -112,7 +112,7 @@ def test_list_and_show_print_the_maps(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_what_show_prints_is_a_map_to_start_from(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Sent into a file it is the same map, with its comments, which --labels reads; so is what is shown of that file."""
+    """In a file it is the same map, with its comments, which --labels reads; so is what is shown of that file."""
     assert main(["labels", "show", name]) == 0
     own = tmp_path / "my.toml"
     own.write_text(capsys.readouterr().out, encoding="utf-8")

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags
 from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, estimates, settings_of, with_a_number
 from api_smoothing.errors import ConfigurationError
@@ -58,5 +59,5 @@ def print_estimate(
     if as_json:
         print_json(asdict(estimate))
     else:
-        print(describe_estimate(estimate))
+        print(describe_estimate(estimate, norm_of(settings.noise)))
     return 0

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags, resolve_settings
 from api_smoothing.errors import UnreachableRadiusError
 
@@ -77,7 +78,7 @@ def _target(settings: Settings, radius: float) -> dict[str, Any]:
 
 def _describe(facts: dict[str, Any]) -> str:
     lines = [
-        f"σ = {facts['sigma']:g}, α = {facts['alpha']:g}, {facts['noise']} noise",
+        f"σ = {facts['sigma']:g}, α = {facts['alpha']:g}, {facts['noise']} noise, {norm_of(facts['noise'])} radii",
         "",
         "   answers   largest radius, if all agree",
         *(f"{int(n):>10,}   {radius:.4f}" for n, radius in facts["max_radius"].items()),

@@ -31,7 +31,13 @@ _USUAL: Final = 100  # queries an image
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
-    add_setting_flags(parser, SETTINGS)
+    add_setting_flags(
+        parser,
+        SETTINGS,
+        n=f"queries an image (default: {_USUAL})",
+        alpha="probability that the label is not the most frequent one (default: 0.001)",
+        noise="gaussian, uniform or laplace (default: gaussian)",
+    )
     add_sandbox_flag(parser)
     add_retry_flag(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, and nothing else")

@@ -31,6 +31,7 @@ class Command(Protocol):
     """What a module in `commands/` offers."""
 
     SUMMARY: str
+    EXAMPLE: str  # one that works as it stands, of a picture cat.png
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             name,
             description=(command.__doc__ or command.SUMMARY).strip(),
+            epilog=f"example: {command.EXAMPLE}",
             formatter_class=_HELP,
             allow_abbrev=False,
         )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from api_smoothing.runs import RunFile
 
 SUMMARY = "certify a radius for images"
+EXAMPLE = "api-smooth certify cat.png --radius 0.1 --sigma 0.12"
 SETTINGS = ("radius", "n", "n0", *FACADE)
 
 _ENOUGH: Final = 1000  # queries an image that a dry run about presence assumes where no cap is given

@@ -15,6 +15,7 @@ from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, estimates, set
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
+EXAMPLE = "api-smooth estimate --count 100 --provider aws --radius 0.1 --sigma 0.12"
 SETTINGS = ("radius", "n", "n0", *FACADE)
 
 

@@ -21,15 +21,24 @@ if TYPE_CHECKING:
     from api_smoothing.adapters.labels import LabelMap, Words
 
 SUMMARY = "look at label maps, and at how they read an answer"
+EXAMPLE = "api-smooth labels show cifar10 > my.toml"
 SETTINGS = ("provider", "model", "labels", "size", "device", "rate", "options")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | explain")
-    listing = actions.add_parser("list", description="The built-in label maps.", allow_abbrev=False)
+    listing = actions.add_parser(
+        "list",
+        description="The built-in label maps.",
+        epilog="example: api-smooth labels list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     show = actions.add_parser(
         "show",
         description="The words of a label map, as the file that --labels reads: a start for one of your own.",
+        epilog=f"example: {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     show.add_argument("map", metavar="MAP", help="a built-in name or a .toml file")
@@ -39,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explain = actions.add_parser(
         "explain",
         description="What the provider says about an image, and how it is read. Sends one query.",
+        epilog="example: api-smooth labels explain cat.png --provider google --labels cifar10 --sandbox",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     explain.add_argument("image", metavar="IMAGE", help="an image file")

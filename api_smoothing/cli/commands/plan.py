@@ -16,6 +16,7 @@ from api_smoothing.cli.settings import Settings, add_setting_flags, resolve_sett
 from api_smoothing.errors import UnreachableRadiusError
 
 SUMMARY = "say which radius is within reach, and what it takes"
+EXAMPLE = "api-smooth plan --sigma 0.12 --radius 0.1"
 SETTINGS = ("sigma", "radius", "n", "alpha", "method", "noise")
 ANSWERS = (20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 SHARES = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)

@@ -24,6 +24,7 @@ from api_smoothing.cli.stopping import exit_code
 from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 
 SUMMARY = "label images without a radius"
+EXAMPLE = "api-smooth predict cat.png -n 50"
 SETTINGS = ("n", *(name for name in FACADE if name != "method"))
 
 _USUAL: Final = 100  # queries an image

@@ -21,6 +21,7 @@ from api_smoothing.purification import METHODS, method_options
 from api_smoothing.shown import shown
 
 SUMMARY = "take noise and attacks out of an image"
+EXAMPLE = "api-smooth purify cat.png --sigma 0.25 --output clean.png"
 SETTINGS: Final = ("sigma", "denoiser", "seed", "size", "device")
 OPTIONS: Final = ("views", "steps", "eta", "paths", "guidance", "weight", "surrogate", "distance")
 

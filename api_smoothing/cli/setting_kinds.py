@@ -151,7 +151,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "n": Kind(*_COUNT, "N", "queries for the best radius; with --radius, the cap"),
     "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
     "alpha": Kind(
-        *_real("a number above 0 and at most 0.1", lambda v: 0 < v <= 0.1),
+        *_real("a number above 0 (1e-100 or more) and at most 0.1", lambda v: 1e-100 <= v <= 0.1),
         "A",
         "probability that the certificate is wrong (default: 0.001)",
     ),

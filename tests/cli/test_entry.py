@@ -88,6 +88,7 @@ certify a.png --radius 9
 certify a.png --provider aws --sandbox --radius 9
 certify a.png -n 20 --budget-usd nan
 certify missing.png -n 20
+certify a.png -n 20 --output nowhere/run.jsonl
 predict a.png -n 0
 predict a.png --denoiser unet-cifar
 predict a.png --provider awz
@@ -326,6 +327,12 @@ CERTIFY = "certify good.png --provider toy --model fail=0 --denoiser none -n 100
 BAD = [
     ("certify missing.png -n 100", ["missing.png", "no such file"]),
     ("certify empty -n 100", ["empty", "no images"]),
+    ("certify '' -n 100", ["empty"]),
+    ("certify good.png -n 100 --alpha 1e-320", ["--alpha", "1e-100"]),
+    ("certify good.png -n 100 --output empty", ["empty", "folder"]),
+    ("certify good.png -n 100 --cache good.png", ["--cache", "folder"]),
+    ("certify good.png -n 100 --size 1x9000", ["--size", "8192"]),
+    ("cache info --cache good.png", ["--cache", "folder"]),
     ("certify text.png -n 100 --provider toy --denoiser none", ["text.png"]),
     ("certify half.jpg -n 100 --provider toy --denoiser none", ["half.jpg"]),
     ("certify huge.png -n 100 --provider toy --denoiser none", ["huge.png", "pixel"]),
@@ -381,7 +388,7 @@ def test_bad_input_is_one_line_and_exit_2(
     command: str, says: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever is wrong with the input: exit 2, one line that names it, nothing printed, nothing sent."""
-    assert main(command.split()) == 2
+    assert main(shlex.split(command)) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("api-smooth: error: ")

@@ -1,7 +1,7 @@
 """What the documents and the help tell to type does what they say.
 
-A block of commands or Python runs as it stands, in a folder with a photograph, unless an HTML comment in the line
-before it says otherwise: `<!-- not run: REASON -->`, or `<!-- run in the sandbox -->` for commands that ask a paid provider.
+A block of commands or Python runs as it stands, in a folder with a photograph, unless an HTML comment before
+it says otherwise: `<!-- not run: REASON -->`, or `<!-- run in the sandbox -->` where a service is asked.
 """
 
 from __future__ import annotations

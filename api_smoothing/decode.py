@@ -2,8 +2,9 @@
 
 What is decided here: EXIF orientation is applied; grey becomes three equal channels; transparency is laid on
 white; colour profiles are not applied; 16-bit grey and RGB of PNG and TIFF keep their 16 bits, and 16-bit alpha is
-laid on white in 16 bits; where the colours of a file lie apart (planar TIFF) their high bytes are read. Refused by name: animations, CMYK and other colour spaces, floating-point (HDR)
-files, over 50 megapixels. What the image was before is kept beside its values (`original`), for the radius there; of
+laid on white in 16 bits; where the colours of a file lie apart (planar TIFF) their high bytes are read. Refused by
+name: animations, CMYK and other colour spaces, floating-point (HDR) files, over 50 megapixels.
+What the image was before is kept beside its values (`original`), for the radius there; of
 lossy formats that are the pixels any reader shows.
 """
 

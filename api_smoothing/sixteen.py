@@ -34,7 +34,7 @@ def sixteen_bits(image: Image.Image, again: Callable[[], Image.Image]) -> NDArra
         if name == "LA":
             if order != "B":
                 return None
-            other._mode = "RGBA"  # type: ignore[attr-defined]
+            other._mode = "RGBA"
             other.tile = [_told(tile, "RGBA") for tile in other.tile]  # type: ignore[attr-defined]
             raw = np.asarray(ImageOps.exif_transpose(other)).astype(np.uint16)
             return raw[:, :, ::2] * np.uint16(256) + raw[:, :, 1::2]

@@ -79,11 +79,12 @@ def _value(name: str, text: str, default: Any) -> Any:
     return value
 
 
-def check(name: str, value: Any, *, spell: str = "{}") -> None:
-    """Raise ConfigurationError for a number outside what the option `name`, written `spell`, may be."""
+def check(name: str, value: Any) -> None:
+    """Raise ConfigurationError for a number outside what the option `name` may be."""
     low, high = RANGES.get(name, (-math.inf, math.inf))
     if isinstance(value, int | float) and not low <= value <= high:
-        raise ConfigurationError(f"{spell.format(name)} must be from {low:,} to {high:,}, not {value}")
+        range_ = f"from {low:,} on" if high == math.inf else f"from {low:,} to {high:,}"
+        raise ConfigurationError(f"{name} must be {range_}, not {value}")
 
 
 def sampler(denoiser: Denoiser, options: Mapping[str, Any], surrogates: Surrogates | None = None) -> Denoiser:

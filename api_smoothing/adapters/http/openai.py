@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-from api_smoothing.adapters import Credentials
 from api_smoothing.adapters.http import adapter
 
-_DESCRIPTION = "openai"
+_DESCRIPTION: Final = "openai"
+
+#: Whether the key is in the environment.
+credentials = partial(adapter.credentials, model=_DESCRIPTION)
 
 
 def load(
@@ -42,8 +45,3 @@ def load(
         version_at=version_at,
         **{name: value for name, value in given.items() if value is not None},
     )
-
-
-def credentials() -> Credentials:
-    """Whether the key is in the environment."""
-    return adapter.credentials(model=_DESCRIPTION)

@@ -1009,3 +1009,14 @@ def test_requests_missing_says_what_to_install(
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'api-smooth\[http\]'"):
         describe().label(IMAGES[:1])
+
+
+def test_openai_by_its_own_name_is_http_with_its_description(server: Server) -> None:
+    """The same card, so the same answers: `--provider openai --model M` asks as `http --model openai` does."""
+    options: dict[str, Any] = {"classes": ["cat", "dog"], "usd_per_query": 0, "endpoint": server.url}
+    own = adapters.load("openai", model="m", **options)
+    assert own.card == load(model="openai", vision_model="m", **options).card
+    with SmoothedAPI("openai", model="m", denoiser=None, **options) as api:
+        assert api.settings()["provider"] == own.card.provider
+    with pytest.raises(ConfigurationError, match=r"vision_model.*classes.*usd_per_query"):
+        adapters.load("openai")

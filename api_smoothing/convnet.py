@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+_LEAST_SIDE = 9  # 2×2 patches, then halved three times
 _LOGIT_SCALE = 1 / 9  # keeps the first logits of training small; part of the function, so of the weights
 
 
@@ -40,10 +41,11 @@ class _Block(nn.Module):
 
 
 class Cifar10Net(nn.Module):
-    """x (N,3,32,32) in [0,1] → logits (N,10). `folded` builds the shipped form, without batch normalisation.
+    """x (N,3,H,W) in [0,1], made for 32×32, → logits (N,10).
 
-    `whiten` is the number of whitening filters (24 = each of the 12 principal directions of a 2×2 patch,
-    with both signs); `widths` are the channels of the three blocks.
+    An image with a side below 9 is enlarged by a whole factor, every pixel repeated. `folded` builds the shipped form,
+    without batch normalisation. `whiten` is the number of whitening filters (24 = each of the 12 principal directions
+    of a 2×2 patch, with both signs); `widths` are the channels of the three blocks.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (64, 256, 256), *, folded: bool = False) -> None:
@@ -56,6 +58,9 @@ class Cifar10Net(nn.Module):
         self.head = nn.Linear(widths[-1], len(CLASSES), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        factor = -(-_LEAST_SIDE // min(x.shape[2:]))
+        if factor > 1:
+            x = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
         x = (4 * x - 2).to(self.whiten.weight.dtype)  # centred, so that bfloat16 keeps the 8-bit grid apart
         x = F.gelu(self.whiten(x))
         for block in self.blocks:

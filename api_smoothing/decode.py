@@ -1,9 +1,10 @@
 """Anything a user calls an image → its pixel values, upright RGB; or one clear line why not.
 
 What is decided here: EXIF orientation is applied; grey becomes three equal channels; transparency is laid on
-white; colour profiles are not applied; 16-bit grey keeps its 16 bits, 16-bit RGB PNG comes with its high
-bytes, as Pillow reads it. Refused by name: animations, CMYK and other colour spaces, floating-point (HDR)
-files, over 50 megapixels. What the image was before is kept beside its values (`original`), for the radius there; of
+white; colour profiles are not applied; 16-bit grey and RGB of PNG and TIFF keep their 16 bits, and 16-bit alpha is
+laid on white in 16 bits; where the colours of a file lie apart (planar TIFF) their high bytes are read. Refused by
+name: animations, CMYK and other colour spaces, floating-point (HDR) files, over 50 megapixels.
+What the image was before is kept beside its values (`original`), for the radius there; of
 lossy formats that are the pixels any reader shows.
 """
 
@@ -13,6 +14,7 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
@@ -23,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
 from .original import GREY, RGB, Original, of_file, of_picture
+from .sixteen import sixteen_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,10 +161,17 @@ def _from_file(file: Any, name: str) -> Pixels:
         except Exception as error:  # decoders of hostile files raise anything
             raise _broken(name, error) from error
         with image:
-            return _from_pil(image, name, of_file(image))
+            return _from_pil(image, name, of_file(image), again=lambda: _opened_again(file))
 
 
-def _from_pil(image: Image.Image, name: str, original: Original) -> Pixels:
+def _opened_again(file: Any) -> Image.Image:
+    file.seek(0)
+    return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+
+
+def _from_pil(
+    image: Image.Image, name: str, original: Original, again: Callable[[], Image.Image] | None = None
+) -> Pixels:
     width, height = image.size
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}×{height} pixels: an image needs at least one")
@@ -173,6 +183,12 @@ def _from_pil(image: Image.Image, name: str, original: Original) -> Pixels:
         deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
         if image.mode not in _RGB_MODES and not deep:
             raise ImageError(f"{name}: colour mode {image.mode} is not supported: convert it to sRGB first")
+        clear = (
+            "transparency" in image.info
+        )  # a colour, told in 16 bits, that 8 bits may not tell from others
+        whole = None if again is None or clear else sixteen_bits(image, again)
+        if whole is not None:
+            return _of_sixteen(whole, name, original)
         upright = ImageOps.exif_transpose(image)
         if deep:
             grey = np.asarray(upright).astype(np.int64)
@@ -233,6 +249,16 @@ def _deep(values: NDArray[np.uint16], name: str, original: Original) -> Pixels:
     if not rest.any():
         return Pixels(values=eight.astype(np.uint8), peak=255.0, source=name, original=original)
     return Pixels(values=values.copy(), peak=65535.0, source=name, original=original)
+
+
+def _of_sixteen(values: NDArray[np.uint16], name: str, original: Original) -> Pixels:
+    """RGB, RGBA or grey with alpha of 16 bits. Colour stays as it is; alpha is laid on white, which has no bound."""
+    if values.shape[2] == 3:
+        return _deep(values, name, RGB)
+    alpha = values[:, :, -1:].astype(np.uint64)
+    colour = values[:, :, :-1].astype(np.uint64)
+    laid = ((colour * alpha + 65535 * (65535 - alpha) + 32767) // 65535).astype(np.uint16)
+    return _deep(laid if laid.shape[2] == 3 else _three(laid[:, :, 0]), name, original)
 
 
 def _three(grey: NDArray[Any]) -> NDArray[Any]:

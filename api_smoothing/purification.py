@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from api_smoothing.denoisers import samplers
-from api_smoothing.errors import ConfigurationError, MissingExtraError
+from api_smoothing.errors import ConfigurationError, MissingExtraError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +155,7 @@ def method_options(
 ) -> dict[str, Any]:
     """All options of `method`, given or by default. Raises ConfigurationError for those of others, `spell`ed."""
     if method not in METHODS:
-        raise ConfigurationError(f"method {method!r} is unknown; choose {', '.join(METHODS)}")
+        raise ConfigurationError(unknown("method", method, list(METHODS)))
     for name in given:
         if name not in METHODS[method]:
             takers = " or ".join(other for other, options in METHODS.items() if name in options)
@@ -166,6 +166,7 @@ def method_options(
             raise ConfigurationError(
                 f"{spell(name).strip()} goes with {spell('method')}{takers}, not {method}"
             )
+        samplers.check(name, given[name])
     return {**METHODS[method], **given}
 
 

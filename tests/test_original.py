@@ -114,7 +114,7 @@ FILES = {
     "GIF": (file_of(picture("RGB").quantize(16), "GIF").getvalue(), PALETTE),
     "colour key": (file_of(picture("RGB"), transparency=(1, 2, 3)).getvalue(), COLOUR_KEY),
     "grey key": (file_of(picture("L"), transparency=7).getvalue(), COLOUR_KEY),
-    "16 bits of RGB": (png(16, 2, bytes(range(12))), REDUCED),
+    "16 bits of RGB": (png(16, 2, bytes(range(12))), RGB),
     "16 bits of RGBA": (png(16, 6, bytes(range(16))), REDUCED),
     "16 bits of grey with alpha": (png(16, 4, bytes(range(8))), REDUCED),
     "pixmap": (pixmap("P6", 255, bytes(range(6))), RGB),

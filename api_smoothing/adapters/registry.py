@@ -21,6 +21,7 @@ BUILT_IN: Final = {
     "google": "api_smoothing.adapters.google:PROVIDER",
     "clarifai": "api_smoothing.adapters.clarifai:PROVIDER",
     "http": "api_smoothing.adapters.http:PROVIDER",
+    "openai": "api_smoothing.adapters.http:OPENAI",
 }
 
 

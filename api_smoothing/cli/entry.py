@@ -27,6 +27,7 @@ class Command(Protocol):
     """What a module in `commands/` offers."""
 
     SUMMARY: str
+    EXAMPLE: str  # one that works as it stands, of a picture cat.png
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +42,21 @@ class Command(Protocol):
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and name the help of the command that was meant."""
 
+    _mixed = False  # whether flags and other arguments are being told apart
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As the base class's; `_help` and `_flags` are the innermost command's, which tells them first."""
-        found, strange = super().parse_known_args(args, namespace)
+        """As the base class's, with flags anywhere; `_help` and `_flags` are the innermost command's, told first."""
+        if self._mixed or self._subparsers is not None:
+            found, strange = super().parse_known_args(args, namespace)
+        else:
+            self._mixed = True  # the base class comes back here
+            try:
+                found, strange = self.parse_known_intermixed_args(_marked(args), namespace)
+            finally:
+                self._mixed = False
         found._help = getattr(found, "_help", f"{self.prog} --help")
-        found._flags = getattr(found, "_flags", [*self._option_string_actions])
+        flags = [flag for flag in self._option_string_actions if flag not in ("-h", "--h")]
+        found._flags = getattr(found, "_flags", flags)
         return found, strange
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -64,6 +75,15 @@ class _OverallParser(OneLineParser):
     def format_help(self) -> str:
         """The text of `overall_help`."""
         return overall_help()
+
+
+def _marked(args: Sequence[str]) -> list[str]:
+    """`args` without a --: what begins with a dash behind it is a file of this folder."""
+    words = list(args)
+    if "--" not in words:
+        return words
+    mark = words.index("--")
+    return words[:mark] + [f"./{word}" if word.startswith("-") else word for word in words[mark + 1 :]]
 
 
 class UsageError(ApiSmoothError):
@@ -122,7 +142,7 @@ def _dispatch(argv: list[str]) -> int:
 def _meant(strange: Sequence[str], args: argparse.Namespace) -> str:
     """The flag that was meant by the first unknown one."""
     flag = next((word.partition("=")[0] for word in strange if word.startswith("-")), None)
-    return "" if flag is None else f"; did you mean {nearest(flag, args._flags, most=1)[0]}?"
+    return "" if flag is None else f"; did you mean {' or '.join(nearest(flag, args._flags, most=1))}?"
 
 
 def _complain(error: Exception, text: str, code: int) -> int:
@@ -158,6 +178,7 @@ def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser
         sub = subparsers.add_parser(
             name,
             description=(command.__doc__ or command.SUMMARY).strip(),
+            epilog=f"example: {command.EXAMPLE}",
             formatter_class=_HELP,
             allow_abbrev=False,
         )

@@ -1,119 +1,138 @@
-"""What an estimate needs of provider and denoiser, read off their cards: torch, which takes seconds, is not loaded.
+"""What an estimate needs of the networks, as their cards tell it: neither weights nor torch, which takes seconds.
 
-It serves while no answers of theirs are kept: those are found by the arithmetic of this machine, which torch knows.
+An estimate counts the answers that are kept, under names that tell in which arithmetic they were computed. Which one
+that is here only torch knows; so each of those it may be is looked under, and the one with answers is meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, EncodedImage, Verdict
-from api_smoothing.cli.refusals import BUNDLED
-from api_smoothing.denoisers import registry as denoisers
-from api_smoothing.denoisers import samplers
-from api_smoothing.denoisers.base import Denoiser, DenoiserCard
-from api_smoothing.denoisers.selection import foresee, resolve
+from api_smoothing.adapters import AdapterCard
+from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.home import answers_folder, home
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from api_smoothing.cli.settings import Settings
 
-_PHOTOGRAPH: Final = 224  # the side of images for a provider that names none
+BUNDLED: Final = ("cifar10", 32)  # the default model of the local provider, and its side
+
+_ARITHMETICS: Final = ("fp32", "bf16")  # what the CPU may compute in: see `precision`
+_ACCELERATORS: Final = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeseenDenoiser:
+    """A denoiser of which there is the card alone."""
+
+    card: DenoiserCard
+    compute: str
+    paths_per_query: int
+
+    def __call__(self, *_: object) -> NoReturn:
+        raise NotImplementedError("an estimate denoises nothing")
+
+    path = __call__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeseenModel:
+    """A model of this process of which there is the card alone."""
+
+    card: AdapterCard
+
+    def label(self, *_: object) -> NoReturn:
+        raise NotImplementedError("an estimate asks nobody")
+
+    verdict = label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """A provider, and what denoises for it, of which only the facts are there: both refuse to work."""
+    """What takes the place of the networks; `model` is None for a service, `denoiser` where there is none."""
 
-    adapter: Adapter
-    denoiser: Denoiser | None
-
-
-def foreseen(settings: Settings, options: Mapping[str, Any]) -> Foreseen | None:
-    """What `settings` name, with the provider's `options`; None where only loading it tells, or answers are kept."""
-    if settings.device not in ("auto", "cpu"):  # only torch knows whether it is there
-        return None
-    adapter = _adapter(settings, options)
-    if adapter is None:
-        return None
-    denoiser = None
-    if settings.denoiser is not None:
-        denoiser = _denoiser(settings.denoiser, settings, adapter.card)
-        if denoiser is None:
-            return None
-    return None if _kept(settings, adapter, denoiser) else Foreseen(adapter=adapter, denoiser=denoiser)
+    model: ForeseenModel | None
+    denoiser: ForeseenDenoiser | None
 
 
-def _adapter(settings: Settings, options: Mapping[str, Any]) -> Adapter | None:
+def foresee(settings: Settings, *, native_side: int | None, about_images: bool) -> Sequence[Foreseen]:
+    """The ways in which the networks may be named here; none where only loading them tells.
+
+    `native_side` is the side the model was made for, where it names one. `about_images` says that the answers kept of
+    certain images are to be counted.
+    """
     from api_smoothing.adapters import registry
 
-    given = {name: value for name, value in options.items() if value is not None}
-    if not registry.provider(settings.provider).local:
-        return registry.load(settings.provider, **given)
-    name, side = BUNDLED
-    if settings.provider != "torchvision" or given not in ({}, {"model": name}):
-        return None
-    card = AdapterCard(name=f"torchvision/{name}", fingerprint=name, accepts="tensor", native_side=side)
-    return _Provider(card)
+    local = registry.provider(settings.provider).local
+    if local and (settings.model not in (None, BUNDLED[0]) or settings.options):
+        return ()
+    kept = about_images and _may_have_answers(settings)
+    if settings.device not in ("cpu", "auto") or (kept and settings.device == "auto" and _accelerated()):
+        return ()
+    found, paths, exact = (None, 1, True) if settings.denoiser is None else _denoiser(settings, native_side)
+    if (found is None and settings.denoiser is not None) or (kept and not exact):
+        return ()
+    return [
+        Foreseen(
+            model=ForeseenModel(card=_bundled(compute)) if local else None,
+            denoiser=None
+            if found is None
+            else ForeseenDenoiser(card=found, compute=compute, paths_per_query=paths),
+        )
+        for compute in _ARITHMETICS[: 2 if kept else 1]
+    ]
 
 
-def _denoiser(choice: str, settings: Settings, adapter: AdapterCard) -> Denoiser | None:
-    side = adapter.native_side or _PHOTOGRAPH
-    name = resolve(choice, side=side if settings.size is None else settings.size, sigma=settings.sigma)
-    if denoisers.describe(name) is None:
-        return None
-    card = foresee(name, size=settings.size, sigma=settings.sigma, native_side=side)
-    assert card is not None
+def _denoiser(settings: Settings, native_side: int | None) -> tuple[DenoiserCard | None, int, bool]:
+    """(its card, None where only loading tells; its paths; whether the card names it and not what it is made of)."""
+    from api_smoothing.denoisers import registry, samplers, selection
+    from api_smoothing.engine.parts import PHOTOGRAPH
+
+    assert settings.denoiser is not None
+    side = native_side or PHOTOGRAPH
+    of = {"size": settings.size, "sigma": settings.sigma, "native_side": side}
+    name = selection.resolve(settings.denoiser, side=settings.size or side, sigma=settings.sigma)
+    if registry.describe(name) is None:
+        return None, 1, False
     method, _ = samplers.split(name.partition("?")[2])
-    return _Denoiser(card) if method is None or method["method"] == "oneshot" else None
+    made = method is not None and method["method"] != "oneshot"
+    return selection.foresee(name, **of), (method or {}).get("paths", 1), not made  # type: ignore[arg-type]
 
 
-def _kept(settings: Settings, adapter: Adapter, denoiser: Denoiser | None) -> bool:
-    """Whether any answers are kept that may be of the same queries."""
+def _bundled(compute: str) -> AdapterCard:
+    """The card of the bundled classifier on the CPU, as `adapters.local.torchvision` makes it."""
+    import json
+    from importlib import resources
+
+    text = (resources.files("api_smoothing.adapters.local") / "weights" / "cifar10.json").read_text("utf-8")
+    return AdapterCard(
+        name=f"torchvision/{BUNDLED[0]}",
+        fingerprint=f"{BUNDLED[0]}@{json.loads(text)['sha256']}/{compute}/cpu",
+        accepts="tensor",
+        batch=256,
+        max_labels=5,
+        native_side=BUNDLED[1],
+    )
+
+
+def _may_have_answers(settings: Settings) -> bool:
+    """Whether the folder of the answers holds any."""
     if settings.cache is False:
         return False
-    from contextlib import closing
-
-    from api_smoothing.engine.storage.answers import DiskCache
-    from api_smoothing.home import answers_folder, home
-
     folder = answers_folder(home()) if settings.cache is True else Path(settings.cache)
-    if not (folder / "cache.db").is_file():
+    if not folder.is_dir():
         return False
-    with closing(DiskCache(folder)) as cache:
-        return any(
-            answers
-            and facts.get("provider") == adapter.card.provider
-            and facts.get("sigma") == settings.sigma
-            and str(facts.get("denoiser")).partition("@")[0] == str(denoiser and denoiser.card.id)
-            for _, facts, answers in cache.streams()
-        )
+    from api_smoothing.engine.storage import FolderStorage
+
+    with closing(FolderStorage(home(), cache=folder)) as storage:
+        return storage.contents().answers > 0
 
 
-class _Provider:
-    def __init__(self, card: AdapterCard) -> None:
-        self.card = card
-
-    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
-        _refuse()
-
-    def verdict(self, error: Exception, /) -> Verdict:
-        return Verdict.FATAL
-
-
-class _Denoiser:
-    compute, paths_per_query = "foreseen", 1
-
-    def __init__(self, card: DenoiserCard) -> None:
-        self.card = card
-
-    def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
-        _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise AssertionError("an estimate sends nothing")
+def _accelerated() -> bool:
+    """Whether "auto" may mean something other than the CPU."""
+    return sys.platform == "win32" or any(Path(device).exists() for device in _ACCELERATORS)

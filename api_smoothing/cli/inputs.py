@@ -23,6 +23,8 @@ def find_images(paths: Sequence[str], *, tell: Callable[[str], None] = complain)
     path that is not there and for a folder without images.
     """
     found: list[str] = []
+    if "" in paths:
+        raise ImageError("the name of an image is empty: name a file or a folder")
     for path in map(Path, paths):
         if path.is_dir():
             inside, skipped = _sorted_out(path)

@@ -9,9 +9,20 @@ from typing import Any, Final
 
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.provider import resolve
+from api_smoothing.errors import UnknownOption
 
 _NUMBER: Final = re.compile(r"\b(int|float|bool)\b")
 _TEXT: Final = re.compile(r"\b(str|Literal|Path)\b")
+
+
+#: What the loader of local models takes; its module cannot be asked for it, as it brings torch.
+LOCAL: Final = ("model", "arch", "class_names", "mean", "std", "top")
+
+
+def refuse_unknown_option(provider: str, option: str) -> None:
+    """Raise UnknownOption for one that the local provider does not have."""
+    if option not in LOCAL:
+        raise UnknownOption(provider, option, LOCAL)
 
 
 def as_meant(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +33,9 @@ def as_meant(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
     declared = registry.find(provider)
     if declared is None or not options:
         return dict(options)
+    if declared.local:
+        for option in options:
+            refuse_unknown_option(provider, option)
     parameters = inspect.signature(resolve(declared.load)).parameters
     return {name: _meant(value, parameters.get(name)) for name, value in options.items()}
 

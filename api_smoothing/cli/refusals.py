@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters import registry
+from api_smoothing.cli.foreseen import BUNDLED
+from api_smoothing.cli.options import refuse_unknown_option
+from api_smoothing.errors import ConfigurationError, UnknownOption, WeightsError
 
 if TYPE_CHECKING:
     from api_smoothing.cli.settings import Settings
 
-BUNDLED: Final = ("cifar10", 32)  # the default model of the local provider, and its side
 
-
-def refuse_early(settings: Settings, options: Mapping[str, Any]) -> None:
+def refuse_early(settings: Settings, options: Mapping[str, Any]) -> int | None:
     """Raise what the facade would of these settings and of the provider's `options`, as far as no network is needed.
 
-    What it lets pass the facade still checks.
+    What it lets pass the facade still checks. Returns the side that the model names as its own.
     """
     declared = registry.provider(settings.provider)
     if settings.labels is not None:
@@ -25,12 +27,25 @@ def refuse_early(settings: Settings, options: Mapping[str, Any]) -> None:
         LabelMap.load(settings.labels)
     if declared.local:
         side = BUNDLED[1] if settings.model in (None, BUNDLED[0]) else None
+        for option, value in options.items():
+            if value is not None:
+                refuse_unknown_option(settings.provider, option)
+        if str(settings.model).endswith((".pth", ".pt", ".th", ".safetensors")):
+            _refuse_missing(Path(str(settings.model)))
     else:
         given = {name: value for name, value in options.items() if value is not None}
         side = registry.load(settings.provider, **given).card.native_side
     _refuse_radius(settings)
     if side is not None or not declared.local or settings.size is not None:
         _refuse_denoiser(settings, side)
+    return side
+
+
+def _refuse_missing(checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        raise ConfigurationError(
+            f"no checkpoint at {checkpoint}; give the path of a .pth or .safetensors file"
+        )
 
 
 def _refuse_denoiser(settings: Settings, side: int | None) -> None:
@@ -40,11 +55,26 @@ def _refuse_denoiser(settings: Settings, side: int | None) -> None:
     from api_smoothing.denoisers import registry as denoisers
     from api_smoothing.denoisers.selection import foresee
 
-    name = settings.denoiser
-    if not set(name) & set("?:./\\") and name not in ("auto", *denoisers.names()):
-        denoisers.load(name)  # which says that there is none
+    name = refuse_unknown_denoiser(settings.denoiser)
     if name == "auto" or denoisers.describe(name) is not None:
         foresee(name, size=settings.size, sigma=settings.sigma, native_side=side)
+
+
+def refuse_unknown_denoiser(name: str) -> str:
+    """`name`. Raises what loading it would, as far as names and options alone tell."""
+    from api_smoothing.denoisers import registry as denoisers
+    from api_smoothing.denoisers import samplers
+
+    file, _, words = name.partition("?")
+    _, words = samplers.split(words)
+    if not set(file) & set(":./\\") and file not in ("auto", *denoisers.names()):
+        denoisers.load(file)  # which says that there is none
+    if words and file in ("auto", *denoisers.PINNED):
+        option = words.partition("=")[0]
+        raise UnknownOption(file, option, ["method", *samplers.METHODS["guided"], *samplers.RANGES])
+    if Path(file).suffix in denoisers.CHECKPOINTS and not Path(file).is_file():
+        raise WeightsError(f"no denoiser weights at {file}; give the path of a checkpoint")
+    return name
 
 
 def _refuse_radius(settings: Settings) -> None:

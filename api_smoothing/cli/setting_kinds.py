@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
@@ -36,9 +37,11 @@ def _real(words: str, accept: Callable[[float], bool]) -> tuple[Callable[[str], 
     return _reader(float, words), check
 
 
-def _whole(words: str, least: int | None) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
+def _whole(
+    words: str, least: int, most: float = math.inf
+) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise Expected(words)
         return value
 
@@ -112,16 +115,21 @@ def _seed(value: Any) -> int | None:
     return value
 
 
+_SIDES: Final = "a side of 1 to 8192 pixels, or HEIGHTxWIDTH"  # as `images.load` has it
+
+
 def _read_size(text: str) -> Any:
-    sides = [_reader(int, "a side in pixels, or HEIGHTxWIDTH")(side) for side in text.lower().split("x")]
+    sides = [_reader(int, _SIDES)(side) for side in text.lower().split("x")]
     return sides[0] if len(sides) == 1 else sides
 
 
 def _size(value: Any) -> int | tuple[int, int]:
     sides = value if isinstance(value, list) else [value]
-    whole = [side for side in sides if isinstance(side, int) and not isinstance(side, bool) and side >= 1]
+    whole = [
+        side for side in sides if isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 8192
+    ]
     if len(whole) != len(sides) or len(sides) not in (1, 2):
-        raise Expected("a side in pixels, or HEIGHTxWIDTH")
+        raise Expected(_SIDES)
     return whole[0] if len(whole) == 1 else (whole[0], whole[1])
 
 
@@ -130,7 +138,7 @@ def _read_cache(text: str) -> Any:
 
 
 def _cache(value: Any) -> bool | str:
-    if isinstance(value, bool) or (isinstance(value, str) and value):
+    if isinstance(value, bool) or (isinstance(value, str) and value and not Path(value).is_file()):
         return value
     raise Expected("true, false, or a folder")
 
@@ -156,14 +164,18 @@ def _options(value: Any) -> dict[str, Any]:
 _N: Final = "a whole number from 1 on, 'auto', or 'none'"
 _USD: Final = _or_none("a number from 0 on, or 'none'", _real("", lambda v: v >= 0)[1])
 _POSITIVE: Final = _real("a number above 0", lambda v: v > 0)
-_COUNT: Final = _whole("a whole number from 1 on", 1)
+_COUNT: Final = _whole("a whole number from 1 on, at most a billion", 1, 10**9)
 
 #: The settings by name.
 KINDS: Final[Mapping[str, Kind]] = {
     "provider": Kind(str, _name, "P", "who answers (default: torchvision, which runs here)"),
     "model": Kind(str, _name, "M", "the provider's model; for torchvision a name or a checkpoint (cifar10)"),
     "sigma": Kind(*_POSITIVE, "S", "noise standard deviation σ, pixels in [0,1] (default: 0.25)"),
-    "radius": Kind(*_POSITIVE, "R", "ℓ2 radius to certify, pixels in [0,1]; stops as soon as it is decided"),
+    "radius": Kind(
+        *_POSITIVE,
+        "R",
+        "radius to certify, pixels in [0,1], ℓ2 (ℓ1 with uniform or laplace noise); stops once it is decided",
+    ),
     "n": Kind(
         _read_n,
         _n,
@@ -173,14 +185,19 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
     "alpha": Kind(
-        *_real("a number above 0 and at most 0.1", lambda v: 0 < v <= 0.1),
+        *_real("a number above 0 (1e-100 or more) and at most 0.1", lambda v: 1e-100 <= v <= 0.1),
         "A",
         "probability that the certificate is wrong (default: 0.001)",
     ),
     "method": Kind(
         str, _one_of(get_args(Method)), "M", "auto, sequential, fixed or clopper-pearson (default: auto)"
     ),
-    "noise": Kind(str, _one_of(get_args(Noise)), "NAME", "gaussian, uniform or laplace (default: gaussian)"),
+    "noise": Kind(
+        str,
+        _one_of(get_args(Noise)),
+        "NAME",
+        "gaussian for ℓ2 radii, uniform or laplace for ℓ1 (default: gaussian)",
+    ),
     "denoiser": Kind(str, _denoiser, "D", "auto, a name, a weights file, or none (default: auto)"),
     "labels": Kind(str, _name, "L", "label map: a built-in name or a .toml file (default: top label)"),
     "seed": Kind(
@@ -213,3 +230,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "cache": Kind(_read_cache, _cache, "DIR", "folder of the answers (default: api-smooth cache path)"),
 }
+
+
+def norm_of(noise: str) -> str:
+    """The norm of the radii that a noise certifies, as it is shown."""
+    return "ℓ2" if noise == "gaussian" else "ℓ1"

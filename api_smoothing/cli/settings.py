@@ -55,8 +55,11 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """Give `parser` the flags of these settings. Their values stay text until `resolve_settings`."""
+def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str], **lines: str) -> None:
+    """Give `parser` the flags of these settings. Their values stay text until `resolve_settings`.
+
+    `lines` are other lines of help, by the name of the setting.
+    """
     for name in names:
         if name == "cache":
             parser.add_argument(
@@ -64,7 +67,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> 
             )
         kind = KINDS[name]
         flags = [f"--{name.replace('_', '-')}"] if len(name) > 1 else [f"-{name}", f"--{name}"]
-        parser.add_argument(*flags, dest=name, metavar=kind.metavar, help=kind.help)
+        parser.add_argument(*flags, dest=name, metavar=kind.metavar, help=lines.get(name, kind.help))
 
 
 def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settings:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
 from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
@@ -18,7 +19,7 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
-    from api_smoothing import Budget, SmoothedAPI
+    from api_smoothing import Budget, CostEstimate, SmoothedAPI
     from api_smoothing.adapters import Adapter
     from api_smoothing.adapters.base import AdapterCard
     from api_smoothing.adapters.labels.label_map import LabelMap
@@ -84,45 +85,68 @@ def open_api(
     progress: Progress | None = None,
     *,
     sandbox: bool = False,
-    sends: bool = True,
     retry_failures: bool = False,
 ) -> Iterator[SmoothedAPI]:
-    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it.
-
-    `sends` False leaves the server out: an estimate asks nobody.
-    """
-    ahead = None
+    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it."""
     with _options(settings, sandbox=sandbox, sends=False) as options:
         refuse_early(settings, options)
-        if not sends:
-            from api_smoothing.cli.foreseen import foreseen
-
-            ahead = foreseen(settings, options)
     if progress is not None:
         progress.say("loading …")
-    from api_smoothing import SmoothedAPI
-
     with (
-        _options(settings, sandbox=sandbox, sends=sends) as options,
-        SmoothedAPI(
-            settings.provider if ahead is None else ahead.adapter,
-            sigma=settings.sigma,
-            denoiser=settings.denoiser if ahead is None else ahead.denoiser,
-            labels=settings.labels,
-            alpha=settings.alpha,
-            method=settings.method,
-            noise=settings.noise,
-            seed=settings.seed,
-            device=settings.device if ahead is None else "cpu",
-            size=settings.size,
-            budget=_budget(settings),
-            cache=settings.cache,
-            retry_failures=retry_failures,
-            observers=() if progress is None else (progress,),
-            **(options if ahead is None else {}),
-        ) as api,
+        _options(settings, sandbox=sandbox, sends=True) as options,
+        _facade(settings, options, retry_failures=retry_failures, progress=progress) as api,
     ):
         yield api
+
+
+def estimates(
+    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, progress: Progress
+) -> CostEstimate:
+    """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
+    more = {} if settings.n0 is None else {"n0": settings.n0}
+    with _options(settings, sandbox=sandbox, sends=False) as options:
+        side = refuse_early(settings, options)
+        ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))
+        if not ways:
+            progress.say("loading …")
+        found = []
+        for way in ways or (None,):
+            with _facade(settings, options, way=way) as api:
+                found.append(api.estimate(images, radius=settings.radius, n=settings.n, **more))
+    return min(found, key=lambda estimate: estimate.queries_expected)
+
+
+def _facade(
+    settings: Settings,
+    options: Mapping[str, Any],
+    *,
+    retry_failures: bool = False,
+    progress: Progress | None = None,
+    way: Foreseen | None = None,
+) -> SmoothedAPI:
+    """The facade itself; with `way`, on the cards of the networks in place of them."""
+    from api_smoothing import SmoothedAPI
+
+    provider: str | ForeseenModel = settings.provider
+    if way is not None and way.model is not None:
+        provider, options = way.model, {}
+    return SmoothedAPI(
+        provider,
+        sigma=settings.sigma,
+        denoiser=settings.denoiser if way is None else way.denoiser,
+        labels=settings.labels,
+        alpha=settings.alpha,
+        method=settings.method,
+        noise=settings.noise,
+        seed=settings.seed,
+        device=settings.device if way is None else "cpu",
+        size=settings.size,
+        budget=_budget(settings),
+        cache=settings.cache,
+        retry_failures=retry_failures,
+        observers=() if progress is None else (progress,),
+        **options,
+    )
 
 
 def has_budget(settings: Settings) -> bool:
@@ -146,10 +170,13 @@ def _budget(settings: Settings) -> Budget | None:
 @contextmanager
 def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = True) -> Iterator[Adapter]:
     """The provider alone, without noise or denoiser; `sends` as for `open_api`."""
+    from api_smoothing.adapters import registry
     from api_smoothing.engine import parts
 
+    local = registry.provider(settings.provider).local  # of another nothing runs here, and torch stays away
     with _options(settings, sandbox=sandbox, sends=sends) as options:
-        yield parts.adapter(settings.provider, device=parts.device(settings.device), **options)
+        device = parts.device(settings.device) if local else "cpu"
+        yield parts.adapter(settings.provider, device=device, **options)
 
 
 def card_of(settings: Settings, *, sandbox: bool) -> AdapterCard:

@@ -81,8 +81,8 @@ def _looks(done: Certificate | Prediction) -> list[tuple[str, str]]:
     return [("", told)] if told else []
 
 
-def describe_estimate(done: CostEstimate) -> str:
-    """A block of lines: low, expected and high, and what they assume."""
+def describe_estimate(done: CostEstimate, norm: str = "ℓ2") -> str:
+    """A block of lines: low, expected and high, and what they assume; `norm` is that of the radius."""
     span = "{:>12} {:>12} {:>12}".format
     usd, digits = (done.usd_low, done.usd_expected, done.usd_high), 2 if done.usd_high >= 1 else 4
     rows = [
@@ -94,7 +94,7 @@ def describe_estimate(done: CostEstimate) -> str:
         times = (done.seconds_low, done.seconds_expected, done.seconds_high)
         rows.append(("time", span(*map(_duration, times))))
     if done.max_radius is not None:
-        rows.append(("radius", f"at most {done.max_radius:.4f} can be certified with these settings"))
+        rows.append(("radius", f"at most {done.max_radius:.4f} {norm} can be certified with these settings"))
     rows += [("assuming" if not i else "", text) for i, text in enumerate(done.assumptions)]
     return _block(f"Estimate for {number_of(done.images, 'image')}; nothing was sent.", rows)
 

@@ -14,7 +14,7 @@ from api_smoothing.denoisers import samplers
 from api_smoothing.denoisers.adopted import adopt, asked
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.samplers import Surrogates
-from api_smoothing.errors import ConfigurationError, WeightsError
+from api_smoothing.errors import ConfigurationError, WeightsError, unknown
 from api_smoothing.precision import compute_type
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -99,7 +99,7 @@ def load(
             made = entry.load()(device=device, dtype=dtype)
             return adopt(made, compute=asked(compute_type(device, dtype), device))
     raise ConfigurationError(
-        f"no denoiser {name!r}; there are {', '.join(names())}, or give a .safetensors file or a checkpoint (.pth, …)"
+        f"{unknown('denoiser', name, ['auto', *names()])} Or give a .safetensors file or a checkpoint (.pth, …)"
     )
 
 

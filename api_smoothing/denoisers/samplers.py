@@ -8,12 +8,13 @@ classifier. See `ensemble`, `reverse`, `paths` and `guided`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,15 @@ METHODS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     }
 )
 
+#: What the numbers among them may be, so that a slip is told before a network is loaded.
+RANGES: Final = {
+    "views": (1, 8),
+    "steps": (1, 1000),
+    "eta": (0, 1),
+    "paths": (1, 1000),
+    "guidance": (0, math.inf),
+}
+
 #: The classifier of that name: images (N,3,H,W) in [0,1] → scores (N, classes), with gradients.
 Surrogates = Callable[[str], "Callable[[Tensor], Tensor]"]
 
@@ -46,7 +56,7 @@ def split(words: str) -> tuple[dict[str, Any] | None, str]:
         return None, words
     method = given.pop("method")
     if method not in METHODS:
-        raise ConfigurationError(f"method {method!r} is unknown; choose {', '.join(METHODS)}")
+        raise ConfigurationError(unknown("method", method, list(METHODS)))
     known = set().union(*METHODS.values())
     options: dict[str, Any] = {"method": method, **METHODS[method]}
     for name in sorted(known & set(given)):
@@ -61,10 +71,20 @@ def split(words: str) -> tuple[dict[str, Any] | None, str]:
 def _value(name: str, text: str, default: Any) -> Any:
     kind: Callable[[str], Any] = type(default)
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ConfigurationError(f"{name}={text!r} is not {wanted}") from None
+    check(name, value)
+    return value
+
+
+def check(name: str, value: Any) -> None:
+    """Raise ConfigurationError for a number outside what the option `name` may be."""
+    low, high = RANGES.get(name, (-math.inf, math.inf))
+    if isinstance(value, int | float) and not low <= value <= high:
+        range_ = f"from {low:,} on" if high == math.inf else f"from {low:,} to {high:,}"
+        raise ConfigurationError(f"{name} must be {range_}, not {value}")
 
 
 def sampler(denoiser: Denoiser, options: Mapping[str, Any], surrogates: Surrogates | None = None) -> Denoiser:

@@ -72,11 +72,11 @@ def poll(answers: Sequence[Vote]) -> Vote:
 
     Reports are counted label by label, whatever else a report holds: one without labels is a report that names none.
     """
-    from api_smoothing.denoisers.paths import majority  # which loads torch; an estimate does without
-
     if FAILED in answers:
         return FAILED
     if any(isinstance(answer, frozenset) for answer in answers):
         reports = Counter(label for answer in answers for label in answer or ())
         return frozenset(label for label, count in reports.items() if 2 * count > len(answers))
+    from api_smoothing.denoisers.paths import majority  # brings torch, which an estimate does without
+
     return majority(list(answers))

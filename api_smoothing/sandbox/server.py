@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 from api_smoothing.sandbox.faults import Faults
 from api_smoothing.sandbox.meter import Meter
 
@@ -41,7 +41,7 @@ def declaration_of(provider: str) -> SandboxDeclaration:
 
     found = registry.find(provider)
     if found is None or found.sandbox is None:
-        raise ConfigurationError(f"there is no sandbox for {provider!r}; use {', '.join(providers())}")
+        raise ConfigurationError(unknown("sandbox", provider, providers()))
     return found.sandbox
 
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.optimizers import check_optimizer
+from api_smoothing.errors import ConfigurationError, unknown
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -108,7 +107,7 @@ def read_recipe(recipe: str | Path, kind: Literal["classifier", "denoiser"]) -> 
         file = RECIPES / f"{recipe}.toml"
     if not file.is_file():
         raise ConfigurationError(
-            f"no recipe {recipe}; bundled are {', '.join(recipe_names())}, or give a .toml"
+            f"{unknown('recipe', str(recipe), recipe_names())} Or give the path of a .toml file"
         )
     try:
         plan = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -181,6 +180,8 @@ def _check_denoiser(plan: Mapping[str, Any]) -> None:
 
 def _check_phase(phase: Mapping[str, Any], before: list[str], where: str) -> None:
     """What the keys of one phase say together, and to the names of those `before` it."""
+    from api_smoothing.training.optimizers import check_optimizer  # brings torch
+
     check_optimizer(phase)
     if phase["name"] in before:
         raise ConfigurationError(f"two phases are named {phase['name']}; rename one")

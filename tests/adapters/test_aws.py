@@ -533,7 +533,7 @@ def test_credentials_are_looked_up_without_a_network(monkeypatch: pytest.MonkeyP
     assert "AWS_ACCESS_KEY_ID" in aws.credentials().source
     (tmp_path / "config").write_text("[profile work]\nsso_session = corp\nregion = eu-west-2\n")
     monkeypatch.setenv("AWS_PROFILE", "work")
-    assert aws.credentials() == adapters.Credentials(found=True, source="AWS profile work")
+    assert aws.credentials() == adapters.Credentials(found=True, source="AWS profile work, region eu-west-2")
     monkeypatch.delenv("AWS_PROFILE")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     assert not aws.credentials().found
@@ -544,7 +544,7 @@ def test_credentials_are_looked_up_without_a_network(monkeypatch: pytest.MonkeyP
     assert aws.credentials().found
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
-    assert aws.credentials().source == "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    assert aws.credentials().source == "AWS_CONTAINER_CREDENTIALS_FULL_URI, region us-east-1"
     (tmp_path / "config").write_text("this is no ini file")
     assert aws.credentials().found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -19,14 +20,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from api_smoothing import adapters
+from api_smoothing import SmoothedAPI, adapters
 from api_smoothing.adapters._transport.service import BrokenContract
 from api_smoothing.adapters.base import Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.adapters.http.adapter import HttpAdapter, credentials, load
 from api_smoothing.adapters.http.path import Path as Route
-from api_smoothing.errors import ConfigurationError, CredentialsError, MissingExtraError
+from api_smoothing.engine.sending.outcome import reason_of
+from api_smoothing.errors import ConfigurationError, CredentialsError, MissingExtraError, ProviderError
 
 pytest.importorskip("requests")
 
@@ -660,13 +663,71 @@ def openai(
 
 @pytest.mark.parametrize(
     ("said", "label"),
-    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane"), ("a cat", None), ("dog", None),
-     ("cat, Great Dane", None)],
-)  # fmt: skip
-def test_free_text_is_a_label_only_if_it_is_a_class(server: Server, said: str, label: str | None) -> None:
-    """What a chat model writes counts when, trimmed and in any case, it is one of the classes; else "no label"."""
-    want = () if label is None else (Label(name=label),)
-    assert openai(server, said) == [Answer(labels=want, model_version="m-1+fp_1")]
+    [("cat", "cat"), (" Cat.\n", "cat"), ('"GREAT DANE"', "Great Dane")],
+)
+def test_free_text_is_a_label_if_it_is_a_class(server: Server, said: str, label: str) -> None:
+    """What a chat model writes counts when, trimmed and in any case, it is one of the classes."""
+    assert openai(server, said) == [Answer(labels=(Label(name=label),), model_version="m-1+fp_1")]
+
+
+@pytest.mark.parametrize(
+    "said", ["a cat", "dog", "cat, Great Dane", "I think this is a cat.", "It's “a” cat"]
+)
+def test_a_text_in_place_of_a_class_is_no_vote(server: Server, said: str) -> None:
+    """A model that does not keep to the list has not said that none of it is there; such answers have one reason."""
+    with pytest.raises(BrokenContract, match="none of answer") as broken:
+        openai(server, said)
+    verdicts = [
+        Verdict(kind="broken", message=str(error))
+        for error in (broken.value, "the answer “x” is none of answer.classes")
+    ]
+    assert reason_of(verdicts[0]) == reason_of(verdicts[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("a photograph of a cat that sits on a mat", False),
+        ("猫" * 101, False),
+        (
+            "dragonfly, darning needle, devil's darning needle, sewing needle, snake feeder, snake doctor",
+            True,
+        ),
+    ],
+)
+def test_a_name_in_an_open_vocabulary_is_not_a_text(
+    describe: Callable[..., HttpAdapter], server: Server, name: str, kept: bool
+) -> None:
+    """A label of more words than a name has is no label; a list of synonyms is one."""
+    server.reply = Reply({"labels": [{"name": name, "score": 0.9}]})
+    if kept:
+        assert describe().label(IMAGES[:1]) == [Answer(labels=(Label(name=name, score=0.9),))]
+    else:
+        assert failure(describe()).kind == "broken"
+
+
+def test_no_absence_is_certified_from_sentences(server: Server) -> None:
+    """Whoever is told of a cat in a sentence, now and then or always, is not told that there is none."""
+
+    def reply(seen: Seen) -> Reply:
+        odd = hashlib.sha256(seen.body).digest()[0] % 2
+        said = "I think this is a cat." if odd or always else "dog"
+        message = {"role": "assistant", "content": said}
+        return Reply({"model": "m", "choices": [{"index": 0, "message": message}]})
+
+    server.reply = reply
+    options = {"vision_model": "m", "classes": ["cat", "dog"], "usd_per_query": 0, "key": SECRET}
+    pixels, named = np.full((8, 8, 3), 128, np.uint8), {"cat": 0.5, "dog": 0.5}
+    always = False
+    with SmoothedAPI("http", model="openai", endpoint=server.url, denoiser=None, **options) as api:  # type: ignore[arg-type]
+        found = api.certify_labels(pixels, thresholds=named, absent=["cat"], n=30)
+    assert {(certificate.label, certificate.stopped) for certificate in found} == {(None, "failed")}
+    always = True
+    with (
+        SmoothedAPI("http", model="openai", endpoint=server.url, denoiser=None, **options) as api,  # type: ignore[arg-type]
+        pytest.raises(ProviderError, match=r"“I think this is a cat.” is none of .*3 queries came to this"),
+    ):
+        api.certify_labels(pixels + np.uint8(1), thresholds=named, absent=["cat"], n=30)
 
 
 @pytest.mark.parametrize(
@@ -948,3 +1009,14 @@ def test_requests_missing_says_what_to_install(
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'api-smooth\[http\]'"):
         describe().label(IMAGES[:1])
+
+
+def test_openai_by_its_own_name_is_http_with_its_description(server: Server) -> None:
+    """The same card, so the same answers: `--provider openai --model M` asks as `http --model openai` does."""
+    options: dict[str, Any] = {"classes": ["cat", "dog"], "usd_per_query": 0, "endpoint": server.url}
+    own = adapters.load("openai", model="m", **options)
+    assert own.card == load(model="openai", vision_model="m", **options).card
+    with SmoothedAPI("openai", model="m", denoiser=None, **options) as api:
+        assert api.settings()["provider"] == own.card.provider
+    with pytest.raises(ConfigurationError, match=r"vision_model.*classes.*usd_per_query"):
+        adapters.load("openai")

@@ -194,7 +194,7 @@ def test_a_provider_without_a_sandbox_has_none(toy: None, monkeypatch: pytest.Mo
     with pytest.raises(ConfigurationError, match="use aws, azure, clarifai, google, http, toy"):
         Sandbox("torchvision")
     monkeypatch.setattr(registry, "_plugins", dict)
-    with pytest.raises(ConfigurationError, match="there is no sandbox for 'toy'"):
+    with pytest.raises(ConfigurationError, match="unknown sandbox 'toy'"):
         Sandbox("toy")
 
 
@@ -307,3 +307,37 @@ def test_a_declaration_is_plain_data() -> None:
     sandbox = SandboxDeclaration(front="x:Front", version="1")
     assert sandbox.options("there", "k") == {"endpoint": "there", "endpoint_id": "sandbox", "key": "k"}
     assert sandbox.environment("there", "k") == {}
+
+
+def test_the_loader_is_called_as_the_guide_says(
+    toy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By keywords, with what was given alone; text is a number where the parameter is one; a wrong name is refused."""
+    import toy_provider
+
+    from api_smoothing import SmoothedAPI
+    from api_smoothing.cli import main
+
+    made, calls = toy_provider.load, list[dict[str, Any]]()
+
+    def load(*, model: str = "", level: int = 3, word: str = "", rate: float | None = None) -> Any:
+        given = {"model": model, "level": level, "word": word, "rate": rate}
+        defaults = {"model": "", "level": 3, "word": "", "rate": None}
+        calls.append({name: value for name, value in given.items() if value != defaults[name]})
+        return made(model)
+
+    monkeypatch.setattr(toy_provider, "load", load)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("x.png")
+    command = ["certify", "x.png", *QUICK]
+    assert main(command) == 0
+    assert calls
+    assert all(call == {} for call in calls)
+    calls.clear()
+    assert main([*command, "--model", "share=1", "--rate", "100", "--options", "level=7,word=7"]) == 0
+    assert all(call == {"model": "share=1", "level": 7, "word": "7", "rate": 100.0} for call in calls)
+    calls.clear()
+    with SmoothedAPI("toy", denoiser=None, level=2):
+        assert calls == [{"level": 2}]
+    assert main([*command, "--options", "levl=7"]) == 2
+    assert calls == [{"level": 2}]

@@ -43,7 +43,7 @@ def test_plugins_add_names_and_never_replace(monkeypatch: pytest.MonkeyPatch) ->
     """An entry point makes a new name loadable; one that takes a built-in name is ignored."""
     module = install(monkeypatch, acme="acme:load", torchvision="acme:load")
     module.load = lambda **options: options  # type: ignore[attr-defined]
-    assert adapters.names() == ["torchvision", "aws", "azure", "google", "clarifai", "http", "acme"]
+    assert adapters.names() == ["torchvision", "aws", "azure", "google", "clarifai", "http", "openai", "acme"]
     assert adapters.load("acme", key=1) == {"key": 1}
     assert isinstance(adapters.load("torchvision"), ModuleAdapter)
 

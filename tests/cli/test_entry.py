@@ -55,28 +55,101 @@ def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code.replace("main([", "_ = main(["))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "--provider awz -n 20",
-        "--provider aws --options regoin=x -n 20",
-        "--provider aws --options max_labels=0 -n 20",
-        "--provider http -n 20",
-        "--denoiser unet-cifar -n 20",
-        "--labels cifra10 -n 20",
-        "--labels-present cat:3 -n 20",
-        "--sigma 3 -n 20",
-        "--radius 9",
-        "--provider aws --sandbox --radius 9",
-    ],
-)
-def test_wrong_settings_are_refused_before_torch_is_loaded(wrong: str, project: Path) -> None:
-    """What names, options and numbers alone can tell is told at once, not after the seconds that torch takes."""
-    code = f"import sys; from api_smoothing.cli import main; code = main({['certify', 'a.png', *wrong.split()]!r})"
-    told = "print(code, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", f"{code}; {told}"], capture_output=True, text=True)
-    assert done.stdout == "2 False\n", done.stderr
-    one_line(done.stderr, "api-smooth: error: ")
+#: Refused by what names and numbers alone can tell.
+WRONG = """
+certify a.png -n 20 --sigma 0
+certify a.png -n 20 --sigma 3
+certify a.png -n 20 --sigma 1e400
+certify a.png -n 20 --alpha 0.2
+certify a.png -n 99999999999999999999999
+certify a.png -n 20 --n0 0
+certify a.png -n 20 --method squential
+certify a.png -n 20 --noise gausian
+certify a.png -n 20 --size 9000
+certify a.png -n 20 --size 8x
+certify a.png -n 20 --size 64 --denoiser recogniser-cifar10
+certify a.png -n 20 --denoiser unet-cifar
+certify a.png -n 20 --denoiser nothere.safetensors
+certify a.png -n 20 --denoiser nothere.pth?sigma=0.25
+certify a.png -n 20 --denoiser auto?method=vot
+certify a.png -n 20 --denoiser auto?method=vote&paths=0
+certify a.png -n 20 --denoiser auto?method=ensemble&views=99
+certify a.png -n 20 --denoiser auto?method=vote&path=3
+certify a.png -n 20 --labels cifra10
+certify a.png -n 20 --labels missing.toml
+certify a.png -n 20 --labels-present cat:3
+certify a.png -n 20 --provider awz
+certify a.png -n 20 --provider http
+certify a.png -n 20 --provider http --model opnai
+certify a.png -n 20 --provider aws --options regoin=x
+certify a.png -n 20 --provider aws --options max_labels=0
+certify a.png -n 20 --provider aws --rate 0
+certify a.png -n 20 --rate 5
+certify a.png -n 20 --options tpo=1
+certify a.png -n 20 --model missing.pth
+certify a.png -n 20 --seed -1
+certify a.png --radius 9
+certify a.png --provider aws --sandbox --radius 9
+certify a.png -n 20 --budget-usd nan
+certify missing.png -n 20
+certify a.png -n 20 --output nowhere/run.jsonl
+predict a.png -n 0
+predict a.png --denoiser unet-cifar
+predict a.png --provider awz
+estimate --count 3 -n 0
+estimate --count 3 -n 20 --sigma 5
+estimate --count 3 -n 20 --noise pink
+estimate --count 3 -n 20 --provider gogle
+estimate --count 3 -n 20 --size 100000
+estimate --count 3 --radius 9
+plan --sigma 0
+plan --radius nan
+plan --noise pink
+purify a.png --sigma 0
+purify a.png --method onshot
+purify a.png --method ensemble --views 99
+purify a.png --method vote --paths 0
+purify a.png --method multistep --eta nan
+purify a.png --method guided --distance mze
+purify a.png --size 0
+purify a.png --denoiser unet
+purify a.png --output nowhere/x.png
+purify missing.png
+labels show imagnet
+labels show cifar10 --provider awz
+labels explain missing.png --provider aws
+labels explain a.png --provider awz
+labels explain a.png --labels cifra10
+providers check awz
+providers check aws --options regoin=x
+providers check aws --rate -1
+sandbox awz
+train denoiser --recipe x --data nowhere --out o
+train denoiser --recipe unet-cifar11 --data . --out o
+cache info --cache a.png
+"""
+
+
+def test_wrong_settings_are_refused_before_torch_is_loaded(project: Path) -> None:
+    """Of every command: what names, options and numbers can tell is told at once, not after the seconds torch takes."""
+    program = """
+import sys
+from api_smoothing.cli import main
+for line in sys.stdin.read().split("\\n"):
+    code = main(line.split())
+    print(f"={code} {'torch' in sys.modules} {line}", file=sys.stderr, flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=WRONG.strip(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    told = done.stderr.splitlines()
+    assert told[1::2] == [f"=2 False {line}" for line in WRONG.strip().splitlines()], done.stderr
+    assert all(line.startswith("api-smooth: error: ") for line in told[::2])
 
 
 @pytest.mark.parametrize(
@@ -90,6 +163,17 @@ def test_wrong_settings_are_refused_before_torch_is_loaded(wrong: str, project: 
         ("providers chekc aws", "did you mean check?"),
         ("certify a.png -n 20 --provider AWZ", "did you mean aws?"),
         ("certfy a.png", "did you mean certify?"),
+        ("certify a.png --sigme 0.2", "did you mean --sigma?"),
+        ("denoisers --jsno", "did you mean --json?"),
+        ("labels shw cifar10", "did you mean show?"),
+        ("labels show imagnet", "did you mean imagenet-coarse?"),
+        ("certify a.png -n 20 --denoiser unet-cifra10", "did you mean unet-cifar10"),
+        ("certify a.png -n 20 --provider opnai", "did you mean openai?"),
+        ("certify a.png -n 20 --provider http --model opnai", "did you mean openai?"),
+        ("certify a.png -n 20 --denoiser auto?method=ensembel", "did you mean ensemble?"),
+        ("certify a.png -n 20 --denoiser auto?method=vote&path=3", "did you mean paths?"),
+        ("train denoiser --recipe unet-cifar11 --data . --out o", "did you mean unet-cifar10"),
+        ("sandbox awz", "did you mean aws"),
     ],
 )
 def test_the_nearest_of_what_there_is_is_named(
@@ -98,6 +182,24 @@ def test_the_nearest_of_what_there_is_is_named(
     """A flag, a choice, a command or a name that nobody knows gets the one it is most like."""
     assert main(command.split()) == 2
     one_line(capsys.readouterr().err, meant)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "a.png b.png -n 20",
+        "a.png -n 20 b.png",
+        "-n 20 a.png b.png",
+        "-n 20 -- a.png b.png",
+        "a.png -n 20 -- b.png",
+    ],
+)
+def test_flags_may_stand_anywhere(words: str, capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    """Images before, between and after the flags are all asked about; behind a -- one may begin with a dash."""
+    Path("-b.png").write_bytes(Path("b.png").read_bytes())
+    words = words.replace("-- b.png", "-- -b.png")
+    assert main(["certify", *TOY, "--json", *words.split()]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,6 +364,12 @@ CERTIFY = "certify good.png --provider toy --model fail=0 --denoiser none -n 100
 BAD = [
     ("certify missing.png -n 100", ["missing.png", "no such file"]),
     ("certify empty -n 100", ["empty", "no images"]),
+    ("certify '' -n 100", ["empty"]),
+    ("certify good.png -n 100 --alpha 1e-320", ["--alpha", "1e-100"]),
+    ("certify good.png -n 100 --output empty", ["empty", "folder"]),
+    ("certify good.png -n 100 --cache good.png", ["--cache", "folder"]),
+    ("certify good.png -n 100 --size 1x9000", ["--size", "8192"]),
+    ("cache info --cache good.png", ["--cache", "folder"]),
     ("certify text.png -n 100 --provider toy --denoiser none", ["text.png"]),
     ("certify half.jpg -n 100 --provider toy --denoiser none", ["half.jpg"]),
     ("certify huge.png -n 100 --provider toy --denoiser none", ["huge.png", "pixel"]),
@@ -317,7 +425,7 @@ def test_bad_input_is_one_line_and_exit_2(
     command: str, says: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever is wrong with the input: exit 2, one line that names it, nothing printed, nothing sent."""
-    assert main(command.split()) == 2
+    assert main(shlex.split(command)) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("api-smooth: error: ")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 from command_line import TOY, objects
 
@@ -41,3 +45,55 @@ def test_presence_without_a_cap_says_which_is_assumed(
     assert estimate["queries_high"] == 1000
     assert "1,000" in estimate["assumptions"][0]
     assert told in " ".join(estimate["assumptions"])
+
+
+#: What a program says to whoever wants torch.
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "boto3", "google", "azure", "grpc", "requests"):
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Blocked())
+from api_smoothing.cli import main
+for line in sys.stdin:
+    if code := main(line.split()):
+        sys.exit(code)
+"""
+OF_EACH = [
+    "--provider torchvision",
+    "--provider aws",
+    "--provider aws --sandbox",
+    "--provider azure",
+    "--provider google",
+    "--provider clarifai",
+    "--provider http --model sandbox-json",
+    "--provider openai --model m --options classes=cat|dog,usd_per_query=0",
+    "--provider aws --denoiser auto?method=vote&paths=3",
+    "--provider aws --denoiser none --size 32",
+]
+
+
+def dry(*lines: str) -> list[dict[str, object]]:
+    """What dry runs about a.png say, in a process that has neither torch nor a provider's package."""
+    text = "".join(f"certify a.png -n 20 --dry-run --json {line}\n" for line in lines)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_dry_run_needs_no_torch() -> None:
+    """For every provider an estimate is made from cards and prices alone."""
+    estimates = dry(*OF_EACH)
+    votes = [22 if "google" in line else 60 if "paths=3" in line else 20 for line in OF_EACH]
+    assert [estimate["queries_high"] for estimate in estimates] == votes
+
+
+def test_a_dry_run_counts_what_is_kept_without_loading_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """The answers of an earlier run, behind a bundled denoiser, are found by the names they have."""
+    assert main(["certify", "a.png", "-n", "12", "--seed", "7", "--size", "16", "--json"]) == 0
+    [done] = objects(capsys)
+    [estimate] = dry("--seed 7 --size 16")
+    assert estimate["queries_high"] == 20 - done["n"]

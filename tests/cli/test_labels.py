@@ -106,3 +106,18 @@ def test_list_and_show_print_the_maps(capsys: pytest.CaptureFixture[str], tmp_pa
     assert shown["classes"]["cat"]["google"]["ids"][0] == "/m/01yrx"
     assert main(["labels", "show", "cifar10", "--provider", "acme"]) == 2
     assert main(["labels", "list"]) == 0
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_what_show_prints_is_a_map_to_start_from(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In a file it is the same map, with its comments, which --labels reads; so is what is shown of that file."""
+    assert main(["labels", "show", name]) == 0
+    own = tmp_path / "my.toml"
+    own.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert own.read_text(encoding="utf-8").startswith("# ")
+    assert LabelMap.load(own).sha256 == LabelMap.load(name).sha256
+    assert main(["labels", "show", str(own)]) == 0
+    own.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["estimate", "--count", "1", "--provider", "aws", "-n", "20", "--labels", str(own)]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -49,3 +50,11 @@ def test_a_description_reads_its_own_variables() -> None:
     """A variable is a number, a truth value or text as its default in the description is."""
     found = describe("openai", {"vision_model": "4", "classes": ["a", "b"], "seed": "7"}, 0.1)
     assert (found.variables["vision_model"], found.variables["seed"]) == ("4", 7)
+
+
+def test_the_options_of_local_models_are_those_of_their_loader() -> None:
+    """The names that are told without its module, which brings torch, are its own."""
+    from api_smoothing.adapters.local.torchvision import load
+    from api_smoothing.cli.options import LOCAL
+
+    assert {*LOCAL, "device"} == {*inspect.signature(load).parameters}

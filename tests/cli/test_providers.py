@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -142,6 +143,45 @@ def test_credentials_are_looked_for_and_never_shown(
     assert found["aws"]["found"]
     assert main(["providers"]) == 0
     assert secret not in printed.out + printed.err + capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "provider", "told"),
+    [
+        ({}, "aws", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; and AWS_REGION"),
+        ({"AWS_REGION": "eu-west-1"}, "aws", "found region eu-west-1; set AWS_ACCESS_KEY_ID"),
+        (
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+            "aws",
+            "SECRET_ACCESS_KEY; set AWS_REGION",
+        ),
+        ({}, "azure", "set VISION_ENDPOINT and VISION_KEY"),
+        ({"VISION_KEY": "a"}, "azure", "found VISION_KEY; set VISION_ENDPOINT"),
+        ({}, "google", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ({}, "clarifai", "set CLARIFAI_PAT"),
+        ({}, "http", "SANDBOX_KEY for sandbox-json"),
+        ({}, "openai", "OPENAI_API_KEY for openai"),
+    ],
+)
+def test_every_variable_a_first_call_needs_is_named(
+    given: dict[str, str],
+    provider: str,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What is missing is told whole, beside what is there: nobody is sent from one variable to the next."""
+    for name in [*os.environ]:
+        if name.startswith(("AWS_", "VISION_", "AZURE_", "GOOGLE_", "CLARIFAI_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["providers", "--json"]) == 0
+    found = rows(capsys)[provider]["credentials"]
+    assert not found["found"]
+    assert told in found["source"]
 
 
 def test_one_broken_provider_hides_no_other(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import TOY
 
+from api_smoothing.cli import main
 from api_smoothing.cli.text import describe_certificate
 from api_smoothing.results import Certificate
 
@@ -46,3 +49,33 @@ def test_the_image_as_given_is_named() -> None:
     assert "no radius for the image as given: any step may be any colour" in describe_certificate(none)
     assert "none: any step may be any colour" in none._repr_html_()
     assert "as given" not in describe_certificate(replace(CERTIFICATE, original="RGB"))
+
+
+@pytest.mark.parametrize(
+    ("noise", "norm", "other"), [("gaussian", "ℓ2", "ℓ1"), ("laplace", "ℓ1", "ℓ2"), ("uniform", "ℓ1", "ℓ2")]
+)
+def test_radii_are_told_in_the_norm_of_the_noise(
+    noise: str, norm: str, other: str, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    """A plan, an estimate and a certificate say ℓ1 where the noise is uniform or Laplace."""
+    of = ["--noise", noise, "-n", "100"]
+    for command in (
+        ["plan"],
+        ["estimate", "--count", "1", *TOY],
+        ["certify", "a.png", *TOY, "--model", "share=1"],
+    ):
+        assert main([*command, *of]) == 0
+        printed = capsys.readouterr().out
+        assert norm in printed
+        assert other not in printed
+
+
+def test_there_is_no_radius_where_none_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a prediction, which has no radius, promises none."""
+    assert main(["predict", "--help"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "radius" in line]
+    assert lines == [
+        "Predict the smoothed classifier's label, or abstain. A prediction has no radius and needs few queries."
+    ]
+    assert main(["certify", "--help"]) == 0
+    assert "ℓ1" in capsys.readouterr().out

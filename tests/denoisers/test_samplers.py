@@ -78,11 +78,11 @@ def test_a_weight_asks_for_its_surrogate() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("method=magic", "choose oneshot"),
+        ("method=magic", "did you mean oneshot"),
         ("method=multistep&paths=3", "paths goes with method=vote"),
         ("method=vote&paths=many", "not a whole number"),
         ("method=multistep&eta=x", "not a number"),
-        ("method=vote&paths=0", "from 1 to 1000"),
+        ("method=vote&paths=0", "from 1 to 1,000"),
         ("method=ensemble&views=9", "from 1 to 8"),
         ("method=ensemble&steps=9", "steps goes with method=multistep"),
         ("method=oneshot&sigma=0.25", "has its card"),

@@ -75,8 +75,8 @@ REFUSED: list[tuple[Any, Any, float, str]] = [
     ("unet-natural", 224, 2.0, r"sigma 2 is outside what denoiser unet-natural was trained for, \[0.05, 1\]"),
     (MINE, 32, 0.05, "sigma 0.05 is outside"),
     ("auto", 224, 2.0, "no bundled denoiser covers side 224 at sigma 2"),
-    ("unet-cifar11", 32, 0.25, "no denoiser 'unet-cifar11'"),
-    ("unet-natural?method=magic", 32, 0.25, "method 'magic' is unknown"),
+    ("unet-cifar11", 32, 0.25, "unknown denoiser 'unet-cifar11'; did you mean unet-cifar10"),
+    ("unet-natural?method=magic", 32, 0.25, "unknown method 'magic'"),
     ("nowhere.safetensors", 32, 0.25, "no denoiser weights at nowhere"),
     (object(), 32, 0.25, "object is no denoiser"),
 ]

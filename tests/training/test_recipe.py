@@ -37,7 +37,7 @@ def test_shipped_weights_have_recipes_without_targets() -> None:
             assert not {"resnet56", "cifar10"} & set(phase.get("surrogates", []))
     with pytest.raises(ConfigurationError, match="not a classifier"):
         read_recipe("unet-cifar10", "classifier")
-    with pytest.raises(ConfigurationError, match="bundled are"):
+    with pytest.raises(ConfigurationError, match="did you mean"):
         read_recipe("no-such-recipe", "classifier")
 
 

@@ -101,14 +101,15 @@ class Account:
 def credentials() -> Credentials:
     """Where the AWS chain would find credentials, from the environment and files; asks no metadata server."""
     source = _source(os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE"))
-    if source is None:
-        return Credentials(
-            found=False,
-            source="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (not looked for: an EC2 role)",
-        )
-    if configured_region(None) is None:
-        return Credentials(found=False, source=f"{source}, but no region; set AWS_REGION")
-    return Credentials(found=True, source=source)
+    region = configured_region(None)
+    found = [text for text in (source, region and f"region {region}") if text]
+    missing = [] if source else ["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"]
+    missing += [] if region else ["AWS_REGION"]
+    if not missing:
+        return Credentials(found=True, source=", ".join(found))
+    has = f"found {', '.join(found)}; " if found else ""
+    role = "" if source else " (not looked for: an EC2 role)"
+    return Credentials(found=False, source=f"{has}set {'; and '.join(missing)}{role}")
 
 
 def configured_region(profile: str | None) -> str | None:

@@ -121,7 +121,12 @@ def credentials() -> Credentials:
     for names in _VARIABLES:
         if all(os.environ.get(name) for name in names):
             return Credentials(found=True, source=" and ".join(names))
-    return Credentials(found=False, source="set VISION_ENDPOINT and VISION_KEY")
+    partly = next((names for names in _VARIABLES if any(map(os.environ.get, names))), _VARIABLES[0])
+    has = [name for name in partly if os.environ.get(name)]
+    lacks = " and ".join(name for name in partly if name not in has)
+    return Credentials(
+        found=False, source=f"found {' and '.join(has)}; set {lacks}" if has else f"set {lacks}"
+    )
 
 
 class AzureAdapter:

@@ -1,4 +1,4 @@
-"""Any JSON endpoint that a TOML file describes."""
+"""Any JSON endpoint that a TOML file describes, and chat completions, a description that ships, by their own name."""
 
 from typing import Any
 
@@ -28,4 +28,13 @@ PROVIDER = Provider(
         environment=_environment,
         vocabulary="api_smoothing.adapters.http:vocabulary.toml",
     ),
+)
+
+OPENAI = Provider(
+    name="openai",
+    load="api_smoothing.adapters.http.openai:load",
+    credentials="api_smoothing.adapters.http.openai:credentials",
+    extra="http",
+    package="requests",
+    heavy=("openai", "requests"),
 )

@@ -10,6 +10,8 @@ from api_smoothing.adapters import Answer, BrokenContract, Label, Verdict, one_l
 from api_smoothing.adapters.http.path import Path
 from api_smoothing.adapters.http.schema import Description, Json, bare
 
+#: Of a name in an open vocabulary, between commas (ImageNet's are lists of synonyms, of up to five words each).
+_MOST_WORDS, _LONGEST = 8, 100  # words, characters
 _ROUNDING = 1e-6  # a score this far above 1 is one that was rounded up, not one on another scale
 
 
@@ -70,7 +72,7 @@ def _answer(description: Description, document: Json, item: Json) -> Answer:
 
 
 def _chosen(description: Description, document: Json, item: Json) -> tuple[Label, ...]:
-    """The class that the free text names; no label when it names none."""
+    """The class that the free text names. One that names none does not say that nothing is there: BrokenContract."""
     shape = description.answer
     assert shape.text is not None
     assert shape.classes is not None
@@ -82,7 +84,10 @@ def _chosen(description: Description, document: Json, item: Json) -> tuple[Label
         raise BrokenContract(f"the answer ends with {ending!r}: it was cut off or kept back")
     if not bare(reported):
         raise BrokenContract(f"{shape.text.text} is empty")
-    return tuple(Label(name=name) for name in shape.classes if bare(name) == bare(reported))
+    found = tuple(Label(name=name) for name in shape.classes if bare(name) == bare(reported))
+    if not found:
+        raise BrokenContract(f"the answer {_quoted(reported)} is none of answer.classes")
+    return found
 
 
 def _listed(description: Description, document: Json, item: Json) -> tuple[Label, ...]:
@@ -122,7 +127,19 @@ def _name(value: Json, classes: tuple[str, ...] | None) -> str:
         raise BrokenContract(
             f"the answer has label {one_line(value, limit=40)!r}, which is not in answer.classes"
         )
+    if classes is None and any(map(_is_prose, value.split(","))):
+        raise BrokenContract(f"the label {_quoted(value)} is a text, not a name")
     return value
+
+
+def _quoted(text: str) -> str:
+    """In quotation marks that it does not hold itself, so that two such messages are seen to have one reason."""
+    return f"“{one_line(text, limit=40).replace('”', '')}”"
+
+
+def _is_prose(part: str) -> bool:
+    """Whether what stands between commas is longer than a name."""
+    return len(part) > _LONGEST or len(part.split()) > _MOST_WORDS
 
 
 def _score(value: Json, scale: float) -> float:

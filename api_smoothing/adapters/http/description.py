@@ -16,7 +16,7 @@ from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.sections import answer_of, check_names, errors_of, limits_of, request_of
 from api_smoothing.adapters.http.table import Table
 from api_smoothing.adapters.http.template import fill_text, secret_names, variables
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 from api_smoothing.shown import as_shown
 
 _IMAGES: Final = ("request.body", "request.item")
@@ -122,7 +122,7 @@ def _content(source: str | File) -> dict[str, Any]:
         )
     else:
         raise ConfigurationError(
-            f"unknown endpoint {as_shown(source)!r}; use {', '.join(shipped())}, or the path of a .toml file"
+            f"{unknown('endpoint', as_shown(source), [*shipped()])} Or give the path of a .toml file"
         )
     try:
         return tomllib.loads(text)
@@ -179,6 +179,8 @@ def _digest(content: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     decides = {key: value for key, value in content.items() if key not in _UNDECISIVE}
     if isinstance(shape := content.get("answer"), dict):
         decides["answer"] = {key: v for key, v in shape.items() if key not in ("ending", "unfinished")}
+        if "text" in shape:  # not to be mixed with answers for which any text was kept as "no labels"
+            decides["answer"]["only"] = "classes"
     decides["limits"] = {key: value for key, value in content.get("limits", {}).items() if key != "quotas"}
     text = json.dumps([decides, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -33,9 +33,9 @@ score_scale = 100                   # what the scores are divided by to lie in [
 id = "labels[*].id?"
 parents = "labels[*].parents?"
 classes = ["cat", "dog"]            # the closed list of names, or "{variable}" that holds it
-text = "message.content"            # instead of name: free text; a label if it is one of the classes, else no label
+text = "message.content"            # instead of name: free text: one of the classes; whatever else it says is no vote
 ending = "finish_reason?"           # with text: why the text ends where it does,
-unfinished = ["length"]             # and which of these reasons say that it is cut off or kept back: then it is no vote
+unfinished = ["length"]             # and which of these reasons say that it is cut off or kept back: no vote either
 version = ["$.model"]               # the version of the model; parts are joined by +. Paths without ? must be there
 error = "error?.message"            # in the place of a failed image's labels: why it failed,
 error_code = "error?.code"          # and the code, looked up under [errors]; "refused" if it is not listed there
@@ -57,7 +57,9 @@ quotas = [{ unit = "image", count = 30, seconds = 1 }]
 
 A `?` behind a key says that the provider documents that it may be absent. Without it, an answer that lacks the key
 breaks the provider's contract and is never read as "no labels". Neither is an empty text, an empty object in which
-`[*]` looks for a list, nor a label without its score where `score` says where scores stand.
+`[*]` looks for a list, a label without its score where `score` says where scores stand, a text that names none of the
+classes ("I think this is a cat."), nor, without `classes`, a label of more than 8 words or 100 characters between
+commas. For "none of these" give a class of that name.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.labels.words import Words
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 
 _KEYS: Final = ("name", "about", "other", "none", "order", "ignore", "classes")
 _LISTS: Final = ("labels", "ids", "parents")
@@ -27,22 +27,25 @@ def built_in() -> list[str]:
 
 def read(source: str | Path) -> tuple[Mapping[str, Any], str]:
     """The content of a built-in map by name, or of a .toml file, and how to call it in messages."""
+    return _toml(text_of(source), str(source)), str(source)
+
+
+def text_of(source: str | Path) -> str:
+    """The TOML of a built-in map by name, or of a .toml file, comments included. Raises ConfigurationError."""
     path = Path(source)
     if path.suffix == ".toml":
         try:
-            text = path.read_text("utf-8")
+            return path.read_text("utf-8")
         except OSError as error:
             raise ConfigurationError(f"cannot read label map {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"label map {path} is not UTF-8 text") from None
     elif str(source) in built_in():
         folder = resources.files("api_smoothing.adapters.labels") / "maps"
-        text = (folder / f"{source}.toml").read_text("utf-8")
-    else:
-        raise ConfigurationError(
-            f"unknown label map {str(source)!r}; use {', '.join(built_in())}, or the path of a .toml file"
-        )
-    return _toml(text, str(source)), str(source)
+        return (folder / f"{source}.toml").read_text("utf-8")
+    raise ConfigurationError(
+        f"{unknown('label map', str(source), list(built_in()))} Or give the path of a .toml file"
+    )
 
 
 def parse(content: Mapping[str, Any], where: str) -> dict[str, Any]:

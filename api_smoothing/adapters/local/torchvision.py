@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ BUNDLED = "cifar10"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Where a checkpoint may hold the state dict, beside what else a training saves.
 _PLACES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+#: Trained on inputs scaled by ½ a channel, which the network does itself when told; in the fingerprint, as it was not.
+_SCALED = {"googlenet": "/scaled", "inception_v3": "/scaled"}
 PIP_LINE = "pip install 'api-smooth[torchvision]'"
 
 
@@ -83,7 +86,7 @@ def _zoo(name: str, class_names: Sequence[str] | None, *, device: str, top: int)
             f"cannot get the weights of {name} ({_first_line(error)}); "
             f"download {weights.url} elsewhere and pass the file as model=PATH, arch={name!r}"
         ) from None
-    network = models.get_model(name, weights=None)
+    network = models.get_model(name, weights=None, **_made_for(name, weights))
     network.load_state_dict(state)
     prepare = weights.transforms()
     side = int(prepare.crop_size[0])
@@ -92,7 +95,7 @@ def _zoo(name: str, class_names: Sequence[str] | None, *, device: str, top: int)
     return ModuleAdapter(
         _Normalised(network, prepare.mean, prepare.std, side=side),
         name=f"torchvision/{name}",
-        fingerprint=f"{name}/{weights}@{Path(weights.url).stem}{own}",
+        fingerprint=f"{name}/{weights}@{Path(weights.url).stem}{_SCALED.get(name, '')}{own}",
         class_names=categories if names is None else names,
         outputs="logits",
         pinned=True,
@@ -124,9 +127,13 @@ def _checkpoint(
     models = _torchvision_models()
     if arch not in models.list_models(module=models):
         raise ConfigurationError(unknown("architecture", arch, models.list_models(module=models)))
-    state = _read_state(path)
+    state, sha256 = _read_state(path), file_sha256(str(path))
     classes = _classes_of(state, lambda count: models.get_model(arch, weights=None, num_classes=count))
-    network = models.get_model(arch, weights=None, **({} if classes is None else {"num_classes": classes}))
+    own = _weights_of(models, arch, sha256)
+    built = {} if own is None else _made_for(arch, own)
+    if classes is not None:
+        built["num_classes"] = classes
+    network = models.get_model(arch, weights=None, **built)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -140,13 +147,30 @@ def _checkpoint(
     return ModuleAdapter(
         _Normalised(network, mean, std),
         name=f"torchvision/{path.name}",
-        fingerprint=f"{arch}/{identity}@{file_sha256(str(path))}",
+        fingerprint=f"{arch}/{identity}@{sha256}{'' if own is None else _SCALED.get(arch, '')}",
         class_names=names,
         outputs="logits",
         pinned=True,
         device=device,
         top=top,
     )
+
+
+def _made_for(arch: str, weights: Any) -> dict[str, Any]:
+    """How `arch` has to be built for torchvision's own `weights`, as its builders build it when they are given them."""
+    if arch in _SCALED:
+        return {"transform_input": True, "init_weights": False}
+    if arch.startswith("vit_"):
+        return {"image_size": weights.meta["min_size"][0]}
+    return {}
+
+
+def _weights_of(models: Any, arch: str, sha256: str) -> Any:
+    """The weights of torchvision that a file is, by the digest in their name; None for a file of anybody else's."""
+    for weights in models.get_model_weights(arch):
+        if sha256.startswith(Path(weights.url).stem.rpartition("-")[2]):
+            return weights
+    return None
 
 
 def _torchvision_models() -> Any:
@@ -250,8 +274,24 @@ class _Normalised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.side is not None and tuple(x.shape[2:]) != (self.side, self.side):
             x = F.interpolate(x, size=(self.side, self.side), mode="bilinear", antialias=True)
-        out: Tensor = self.network((x - self.mean) / self.std)
+        try:
+            out: Tensor = self.network((x - self.mean) / self.std)
+        except Exception as error:
+            self._refuse(x, error)
+            raise
         return out
+
+    def _refuse(self, x: Tensor, error: Exception) -> None:
+        """Raise ConfigurationError where it is the sides of `x` that the network cannot take."""
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.network).to("meta")(torch.empty(x.shape, device="meta"))
+        except Exception:
+            height, width = x.shape[2:]
+            raise ConfigurationError(
+                f"this model takes no images of {height}×{width} ({_first_line(error)}); bring them to another side, "
+                "such as size=224 (--size 224)"
+            ) from error
 
 
 class _InShorterType(nn.Module):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from api_smoothing.engine.storage.base import Contents
 
 SUMMARY = "look at the answers kept, or forget them"
+EXAMPLE = "api-smooth cache info"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from api_smoothing.runs import RunFile
 
 SUMMARY = "certify a radius for images"
+EXAMPLE = "api-smooth certify cat.png --radius 0.1 --sigma 0.12"
 SETTINGS = ("radius", "n", "n0", *FACADE)
 
 _ENOUGH: Final = 1000  # queries an image that a dry run about presence assumes where no cap is given
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = settings_of(args, SETTINGS)
     if _of_labels(args):
         thresholds_of(args.labels_present, args.labels_absent)  # refuses what cannot be read
+    if args.output is not None:
+        _refuse_output(args.output)
     images = find_images(args.images)
     summaries = args.json or not sys.stderr.isatty()
     progress = Progress(sys.stderr, len(images), summaries=summaries, charged=not args.sandbox)
@@ -304,6 +307,14 @@ def _fewest(settings: Settings) -> int:
         return CANARIES + (spec.fixed or 0)
     of = {"alpha": settings.alpha, "sigma": settings.sigma, "noise": settings.noise}
     return CANARIES + 2 * min_queries(spec.radius, **of)  # type: ignore[arg-type]
+
+
+def _refuse_output(file: Path) -> None:
+    """Refuse a run file that cannot be made, before anything is loaded."""
+    if file.is_dir():
+        raise ConfigurationError(f"--output {file} is a folder; name a file in it, such as run.jsonl")
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"--output {file}: no such folder; make it first")
 
 
 def _of_labels(args: argparse.Namespace) -> bool:

@@ -10,6 +10,7 @@ from api_smoothing.cli.json_output import print_json
 from api_smoothing.shown import shown
 
 SUMMARY = "list the denoisers"
+EXAMPLE = "api-smooth denoisers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

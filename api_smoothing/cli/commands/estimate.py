@@ -6,23 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.limits import USUAL_TOLD
 from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags
-from api_smoothing.cli.smoothing import (
-    FACADE,
-    add_sandbox_flag,
-    complain,
-    has_budget,
-    open_api,
-    settings_of,
-)
+from api_smoothing.cli.smoothing import FACADE, add_sandbox_flag, complain, estimates, has_budget, settings_of
 from api_smoothing.errors import ConfigurationError
 
 SUMMARY = "say what a run would cost; sends nothing"
+EXAMPLE = "api-smooth estimate --count 100 --provider aws --radius 0.1 --sigma 0.12"
 SETTINGS = ("radius", "n", "n0", *FACADE)
 
 
@@ -63,14 +57,12 @@ def print_estimate(
 
     if not has_budget(settings):  # a name alone is none
         settings = replace(settings, run=None)
-    with open_api(settings, progress, sandbox=sandbox, sends=False) as api:
-        more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
-        estimate = api.estimate(images, radius=settings.radius, n=settings.n, **more)
+    estimate = estimates(settings, images, sandbox=sandbox, progress=progress)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()
     if as_json:
         print_json(asdict(estimate))
     else:
-        print(describe_estimate(estimate))
+        print(describe_estimate(estimate, norm_of(settings.noise)))
     return 0

@@ -21,18 +21,35 @@ if TYPE_CHECKING:
     from api_smoothing.adapters.labels import LabelMap, Words
 
 SUMMARY = "look at label maps, and at how they read an answer"
+EXAMPLE = "api-smooth labels show cifar10 > my.toml"
 SETTINGS = ("provider", "model", "labels", "size", "device", "rate", "options")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | explain")
-    listing = actions.add_parser("list", description="The built-in label maps.", allow_abbrev=False)
-    show = actions.add_parser("show", description="The words of a label map.", allow_abbrev=False)
+    listing = actions.add_parser(
+        "list",
+        description="The built-in label maps.",
+        epilog="example: api-smooth labels list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    show = actions.add_parser(
+        "show",
+        description="The words of a label map, as the file that --labels reads: a start for one of your own.",
+        epilog=f"example: {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     show.add_argument("map", metavar="MAP", help="a built-in name or a .toml file")
-    show.add_argument("--provider", metavar="P", help="only the words that count for this provider")
+    show.add_argument(
+        "--provider", metavar="P", help="in a table, only the words that count for this provider"
+    )
     explain = actions.add_parser(
         "explain",
         description="What the provider says about an image, and how it is read. Sends one query.",
+        epilog="example: api-smooth labels explain cat.png --provider google --labels cifar10 --sandbox",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     explain.add_argument("image", metavar="IMAGE", help="an image file")
@@ -63,6 +80,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from api_smoothing.adapters import registry
+    from api_smoothing.adapters.labels.file import text_of
     from api_smoothing.adapters.labels.label_map import LabelMap
 
     found, provider = LabelMap.load(args.map), args.provider
@@ -82,6 +100,16 @@ def _show(args: argparse.Namespace) -> int:
         if filters:
             facts["only"] = found.names_for(provider)
         print_json(facts)
+        return 0
+    if provider is None:
+        print(f"# {found.name}, sha256 {found.sha256}. To make it your own, change `name` and what you like.")
+        print(
+            "# A class has the words that count for it with every provider; [classes.CLASS.PROVIDER] those of one;"
+        )
+        print(
+            "# `parents` are what a label may stand below. More: docs/clouds.md, Labels. Use: --labels FILE."
+        )
+        print(f"\n{text_of(args.map).strip()}")
         return 0
     print(f"{found.name}  sha256 {found.sha256}")
     for name in found.order or found.classes:

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags, resolve_settings
 from api_smoothing.errors import UnreachableRadiusError
 
 SUMMARY = "say which radius is within reach, and what it takes"
+EXAMPLE = "api-smooth plan --sigma 0.12 --radius 0.1"
 SETTINGS = ("sigma", "radius", "n", "alpha", "method", "noise")
 ANSWERS = (20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 SHARES = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
@@ -105,7 +107,7 @@ def _about_the_cap(cap: int | None) -> list[str]:
 
 def _describe(facts: dict[str, Any], *, usual: bool) -> str:
     lines = [
-        f"σ = {facts['sigma']:g}, α = {facts['alpha']:g}, {facts['noise']} noise",
+        f"σ = {facts['sigma']:g}, α = {facts['alpha']:g}, {facts['noise']} noise, {norm_of(facts['noise'])} radii",
         "",
         "   answers   largest radius, if all agree",
         *(f"{int(n):>10,}   {radius:.4f}" for n, radius in facts["max_radius"].items()),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from api_smoothing.certify.spec import USUAL
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.limits import limited
 from api_smoothing.cli.progress import Progress
@@ -32,12 +33,19 @@ from api_smoothing.cli.stopping import exit_code
 from api_smoothing.errors import BudgetError, CredentialsError, ProviderError
 
 SUMMARY = "label images without a radius"
+EXAMPLE = "api-smooth predict cat.png -n 50"
 SETTINGS = ("n", *(name for name in FACADE if name != "method"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
-    add_setting_flags(parser, SETTINGS)
+    add_setting_flags(
+        parser,
+        SETTINGS,
+        n=f"queries an image (default: {USUAL})",
+        alpha="probability that the label is not the most frequent one (default: 0.001)",
+        noise="gaussian, uniform or laplace (default: gaussian)",
+    )
     add_sandbox_flag(parser)
     add_retry_flag(parser)
     add_yes_flag(parser)

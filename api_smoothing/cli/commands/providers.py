@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from api_smoothing.adapters import AdapterCard, Answer
 
 SUMMARY = "list the providers, or check one with one image"
+EXAMPLE = "api-smooth providers check aws --sandbox"
 SETTINGS = ("model", "rate", "options", "device")
 
 _SIDE: Final = 224

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from api_smoothing.cli.json_output import print_json
+from api_smoothing.cli.refusals import refuse_unknown_denoiser
 from api_smoothing.cli.settings import add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.purification import METHODS, method_options
 from api_smoothing.shown import shown
 
 SUMMARY = "take noise and attacks out of an image"
+EXAMPLE = "api-smooth purify cat.png --sigma 0.25 --output clean.png"
 SETTINGS: Final = ("sigma", "denoiser", "seed", "size", "device")
 OPTIONS: Final = ("views", "steps", "eta", "paths", "guidance", "weight", "surrogate", "distance")
 
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     method_options(args.how, given, spell="--{} ".format)
     output = _output(args)
     settings = resolve_settings(args, SETTINGS)
+    if settings.denoiser is not None:
+        refuse_unknown_denoiser(settings.denoiser)
     from api_smoothing.cli.inputs import find_images
     from api_smoothing.images import encode_png
     from api_smoothing.purification import purify_and_measure

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SUMMARY = "serve a provider's wire protocol on this machine"
+EXAMPLE = "api-smooth sandbox aws --fault 503=0.1 --rate 5"
 
 _DEFAULT: Final = "http"  # needs no SDK
 _STEPS: Final = 10_000  # rates of faults count in hundredths of a percent

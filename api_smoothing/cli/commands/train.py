@@ -14,15 +14,27 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
 SUMMARY = "train a denoiser or a classifier by a recipe"
+EXAMPLE = "api-smooth train denoiser --recipe unet-cifar10 --data DATA --out OUT --surrogates NETS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", title="what to train", metavar="WHAT", required=True)
-    for kind, summary in (
-        ("denoiser", "a network D(x, σ) that takes the noise away"),
-        ("classifier", "the bundled CIFAR-10 classifier"),
+    for kind, summary, example in (
+        ("denoiser", "a network D(x, σ) that takes the noise away", EXAMPLE),
+        (
+            "classifier",
+            "the bundled CIFAR-10 classifier",
+            "api-smooth train classifier --recipe cifar10 --data DATA --out OUT",
+        ),
     ):
-        sub = kinds.add_parser(kind, help=summary, description=f"Train {summary}.", allow_abbrev=False)
+        sub = kinds.add_parser(
+            kind,
+            help=summary,
+            description=f"Train {summary}.",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         sub.add_argument("--recipe", required=True, metavar="R", help="a bundled recipe, or a .toml file")
         sub.add_argument("--data", required=True, type=Path, metavar="DIR", help="the training images")
         sub.add_argument(
@@ -50,6 +62,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise ConfigurationError(f"--seed must be below 2^63, not {args.seed}")
     if not args.data.is_dir():
         raise ConfigurationError(f"--data {args.data} is no folder")
+    from api_smoothing.training.recipe import read_recipe
+
+    read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
     from api_smoothing.engine import parts
     from api_smoothing.training import train_classifier, train_denoiser
 

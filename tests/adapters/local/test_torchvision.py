@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from api_smoothing import adapters
+from api_smoothing.adapters.local import torchvision
 from api_smoothing.errors import ConfigurationError, WeightsError
 
 models = pytest.importorskip("torchvision.models")
@@ -130,3 +131,63 @@ def test_the_refusal_of_a_pickle_does_not_say_how_to_run_it(tmp_path: Path) -> N
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert not (tmp_path / "ran").exists()
+
+
+def shapes(network: torch.nn.Module) -> dict[str, Any]:
+    """What a network is made of, without the heads that only training uses."""
+    heads = ("aux1.", "aux2.", "AuxLogits.")
+    return {name: value.shape for name, value in network.state_dict().items() if not name.startswith(heads)}
+
+
+#: One of each builder that can be called without memory for its weights; a RegNet's cannot, and takes nothing else.
+BUILDERS = (
+    "alexnet", "convnext_tiny", "efficientnet_b0", "googlenet", "inception_v3",
+    "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_0",
+    "swin_t", "swin_v2_t", "vgg11", "vit_b_16", "vit_h_14",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", BUILDERS)
+def test_a_network_is_built_as_its_weights_need(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each architecture torchvision's own builder, given the default weights, makes the same network."""
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda *_, **__: {})
+    weights = models.get_model_weights(arch).DEFAULT
+    with torch.device("meta"):
+        theirs = models.get_model(arch, weights=weights).eval()
+        ours = models.get_model(arch, weights=None, **torchvision._made_for(arch, weights))
+    assert shapes(ours) == shapes(theirs)
+    assert getattr(ours, "transform_input", None) == getattr(theirs, "transform_input", None)
+
+
+def test_a_network_by_name_scales_its_input_as_it_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its answers are not mixed with those kept of one that did not."""
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda *_, **__: {})
+    model = adapters.load("torchvision", model="googlenet")
+    assert model.module.network.transform_input  # type: ignore[attr-defined]
+    assert model.card.fingerprint.removesuffix("/cpu").endswith("-1378be20/scaled")
+
+
+@pytest.mark.parametrize("arch", ["inception_v3", "googlenet"])
+def test_a_downloaded_file_of_torchvision_is_known(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as a file, torchvision's weights get the network they need; anybody else's get the plain one."""
+    weights = models.get_model_weights(arch).DEFAULT
+    digest = Path(weights.url).stem.rpartition("-")[2]
+    assert torchvision._weights_of(models, arch, digest + "0" * 56) is weights
+    assert torchvision._weights_of(models, arch, "0" * 64) is None
+    assert torchvision._made_for(arch, weights)["transform_input"]
+
+
+def test_sides_that_a_network_cannot_take_are_a_setting(tmp_path: Path) -> None:
+    """What fails for the size of the image alone is told as that, not as a failure of the model."""
+    model = loaded(saved(tmp_path / "net.pth", "vgg11"), "vgg11")
+    with pytest.raises(ConfigurationError, match=r"no images of 8×8 .*--size 224"):
+        model.label(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 2), (8, 8), (9, 9), (33, 31)])
+def test_the_bundled_classifier_takes_every_size(size: tuple[int, int]) -> None:
+    """Images too small for its patches are enlarged by a whole factor; others come as they are."""
+    answers = adapters.load("torchvision").label(torch.rand(2, 3, *size))
+    assert all(len(answer.labels) == 5 for answer in answers)

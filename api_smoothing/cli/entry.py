@@ -140,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="api-smooth",
         usage="api-smooth [-h] [--version] COMMAND …",
         description="Certificates of robustness for vision models you can only call.",
-        epilog=f"example: api-smooth certify cat.png --radius 0.25\n\n{EXIT_CODES}",
+        epilog=f"example: api-smooth certify cat.png --sigma 0.12 --radius 0.1\n\n{EXIT_CODES}",
         formatter_class=_HELP,
         allow_abbrev=False,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,17 +31,18 @@ def key_of(label: Label) -> str:
     return label.name if label.id in (None, label.name) else f"{label.name} ({label.id})"
 
 
-def top_label(answer: Answer) -> str | None:
+def top_label(answer: Answer, passed_over: Callable[[Label], bool] | None = None) -> str | None:
     """The label with the highest score, or the first where there are no scores; None when there is no label.
 
-    Providers break ties in undocumented ways, so equal scores are ordered by id, then name: a fixed rule
-    that does not depend on the image.
+    Labels that are to be `passed_over` never are it. Providers break ties in undocumented ways, so equal scores are
+    ordered by id, then name: a fixed rule that does not depend on the image.
     """
-    if not answer.labels:
+    labels = [label for label in answer.labels if passed_over is None or not passed_over(label)]
+    if not labels:
         return None
     if is_scoreless(answer):
-        return key_of(answer.labels[0])
-    return key_of(min(answer.labels, key=lambda label: (-(label.score or 0.0), label.id or "", label.name)))
+        return key_of(labels[0])
+    return key_of(min(labels, key=lambda label: (-(label.score or 0.0), label.id or "", label.name)))
 
 
 def first_label(answer: Answer) -> str | None:

@@ -1,8 +1,8 @@
 """A free rehearsal of an image at several σ, behind the denoiser that would be used.
 
 For a service that costs money the sandbox's bundled classifiers stand in. What they say of an image is their own (ten
-classes of photographs, or of CIFAR-10); how steady it stays under noise is what is looked at. A model of this process is
-free, and is asked itself, with noise of its own.
+classes of photographs, or of CIFAR-10); how steady it stays under noise is what is looked at. A model of this process
+is free, and is asked itself, with noise of its own.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/first_line.py --data DIR [--images 0:250] [--providers aws,azure,clarifai,google] [--out FILE]
 
-`SmoothedAPI(name, sandbox=True).certify(img)` for the reporting half of the 500 validation photographs of Imagenette's
-ten classes (`photos/imagenette_ilsvrcval500.npz` in DIR; the other half chose between variants). A certificate is right
-if its label is one that the sandbox says of the photograph's class and of no other of the ten; "several" if it says it
-of others too, as "Animal". "general" counts those that are named a general tag, right ones among them.
+`SmoothedAPI(name, sandbox=True).certify(img)` for the reporting half, 0 to 249, of the 500 validation photographs of
+Imagenette's ten classes (`photos/imagenette_ilsvrcval500.npz` in DIR; the other half chose between variants). A
+certificate is right if its label is one that the sandbox says of the photograph's class and of no other of the ten;
+"several" if it says it of others too, as "Animal". "general" counts those that are named a general tag, right or not.
 
 The four ask the same noisy copies of a photograph: they are drawn and denoised once, and looked at once, by memory in
 this process. Every line is appended to FILE as it is made; a run that is started again goes on where it ended. Of the
@@ -86,7 +86,7 @@ def words_of(name: str) -> dict[str, dict[str, bool]]:
 
 def photographs(data: Path, start: int, stop: int) -> Iterator[tuple[int, str, Any]]:
     """(number among the reporting half, class, photograph)."""
-    every = list(loader(data).photos(PHOTOGRAPHS))[250:]
+    every = list(loader(data).photos(PHOTOGRAPHS))[:250]
     for number in range(start, min(stop, len(every))):
         _, label, picture = every[number]
         yield number, CLASSES[label], picture
@@ -102,7 +102,9 @@ def judged(found: Any, truth: str, words: dict[str, dict[str, bool]]) -> str:
 
 def summary(lines: list[dict[str, Any]]) -> str:
     """A table, a row a provider."""
-    rows = ["provider   photographs  certified   right  several   wrong  general   queries   mean radius   s each"]
+    rows = [
+        "provider   photographs  certified   right  several   wrong  general   queries   mean radius   s each"
+    ]
     for name in dict.fromkeys(line["provider"] for line in lines):
         own = [line for line in lines if line["provider"] == name]
         n, count = len(own), lambda kind, own=own: sum(line["judged"] == kind for line in own)
@@ -145,7 +147,11 @@ def main() -> None:
                 assert api.sigma == SIGMA
                 found = api.certify(picture)
             line = {"image": number, "truth": truth, "provider": name, "label": found.label}
-            line |= {"judged": judged(found, truth, words[name]), "radius": found.radius, "votes": found.votes}
+            line |= {
+                "judged": judged(found, truth, words[name]),
+                "radius": found.radius,
+                "votes": found.votes,
+            }
             line |= {"n": found.n, "queries": found.queries, "general": "general_tag" in found.extra}
             line |= {"reason": found.reason, "seconds": round(time.perf_counter() - began, 2)}
             lines.append(line)

@@ -302,3 +302,15 @@ def test_a_sandbox_rehearses_from_python(provider: str) -> None:
     assert found.failed == 0
     with pytest.raises(ConfigurationError, match="sandbox"):
         SmoothedAPI(lambda x: ["cat"] * len(x), sandbox=True)
+
+
+def test_nobody_is_certified_to_be_nobody() -> None:
+    """Clarifai's "no person" is no class; the reading that passes it over has a name, a report of all has none."""
+    with SmoothedAPI(
+        "clarifai", sandbox=True, denoiser=None, sigma=0.12, size=32, seed=1, store="memory"
+    ) as api:
+        found = api.certify(GREY, n=20)
+        reported = api.certify_labels(GREY, thresholds={"no person": 0.5}, n=20)
+    assert not [name for name in found.counts if name.startswith("no person")]
+    assert str(found.label_map).startswith("top-label@")
+    assert {one.label_map for one in reported} == {None}

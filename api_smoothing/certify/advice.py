@@ -1,8 +1,9 @@
 """What a question would likely certify: another one about the same votes, or the first one after a free rehearsal.
 
-A suggestion and no claim. The share of the leading class is taken as Beta(k + ½, n − k + ½), which is what k of n votes
-leave of Jeffreys' prior; the further votes are then beta-binomial. The next question is a later one, so that it is
-answered from the confidence sequence: its boundary is what k + further votes must meet.
+A suggestion and no claim. The share of the leading class is taken as Beta(k + ½, n − k + 0.2), which is what k of n
+votes leave of a prior in which near-unanimous images are common, as they are; the further votes are then
+beta-binomial. The next question is a later one, so that it is answered from the confidence sequence: its boundary is
+what k + further votes must meet.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from api_smoothing.errors import UnreachableRadiusError
 LIKELY: Final = 0.85
 #: Radii to fall back to, largest first.
 RADII: Final = (1.0, 0.75, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
+_VOTES, _MISSES = 0.5, 0.2
+_WORTH_IT: Final = 0.05  # a radius for which fewer answers are preferred to a larger radius
 _LEVELS: Final = 8  # of the share's distribution that a prospect averages over
 _ANSWERS: Final = (100, 200, 500, 1000, 2000, 5000, 10_000)
 _AFFORDABLE: Final = 2000  # answers that a suggestion stays within, or ten times those there are
@@ -46,7 +49,7 @@ def chance(votes: int, n: int, total: int, p0: float, alpha: float) -> float:
     if least > more:
         return 0.0
     j = np.arange(least, more + 1)
-    a, b = votes + 0.5, n - votes + 0.5
+    a, b = votes + _VOTES, n - votes + _MISSES
     ways = gammaln(more + 1.0) - gammaln(j + 1.0) - gammaln(more - j + 1.0)
     return float(min(1.0, np.exp(ways + betaln(a + j, b + more - j) - betaln(a, b)).sum()))
 
@@ -61,7 +64,7 @@ def advise(
     noise: Noise = "gaussian",
     above: float = 0.0,
 ) -> Advice | None:
-    """The fewest answers for `target`, else the largest smaller radius `above` one; None where nothing is likely."""
+    """The fewest answers for `target`, else for a smaller radius `above` one; None where nothing is likely."""
     most = min(_ANSWERS[-1], max(_AFFORDABLE, 10 * n))
     totals = [total for total in _ANSWERS if n < total <= most]
     for aim in () if target is None else (target,):
@@ -69,10 +72,11 @@ def advise(
             if (found := _likely(votes, n, total, aim, alpha, sigma, noise)) is not None:
                 return found
     smaller = [aim for aim in RADII if aim > above and (target is None or aim < target)]
-    for total in [total for total in totals if total >= _AFFORDABLE // 2]:
-        for aim in smaller:
-            if (found := _likely(votes, n, total, aim, alpha, sigma, noise)) is not None:
-                return found
+    for least in (_WORTH_IT, 0.0):
+        for total in totals:
+            for aim in (aim for aim in smaller if aim >= least):
+                if (found := _likely(votes, n, total, aim, alpha, sigma, noise)) is not None:
+                    return found
     return None
 
 
@@ -96,7 +100,7 @@ def prospect(
     of them spent. Averaged over what the rehearsal leaves open about the share.
     """
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    likely = [float(p) for p in betaincinv(votes + 0.5, n - votes + 0.5, levels)]
+    likely = [float(p) for p in betaincinv(votes + _VOTES, n - votes + _MISSES, levels)]
     if target is None:
         bounds = [no_split_lower(round(p * cap), cap, alpha) for p in likely]
         radii = [radius(bound, sigma=sigma, noise=noise) if bound else 0.0 for bound in bounds]

@@ -134,12 +134,12 @@ def leader_lower(k: int, n: int, alpha: float, max_classes: int = 1) -> float:
     """
     if k < 2:
         return 0.0
-    p0 = _LOWER_GRID[_LOWER_GRID < k / n]
+    p0 = _LOWER_GRID[: int(np.searchsorted(_LOWER_GRID, k / n))]
     over, rest = betaincc(0.5 + k, 0.5 + n - k, p0), betaincc(0.5, 0.5, p0)
     beta = float(betaln(0.5 + k, 0.5 + n - k)) - _BETA_HALVES + np.log(over / rest) + _BETA
     unanimous = _UNANIMOUS if k == n else -math.inf
     log_es = np.logaddexp(beta, unanimous) - k * np.log(p0) - (n - k) * np.log1p(-p0)
-    passed = np.append(log_es >= np.log(max_classes / (alpha * p0)), False)  # noqa: FBT003 - an end
+    passed = np.append(log_es >= np.log(max_classes / (alpha * p0)), False)
     first = int(np.argmin(passed))
     return float(p0[first - 1]) if first else 0.0
 

@@ -65,9 +65,9 @@ def leader_lower(k: int, n: int, alpha: float) -> float:
     """A lower bound on p of the class with most votes, `k` of `n` or more, for a run that abstains; 0 if there is none.
 
     inf{p: f_k(p) > α·p}, rounded down. A class is wronged if it gets K(p_c) votes, the smallest count whose bound is
-    above p_c: probability f_K(p_c) ≤ α·p_c. Over all classes, as Σ p_c ≤ 1, that is at most α, though the votes chose the
-    class. The Clopper-Pearson bound at α is not: 65 of 100 votes give 0.4914, and three classes of 0.4913, 0.4913 and
-    0.0174 break it with probability 0.0024 at α = 0.001. Fewer votes of the planned `n` only lower the bound.
+    above p_c: probability f_K(p_c) ≤ α·p_c. Over all classes, as Σ p_c ≤ 1, that is at most α, though the votes chose
+    the class. The Clopper-Pearson bound at α is not: 65 of 100 votes give 0.4914, and three classes of 0.4913, 0.4913
+    and 0.0174 break it with probability 0.0024 at α = 0.001. Fewer votes of the planned `n` only lower the bound.
     """
     if k < 2 or n < 2:  # f_1(p) > α·p for every p
         return 0.0

@@ -196,10 +196,11 @@ class PresenceCertifier:
         else:
             p_lower, certified = (self._p0, self._target) if why == "target" else (0.0, 0.0)
         sure = certified > 0.0 and not failed
+        unproved = 0.0 if failed else leader_lower(votes, n, self._alpha, self._classes)
         return Bound(
             label=label if sure else None,
             radius=certified if sure else 0.0,
-            p_lower=p_lower if sure else 0.0 if failed else leader_lower(votes, n, self._alpha, self._classes),
+            p_lower=p_lower if sure else unproved,
             votes=votes,
             n=n,
             n0=0,

@@ -231,7 +231,10 @@ def test_an_abstentions_bound_holds_wherever_it_stops(p: float) -> None:
 
 def test_a_run_to_a_target_keeps_what_it_proved_of_the_leader() -> None:
     """Given up as futile: the leader's bound is told, below its share."""
-    for spec in (Spec(radius=0.25, sigma=0.25, alpha=ALPHA), Spec(n=400, sigma=0.25, alpha=ALPHA, later=True)):
+    for spec in (
+        Spec(radius=0.25, sigma=0.25, alpha=ALPHA),
+        Spec(n=400, sigma=0.25, alpha=ALPHA, later=True),
+    ):
         made = certifier_of(spec)
         answers = iter("ab" * 400)
         while need := made.need():

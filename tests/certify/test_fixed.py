@@ -163,7 +163,7 @@ def test_the_order_of_a_fixed_run_does_not_matter(seed: int) -> None:
 
 @pytest.mark.parametrize("shares", [(0.4913, 0.4913, 0.0174), (0.4913, 0.5087), (0.2,) * 5, (0.01,) * 100])
 def test_what_an_abstention_claims_of_the_leader_allows_for_its_choice(shares: tuple[float, ...]) -> None:
-    """Exact: over all classes the bound is broken with probability at most α; the Clopper-Pearson bound is not sound."""
+    """Exact: over all classes the bound is broken with probability at most α; Clopper-Pearson's more often."""
 
     def error(lower: Callable[[int], float]) -> float:
         bounds = [lower(k) for k in range(101)]

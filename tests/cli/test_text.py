@@ -46,3 +46,13 @@ def test_the_image_as_given_is_named() -> None:
     assert "no radius for the image as given: any step may be any colour" in describe_certificate(none)
     assert "none: any step may be any colour" in none._repr_html_()
     assert "as given" not in describe_certificate(replace(CERTIFICATE, original="RGB"))
+
+
+def test_a_general_tag_is_called_that() -> None:
+    """The label's line says so, and what to ask in its place stands in lines of its own."""
+    reason = "Animal is a general tag; the same answers report Cat in 99 of 100"
+    general = replace(CERTIFICATE, label="Animal", reason=reason, extra={"general_tag": {"Cat": 99}})
+    text = describe_certificate(general)
+    assert "label     Animal, which is a general tag" in text
+    assert "  the same answers report Cat in 99 of 100" in text
+    assert "general" not in describe_certificate(CERTIFICATE)

@@ -53,7 +53,9 @@ def kinds_of(provider: str) -> WordKinds:
     if declared is None or declared.words is None:
         return WordKinds()
     content: dict[str, Any] = tomllib.loads(text_of(declared.words))
-    return WordKinds(**{kind: frozenset(map(str.casefold, content.get(kind, ()))) for kind in ("meta", "general")})
+    return WordKinds(
+        **{kind: frozenset(map(str.casefold, content.get(kind, ()))) for kind in ("meta", "general")}
+    )
 
 
 class TopLabel:
@@ -84,7 +86,9 @@ class Reports:
         """Count one answer."""
         self.answers += 1
         scoreless = is_scoreless(answer)
-        named = {key_of(label): label for label in answer.labels if scoreless or (label.score or 0.0) >= REPORTED}
+        named = {
+            key_of(label): label for label in answer.labels if scoreless or (label.score or 0.0) >= REPORTED
+        }
         self._counts.update(named.keys())
         self._labels |= named
         for label in answer.labels:

@@ -70,7 +70,12 @@ def _compare(args: argparse.Namespace) -> int:
             )
         ]
     found.sort(key=_best_first)
-    facts = {"image": args.image, "provider": card.provider, "radius": settings.radius, "n": settings.n or CAP}
+    facts = {
+        "image": args.image,
+        "provider": card.provider,
+        "radius": settings.radius,
+        "n": settings.n or CAP,
+    }
     facts |= {"alpha": settings.alpha, "asked": who, "sigmas": found}
     print(json.dumps(facts) if args.json else _describe_outlook(facts))
     return 0

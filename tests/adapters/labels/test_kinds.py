@@ -23,7 +23,9 @@ def test_what_is_not_in_the_image_is_no_class(name: str) -> None:
     read = TopLabel(kinds_of("clarifai"))
     cat = Label(name="cat", id="ai_mFqxrph2", score=0.9)
     assert read(Answer(labels=(Label(name=name, id="ai_x", score=0.99), cat))) == "cat (ai_mFqxrph2)"
-    assert read(Answer(labels=(Label(name="niemand", id="ai_786Zr311", score=0.99), cat))) == "cat (ai_mFqxrph2)"
+    assert (
+        read(Answer(labels=(Label(name="niemand", id="ai_786Zr311", score=0.99), cat))) == "cat (ai_mFqxrph2)"
+    )
     assert read(Answer(labels=(Label(name=name, score=0.99),))) is None
 
 

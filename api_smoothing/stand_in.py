@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: The σ that are compared.
 SIGMAS: Final = (0.12, 0.25, 0.5, 1.0)
+_FAINT: Final = 0.06  # for images that abstain at all of those
 #: Noisy copies a σ: enough to tell a share of 0.9 from one of 0.6.
 DRAWS: Final = 20
 #: Queries that a radius is given where nobody has set a number.
@@ -108,7 +109,7 @@ def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: 
 
     First for the radius that was asked for, then for the largest smaller one. `settings` are those of `shares`.
     """
-    sigmas = sorted((s for s in SIGMAS if s != done.sigma), key=lambda s: (s > done.sigma, -s))
+    sigmas = sorted((s for s in (_FAINT, *SIGMAS) if s != done.sigma), key=lambda s: (s > done.sigma, -s))
     rehearsed: list[Share] = []
     who = whom(adapter)
     noise: NoiseKind = done.noise  # type: ignore[assignment]
@@ -117,9 +118,10 @@ def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: 
         rehearsed.append(share)
         if found := _likely(share, done.target_radius, n, done.alpha, noise, who):
             return found
-    for aim in RADII if done.target_radius is not None else ():
-        for share in rehearsed if aim < (done.target_radius or 0.0) else ():
-            if found := _likely(share, aim, n, done.alpha, noise, who):
+    smaller = [aim for aim in RADII if aim < (done.target_radius or 0.0)]
+    for aim in smaller or (None,):  # without a target, what more queries give
+        for share in rehearsed:
+            if found := _likely(share, aim, max(n, CAP), done.alpha, noise, who):
                 return found
     return None
 

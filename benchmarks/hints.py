@@ -1,6 +1,6 @@
 """Whether who follows the hint of an abstention certifies: the share of photographs that then do.
 
-    python benchmarks/hints.py --data DIR [--images 50] [--sigma 1] [--radius R] [-n 20] [--out FILE]
+    python benchmarks/hints.py --data DIR [--images 50] [--sigma 1] [--radius R] [-n 20] [--size 224] [--out FILE]
 
 Photographs (the reporting half of `photos/imagenette_ilsvrcval500.npz` in DIR, and ImageNet's others in
 `sample1000_256.npz`) are certified at a setting where many abstain, by the sandbox's classifier behind the bundled
@@ -26,6 +26,7 @@ from api_smoothing import Certificate, SmoothedAPI, adapters
 from api_smoothing.stand_in import answers, suggest
 
 SEED = 0
+DENOISER = "unet-natural"
 
 
 def photographs(data: Path) -> Iterator[tuple[str, Any]]:
@@ -35,22 +36,23 @@ def photographs(data: Path) -> Iterator[tuple[str, Any]]:
     yield from ((name, picture) for name, _, picture in module.photos("sample1000_256"))
 
 
-def asking(sigma: float, seed: int) -> SmoothedAPI:
+def asking(sigma: float, size: int) -> SmoothedAPI:
     """The sandbox's classifier behind the denoiser that a service of photographs would have."""
-    return SmoothedAPI(answers, sigma=sigma, denoiser="unet-natural", size=224, store="memory", seed=seed)
+    return SmoothedAPI(answers, sigma=sigma, denoiser=DENOISER, size=size, store="memory", seed=SEED)
 
 
-def followed(api: SmoothedAPI, picture: Any, done: Certificate) -> dict[str, Any]:
+def followed(api: SmoothedAPI, picture: Any, done: Certificate, size: int) -> dict[str, Any]:
     """What was suggested of an abstention, and what came of it: of the same votes it is a second question."""
     question = done.extra.get("hint")
     if question:
         then = api.certify(picture, **question)
     else:
-        found = suggest(picture, done, adapter=adapters.load("google", key="unused"))
+        cloud = adapters.load("google", key="unused")
+        found = suggest(picture, done, adapter=cloud, size=size, denoiser=DENOISER)
         if found is None:
             return {"hint": None, "certified": False}
         question = {"sigma": found.share.sigma, "n": found.n, "radius": found.radius}
-        with asking(found.share.sigma, SEED) as other:
+        with asking(found.share.sigma, size) as other:
             then = other.certify(picture, n=found.n, radius=found.radius)
     sure = then.reached if then.target_radius is not None else then.label is not None
     return {"hint": question, "certified": bool(sure), "n": then.n, "looks": then.looks}
@@ -64,6 +66,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50, help="how many that abstain")
     parser.add_argument("--sigma", type=float, default=1.0)
     parser.add_argument("--radius", type=float)
+    parser.add_argument(
+        "--size", type=int, default=224, help="above 64 the classifier of photographs answers"
+    )
     parser.add_argument("-n", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("hints.jsonl"))
     args = parser.parse_args()
@@ -75,12 +80,12 @@ def main() -> None:
         if name in known:
             continue
         began = time.perf_counter()
-        with asking(args.sigma, SEED) as api:
+        with asking(args.sigma, args.size) as api:
             done = api.certify(picture, radius=args.radius, n=args.n)
             first = done.label is not None if args.radius is None else bool(done.reached)
             line = {"image": name, "first": first, "votes": done.votes, "of": done.n}
             if not first:
-                line |= followed(api, picture, done)
+                line |= followed(api, picture, done, args.size)
         line["seconds"] = round(time.perf_counter() - began, 1)
         lines.append(line)
         with args.out.open("a") as file:

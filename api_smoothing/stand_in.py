@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.certify.advice import LIKELY, RADII, prospect
 from api_smoothing.certify.spec import USUAL
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import ImageLike
 from api_smoothing.results import Certificate
 from api_smoothing.sandbox.classifier import bundled_classifier
@@ -56,7 +57,7 @@ def shares(
 ) -> Iterator[Share]:
     """The share at each σ of `img`, as `adapter` would be asked; a service is not. Keeps nothing.
 
-    `labels` goes with a model of this process alone.
+    `labels` goes with a model of this process alone. A σ that the denoiser is not for is left out.
     """
     from api_smoothing.engine import parts
 
@@ -64,7 +65,10 @@ def shares(
     free = card.accepts == "tensor"
     asked = adapter if free else answers
     for sigma in sigmas:
-        chosen = parts.denoiser(denoiser, sigma=sigma, size=size, card=card, device=parts.device(device))
+        try:
+            chosen = parts.denoiser(denoiser, sigma=sigma, size=size, card=card, device=parts.device(device))
+        except ConfigurationError:  # it is not for this σ
+            continue
         side = parts.size(size, chosen, card)
         with SmoothedAPI(
             asked,

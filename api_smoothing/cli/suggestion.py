@@ -6,6 +6,7 @@ from pathlib import Path
 
 from api_smoothing.cli.settings import Settings
 from api_smoothing.cli.smoothing import complain, open_adapter
+from api_smoothing.errors import ApiSmoothError
 from api_smoothing.results import Certificate
 
 
@@ -28,6 +29,9 @@ def suggestion(done: Certificate, settings: Settings, *, sandbox: bool) -> str:
 
     complain("trying other σ on this machine, free …")
     of = {"size": settings.size, "denoiser": settings.denoiser, "device": settings.device}
-    with open_adapter(settings, sandbox=sandbox, sends=False) as adapter:
-        found = suggest(done.image, done, adapter=adapter, labels=settings.labels, **of)
+    try:
+        with open_adapter(settings, sandbox=sandbox, sends=False) as adapter:
+            found = suggest(done.image, done, adapter=adapter, labels=settings.labels, **of)
+    except ApiSmoothError as error:  # the certificate is made, whatever becomes of this
+        return f"other σ could not be tried: {error}"
     return "no other σ is likely to certify more" if found is None else str(found)

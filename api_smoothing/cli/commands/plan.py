@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.cli.settings import Settings, add_setting_flags, resolve_settings
-from api_smoothing.errors import UnreachableRadiusError
+from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
 if TYPE_CHECKING:
     from api_smoothing.stand_in import Share
@@ -69,6 +69,10 @@ def _compare(args: argparse.Namespace) -> int:
                 device=settings.device,
             )
         ]
+    if not found:
+        raise ConfigurationError(
+            f"the denoiser {settings.denoiser} is for none of the σ: use --denoiser auto"
+        )
     found.sort(key=_best_first)
     facts = {
         "image": args.image,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
-from api_smoothing.adapters.labels.kinds import TopLabel, kinds_of
-from api_smoothing.adapters.labels.label_map import LabelMap, first_label
+from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, first_label, kinds_of
 from api_smoothing.certify.spec import USUAL
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from api_smoothing import images
-from api_smoothing.adapters.labels.kinds import Reports
+from api_smoothing.adapters.labels.label_map import Reports
 from api_smoothing.certify.advice import advise
 from api_smoothing.certify.anytime import ConfidenceSequence, proved_majority
 from api_smoothing.certify.base import FAILED, Bound

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
-from api_smoothing.adapters.labels.kinds import Reports, TopLabel
+from api_smoothing.adapters.labels.label_map import Reports, TopLabel
 from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache

@@ -10,7 +10,7 @@ from PIL import Image
 
 from api_smoothing import images
 from api_smoothing.adapters import Answer, Label
-from api_smoothing.adapters.labels.kinds import Reports, WordKinds
+from api_smoothing.adapters.labels.label_map import Reports, WordKinds
 from api_smoothing.certify.base import Bound
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount

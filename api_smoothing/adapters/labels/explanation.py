@@ -6,8 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.adapters.labels.kinds import TopLabel, WordKinds
-from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scoreless, key_of
+from api_smoothing.adapters.labels.label_map import (
+    LabelMap,
+    TopLabel,
+    WordKinds,
+    counted,
+    is_scoreless,
+    key_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

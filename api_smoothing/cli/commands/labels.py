@@ -104,8 +104,7 @@ def _show(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     from api_smoothing import images
     from api_smoothing.adapters.labels.explanation import explain
-    from api_smoothing.adapters.labels.kinds import TopLabel, kinds_of
-    from api_smoothing.adapters.labels.label_map import LabelMap
+    from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, kinds_of
     from api_smoothing.cli.consent import agreed
     from api_smoothing.engine.estimate.pricing import price
     from api_smoothing.engine.single import ask_once

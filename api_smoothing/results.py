@@ -112,12 +112,14 @@ class Certificate:
     `label` is None when nothing was certified (abstained). `radius` is in [0,1] pixel units of `norm`, for
     perturbations of the image as it enters the noise (`space`: height, width); `radius_original` is the same
     guarantee for the image as it was given, before resizing. `p_lower` bounds from below the probability of
-    `label` under the noise. `votes` of the `n` counted answers were for `label`; `n0` separate answers chose
-    it (paper protocol only); `failed` answers counted in `n` but voted for no class. `counts` maps label to
-    votes; "no label" and failures are not in it. `queries` were sent for this certificate now, attempts that
-    failed and canaries included; `cached` were answered before and read from the cache. `reached` says whether
-    `target_radius` was certified (None without a target), and `stopped` why the queries ended: "target",
-    "futile", "budget", "n" or "failed".
+    `label` under the noise; where nothing was certified that of the label with the most votes, a claim of its own with
+    error `alpha` that allows for these votes having chosen it (0: nothing is claimed). `votes` of the `n` counted
+    answers were for `label`; `n0` separate answers chose it (paper protocol only); `failed` answers counted in `n`
+    but voted for no class. `counts` maps label to votes; "no label" and failures are not in it. `queries` were sent
+    for this certificate now, attempts that failed and canaries included; `cached` were answered before and read from
+    the cache. `reached` says whether `target_radius` was certified (None without a target), and `stopped` why the
+    queries ended: "target",
+    "futile", "budget", "n" or "failed"; `reason` says more, and what would likely certify where this did not.
     `model` names what answered beyond the provider's name: weights or operation, options, endpoint; it is empty
     for a function nobody can name. `image_sha256` is the digest of the pixels that enter the noise. `created` is
     UTC, ISO 8601.
@@ -134,7 +136,9 @@ class Certificate:
     image's votes where several were asked about; then `radius` is the largest one reached. `parent` is the
     `image_sha256` of the certificate that answers for this neighbour of its image, `prior` the sha256 of a learned
     prior, `rule` the stopping and bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round
-    of fresh votes, and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these.
+    of fresh votes, and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these,
+    the settings that `reason` suggests (`hint`), and of a label that is a `general_tag` the more specific ones among
+    the same answers, with how many report each.
     """
 
     label: str | None

@@ -268,11 +268,13 @@ class SmoothedAPI:
         noise, sender = self._noise_stream(loaded), self._session.sender()
         inquiry = self._inquiry(loaded, noise, sender, parts.scored(reader, self._adapter))
         votes = inquiry.votes
+        # which label would be the best is nothing to a report of all
+        provenance = replace(self._provenance(), label_map=parts.map_name(self._labels))
         question = about_labels(
             radius,
             n,
             self.alpha,
-            label_map=self._provenance().label_map,
+            label_map=provenance.label_map,
             thresholds=thresholds,
             absent=absent,
             most=reader.most,
@@ -301,7 +303,7 @@ class SmoothedAPI:
             votes.count,
             loaded,
             report=reader,
-            provenance=self._provenance(),
+            provenance=provenance,
             target=radius,
             cost_usd=self._session.account.cost_usd(votes.count.sent),
             look=look,
@@ -411,7 +413,7 @@ class SmoothedAPI:
             provider=self._provider,
             model=self._adapter.card.fingerprint,
             denoiser=None if self._denoiser is None else parts.denoiser_name(self._denoiser),
-            label_map=None if self._labels is None else f"{self._labels.name}@{self._labels.sha256[:16]}",
+            label_map=parts.reading(self._labels, self._adapter),
             sigma=self.sigma,
             alpha=self.alpha,
             method=self.method,

@@ -65,7 +65,8 @@ def test_paper_protocol_separates_choosing_from_bounding() -> None:
 def test_abstains_below_one_half() -> None:
     """A model that is split evenly gets no label and radius 0."""
     found = smoothed(Counting(share=0.5)).certify(GREY, n=300)
-    assert (found.label, found.radius, found.radius_original, found.p_lower) == (None, 0.0, 0.0, 0.0)
+    assert (found.label, found.radius, found.radius_original) == (None, 0.0, 0.0)
+    assert 0.25 < found.p_lower < 0.5, "what the votes do prove is kept"
 
 
 def test_hopeless_images_stop_early_as_futile() -> None:
@@ -303,3 +304,15 @@ def test_a_sandbox_rehearses_from_python(provider: str) -> None:
     assert found.failed == 0
     with pytest.raises(ConfigurationError, match="sandbox"):
         SmoothedAPI(lambda x: ["cat"] * len(x), sandbox=True)
+
+
+def test_nobody_is_certified_to_be_nobody() -> None:
+    """Clarifai's "no person" is no class; the reading that passes it over has a name, a report of all has none."""
+    with SmoothedAPI(
+        "clarifai", sandbox=True, denoiser=None, sigma=0.12, size=32, seed=1, store="memory"
+    ) as api:
+        found = api.certify(GREY, n=20)
+        reported = api.certify_labels(GREY, thresholds={"no person": 0.5}, n=20)
+    assert not [name for name in found.counts if name.startswith("no person")]
+    assert str(found.label_map).startswith("top-label@")
+    assert {one.label_map for one in reported} == {None}

@@ -61,6 +61,7 @@ class Provider:
     With a `vocabulary` of its own, label maps have sections for the provider. `label_maps` are such sections for the
     built-in maps: from the name of a map to a TOML file ("PACKAGE:FILE") of tables [classes.CLASS.PROVIDER]. `filter`
     says whether the service looks for given labels alone (option `only`), by their names or also by their ids.
+    `words` is a TOML file ("PACKAGE:FILE") with lists `meta` and `general`, either or none: see `labels.label_map`.
     `prices` is a TOML file ("PACKAGE:FILE") of price tables, called "PROVIDER/…"; see `engine.estimate.pricing`.
     """
 
@@ -75,6 +76,7 @@ class Provider:
     vocabulary: bool = False
     label_maps: Mapping[str, str] = field(default_factory=dict)
     filter: Literal["names", "ids"] | None = None
+    words: str | None = None
     prices: str | None = None
     sandbox: SandboxDeclaration | None = None
 

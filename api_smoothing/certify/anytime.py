@@ -27,6 +27,7 @@ from api_smoothing.certify.tally import Tally, bound, most_failed, refuse_surplu
 
 #: p0 from ½ up, in steps of 0.001·σ of Gaussian radius.
 _GRID = ndtr(np.arange(0, 7000) / 1000.0)
+_LOWER_GRID = np.arange(1, 1000) / 2000.0
 _FAR = 2**20  # answers nobody asks for at once
 _UNANIMOUS = math.log(0.2)  # prior weight of q = 1 beside the Beta mixture
 _BETA = math.log(0.8)
@@ -124,6 +125,25 @@ def majority_provable(n: int, alpha: float, max_classes: int = 1) -> bool:
     return log_e(n, n, 0.5) >= math.log(2.0 * max_classes / alpha)
 
 
+def leader_lower(k: int, n: int, alpha: float, max_classes: int = 1) -> float:
+    """A lower bound below ½ on p of the class with `k` of `n` votes, the most or not, wherever a run stops; 0 if none.
+
+    The largest point of a grid over (0, ½) up to which every e-process is past M/(α·p0). The argument at the top holds
+    on that grid as well: a class is wronged with probability α·p_c/M at most. Its lemma needs k − 1 ≥ p0·(n − 1) at a
+    crossing; below ½ that can fail only where k = 1, whose E ≤ 1/p0 is never enough.
+    """
+    if k < 2:
+        return 0.0
+    p0 = _LOWER_GRID[: int(np.searchsorted(_LOWER_GRID, k / n))]
+    over, rest = betaincc(0.5 + k, 0.5 + n - k, p0), betaincc(0.5, 0.5, p0)
+    beta = float(betaln(0.5 + k, 0.5 + n - k)) - _BETA_HALVES + np.log(over / rest) + _BETA
+    unanimous = _UNANIMOUS if k == n else -math.inf
+    log_es = np.logaddexp(beta, unanimous) - k * np.log(p0) - (n - k) * np.log1p(-p0)
+    passed = np.append(log_es >= np.log(max_classes / (alpha * p0)), False)
+    first = int(np.argmin(passed))
+    return float(p0[first - 1]) if first else 0.0
+
+
 def proved_majority(answers: Sequence[Hashable | None], alpha: float) -> Hashable | None:
     """The class with more than half of the probability, by the confidence sequence after `answers`; else None."""
     sequence, tally = ConfidenceSequence(alpha), Tally()
@@ -161,6 +181,7 @@ class AnytimeCertifier:
             raise ValueError("without a target there must be a limit")
         self._limit, self._limit_name, self._target = limit, limit_name, target
         self._radius = partial(radius, sigma=sigma, noise=noise, slack=slack)
+        self._alpha, self._classes = alpha, max_classes
         self._sequence = ConfidenceSequence(alpha, max_classes)
         self._p0 = 0.5 if target is None else threshold(target, sigma=sigma, noise=noise, slack=slack)
         self._lower = None if target is None else futility_boundary(self._p0)
@@ -252,4 +273,5 @@ class AnytimeCertifier:
             p_lower=self._p0 if met else p_lower,
             reached=None if self._target is None else met,
             reason=self._reason,
+            leader_lower=leader_lower(self._tally.top, self._tally.n, self._alpha, self._classes),
         )

@@ -30,11 +30,13 @@ class Bound:
     """What the votes so far prove.
 
     `label` is None when nothing is certified (abstained). `radius` is in [0,1] pixel units of the norm of the
-    noise; 0.0 when abstained. `p_lower` bounds P(f(x+ε)=label) from below with error probability α (0.0 when
-    abstained). `votes` counts those for `label` and `n` all votes the bound rests on, failures included;
-    `n0` counts the separate votes that chose the class (paper protocol only). `counts` maps every class that
-    got a vote to its count among the n (n0 votes excluded). `reached` says whether `target` was certified
-    (None without a target). `stopped` is None while the certifier still needs answers.
+    noise; 0.0 when abstained. `p_lower` bounds P(f(x+ε)=label) from below with error probability α. Of an
+    abstention it is a claim of its own, with error α: it bounds the probability of the class with the most votes,
+    whichever of all classes that is, and is below ½; 0.0 where too many answers failed. `votes` counts those for
+    `label` and `n` all votes the bound rests on, failures included; `n0` counts the separate votes that chose the
+    class (paper protocol only). `counts` maps every class that got a vote to its count among the n (n0 votes
+    excluded). `reached` says whether `target` was certified (None without a target). `stopped` is None while the
+    certifier still needs answers.
     """
 
     label: Hashable | None

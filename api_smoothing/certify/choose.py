@@ -120,6 +120,7 @@ def _to_target(spec: Spec) -> TargetCertifier:
     return TargetCertifier(
         target=spec.radius,
         p0=p0,
+        alpha=spec.alpha,
         upper=upper,
         hopeless=hopeless,
         lower=futility_boundary(hopeless),

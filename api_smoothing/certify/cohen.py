@@ -113,7 +113,14 @@ class ClopperPearsonCertifier:
             reason=reason,
             n0=self._choosing.n,
             failed_before=self._choosing.failed,
+            leader_lower=self._abstained(votes),
         )
+
+    def _abstained(self, votes: int) -> float:
+        """The bound on the class that other votes chose, if it has the most of these: no selection to pay for."""
+        if self._label is None or self._tally.leader != self._label:
+            return 0.0
+        return min(0.5, float(clopper_pearson.lower(votes, self._n, self._alpha)))
 
     def _against_runner_up(self, votes: int) -> tuple[float, float]:
         second = self._tally.runner_up(self._label)

@@ -17,7 +17,7 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from api_smoothing.certify.anytime import ConfidenceSequence
+from api_smoothing.certify.anytime import ConfidenceSequence, leader_lower
 from api_smoothing.certify.base import FAILED, Bound, Possible, Stopped
 from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, until_certain, until_likely
@@ -76,6 +76,7 @@ class PresenceCertifier:
         self._max_labels, self._absent, self._limit = max_labels, frozenset(absent), n
         self._radius = partial(radius, sigma=sigma, noise=noise, slack=slack)
         votes = max_labels + len(self._absent)
+        self._alpha, self._classes = alpha, votes
         self._target = target
         self._upper: Boundary | None = None
         self._sequence = ConfidenceSequence(alpha, votes)
@@ -195,10 +196,11 @@ class PresenceCertifier:
         else:
             p_lower, certified = (self._p0, self._target) if why == "target" else (0.0, 0.0)
         sure = certified > 0.0 and not failed
+        unproved = 0.0 if failed else leader_lower(votes, n, self._alpha, self._classes)
         return Bound(
             label=label if sure else None,
             radius=certified if sure else 0.0,
-            p_lower=p_lower if sure else 0.0,
+            p_lower=p_lower if sure else unproved,
             votes=votes,
             n=n,
             n0=0,

@@ -70,8 +70,11 @@ def bound(
     reason: str,
     n0: int = 0,
     failed_before: int = 0,
+    leader_lower: float = 0.0,
 ) -> Bound:
     """A Bound from the votes: abstained where radius is 0, failed where over 5 % of the answers did.
+
+    `leader_lower` bounds the probability of the class with the most votes, for a run that abstains.
 
     `failed_before` counts the failures among the n0 answers that chose the class.
     """
@@ -84,10 +87,12 @@ def bound(
     if radius <= 0.0:
         label = None
     shown = tally.leader if label is None else label
+    if label is None:
+        p_lower = 0.0 if stopped == "failed" else leader_lower
     return Bound(
         label=label,
         radius=radius if label is not None else 0.0,
-        p_lower=p_lower if label is not None else 0.0,
+        p_lower=p_lower,
         votes=tally.counts.get(shown, 0),
         n=tally.n,
         n0=n0,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
+from api_smoothing.certify.anytime import leader_lower
 from api_smoothing.certify.base import Bound, Stopped
 from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.fallback import Fallback
@@ -33,6 +34,7 @@ class TargetCertifier:
         *,
         target: float,
         p0: float,
+        alpha: float,
         upper: Boundary,
         hopeless: float,
         lower: Boundary | None,
@@ -44,7 +46,7 @@ class TargetCertifier:
         """`p0` ≥ ½ is the probability that must be exceeded for `target`."""
         if p0 < 0.5:
             raise ValueError("a target certifier needs p0 of at least ½")
-        self._target, self._p0 = target, p0
+        self._target, self._p0, self._alpha = target, p0, alpha
         self._upper, self._lower, self._hopeless = upper, lower, hopeless
         self._limit, self._limit_name, self._fallback = limit, limit_name, fallback
         self.method = method
@@ -111,6 +113,7 @@ class TargetCertifier:
             p_lower=p_lower,
             reached=self._stopped == "target",
             reason=self._reason,
+            leader_lower=leader_lower(self._tally.top, self._tally.n, self._alpha),
         )
 
     def _missing(self) -> str:

@@ -36,7 +36,7 @@ options:
 commands:
 {listing}
 
-example: api-smooth certify cat.png --radius 0.25
+example: api-smooth certify cat.png --sigma 0.12 --radius 0.1
 
 {EXIT_CODES}
 """

@@ -103,7 +103,7 @@ def estimates(
     settings: Settings, images: Sequence[str] | int, *, sandbox: bool, progress: Progress
 ) -> CostEstimate:
     """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
-    more = {} if settings.n0 is None else {"n0": settings.n0}
+    more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
     with _options(settings, sandbox=sandbox, sends=False) as options:
         side = refuse_early(settings, options)
         ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))

@@ -26,8 +26,9 @@ def describe_certificate(done: Certificate) -> str:
             ("", _why_abstained(done)),
         ]
     else:
+        general = ", which is a general tag" if "general_tag" in done.extra else ""
         result = [
-            ("label" if done.kind == "label" else "claim", done.claim or done.label),
+            ("label" if done.kind == "label" else "claim", f"{done.claim or done.label}{general}"),
             (
                 "radius",
                 f"{done.radius:.4f} {norm} as it enters the noise ({height}×{width}, pixels in [0,1])",
@@ -52,7 +53,7 @@ def describe_certificate(done: Certificate) -> str:
             ("votes", f"{votes}; runner-up {done.runner_up}" if done.runner_up else votes),
             ("proof", f"σ = {done.sigma:g}, α = {done.alpha:g}, {done.method}, {_seed(done.seed)}"),
             *_looks(done),
-            ("stopped", _why_stopped(done)),
+            *_why_stopped(done),
             ("provider", done.provider + (f", version {done.model_version}" if done.model_version else "")),
             ("cost", _cost(done)),
         ],
@@ -117,7 +118,7 @@ def _why_abstained(done: Certificate) -> str:
     return f"the votes do not prove {what}; this says nothing else about the image"
 
 
-def _why_stopped(done: Certificate) -> str:
+def _why_stopped(done: Certificate) -> list[tuple[str, str]]:
     why = {
         "target": "the target is certified",
         "futile": f"radius {done.target_radius:g} is out of reach"
@@ -127,7 +128,7 @@ def _why_stopped(done: Certificate) -> str:
         "n": "all queries are counted",
         "failed": "too many queries failed",
     }.get(done.stopped, done.stopped)
-    return f"{why} ({done.reason})" if done.reason else why
+    return [("stopped", why), *(("", part) for part in done.reason.split("; ") if part)]
 
 
 def _seed(seed: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
-from api_smoothing.adapters.labels.label_map import LabelMap, first_label, top_label
+from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, first_label, kinds_of
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -243,8 +243,20 @@ def _check_fit(labels: LabelMap, card: AdapterCard) -> None:
 def reader(labels: LabelMap | None, adapter: Adapter) -> Callable[[Answer], Hashable | None]:
     """How an answer becomes a vote. A model in this process has the order of its labels from its own scores."""
     if labels is None:
-        return top_label if adapter.card.accepts == "png" else first_label
+        return TopLabel(kinds_of(adapter.card.name)) if adapter.card.accepts == "png" else first_label
     return scored(labels, adapter) if labels.has_thresholds else labels
+
+
+def reading(labels: LabelMap | None, adapter: Adapter) -> str | None:
+    """Names how `reader` reads, where that is not simply the best label: `map@sha256`, shortened."""
+    if labels is not None or adapter.card.accepts != "png":
+        return map_name(labels)
+    return kinds_of(adapter.card.name).reading
+
+
+def map_name(labels: LabelMap | None) -> str | None:
+    """`map@sha256`, shortened; None without a map."""
+    return None if labels is None else f"{labels.name}@{labels.sha256[:16]}"
 
 
 V = TypeVar("V")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from api_smoothing import images
-from api_smoothing.certify.anytime import proved_majority
+from api_smoothing.adapters.labels.label_map import Reports
+from api_smoothing.certify.advice import advise
+from api_smoothing.certify.anytime import ConfidenceSequence, proved_majority
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
 from api_smoothing.certify.radius import linf_from_l2
@@ -15,6 +18,7 @@ from api_smoothing.engine.votes import QueryCount
 from api_smoothing.results import Certificate, Kind, Look, Prediction, Provenance
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
+_NAMED: Final = 3  # more specific labels that are told of a general tag
 
 
 def certificate(
@@ -40,9 +44,14 @@ def certificate(
         reason = f"{reason}; the last one: {count.last_error}"
     silent = count.counted.get(None, 0)
     if label is None and kind == "label" and 2 * silent > count.n:
-        reason = "; ".join(
-            filter(None, (reason, f"{silent} of {count.n} answers named no label that counts"))
-        )
+        reason = _joined(reason, f"{silent} of {count.n} answers named no label that counts")
+    extra: dict[str, Any] = {}
+    if kind == "label" and (label is None or (target is not None and not bound.reached)):
+        hint, settings = _of_abstention(bound, silent, provenance, target)
+        reason, extra = _joined(reason, hint), {"hint": settings} if settings else {}
+    if kind == "label" and label is not None:
+        general, specific = _of_general_tag(label, count.reports, provenance.alpha)
+        reason, extra = _joined(reason, general), extra | ({"general_tag": specific} if general else {})
     return Certificate(
         label=label,
         radius=radius,
@@ -86,7 +95,72 @@ def certificate(
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,
+        extra=extra,
     )
+
+
+def _of_general_tag(label: str, reports: Reports | None, alpha: float) -> tuple[str, dict[str, Any]]:
+    """The words, and the labels with their answers, for a certified `label` that is general; empty for any other.
+
+    A more specific one is told where as many answers would have proved its presence, had that been the question.
+    """
+    if reports is None or not reports.is_general(label):
+        return "", {}
+    n = reports.answers
+    found = {name: k for name, k in reports.specific() if _provable(name, k, n, alpha)}
+    found = dict(list(found.items())[:_NAMED])
+    told = f"{label} is a general tag"
+    if found:
+        named = ", ".join(f"{name} in {k} of {n}" for name, k in found.items())
+        first = next(iter(found))
+        told += (
+            f"; the same answers report {named}, enough for a certificate of presence had that been asked: "
+            f'ask --labels-present "{first}", or classes by --labels; on votes already seen that is exploratory'
+        )
+    else:
+        told += "; for classes of your own give --labels"
+    return told, found
+
+
+def _of_abstention(
+    bound: Bound, silent: int, provenance: Provenance, target: float | None
+) -> tuple[str, dict[str, Any]]:
+    """The words, and the settings they name, for a run that ended without what was asked of it."""
+    n, votes = bound.n, bound.votes
+    if not n or bound.stopped in ("failed", None):
+        return "", {}
+    mapped = provenance.label_map is not None
+    if 2 * silent > n:
+        which = "another map by --labels" if mapped else "classes by --labels"
+        return f"the majority is no label that counts: use {which}, or see `api-smooth labels explain`", {}
+    found = advise(
+        votes,
+        n,
+        alpha=provenance.alpha,
+        sigma=provenance.sigma,
+        target=target,
+        noise=provenance.noise,  # type: ignore[arg-type]
+        above=bound.radius,
+    )
+    if found is not None:
+        agree = "every vote agrees" if votes == n else f"{votes} of {n}"
+        return (
+            f"{agree}: n={found.n:,} would likely certify r={found.radius:g}",
+            {"n": found.n, "radius": found.radius},
+        )
+    told = f"{votes} of {n}: at σ={provenance.sigma:g} more answers are unlikely to certify more"
+    merge = "" if mapped else ", or gather the labels that share the votes into a class by --labels"
+    return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}
+
+
+def _provable(name: str, votes: int, n: int, alpha: float) -> bool:
+    sequence = ConfidenceSequence(alpha)
+    sequence.look(name, votes, n)
+    return sequence.lower(name) > 0.5
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def prediction(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
+from api_smoothing.adapters.labels.label_map import Reports, TopLabel
 from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
@@ -25,7 +26,9 @@ LabelReader = Callable[[Answer], Vote]
 
 @dataclass(slots=True, kw_only=True)
 class QueryCount:
-    """What was spent on one image so far; `sent` counts every attempt."""
+    """What was spent on one image so far; `sent` counts every attempt. `reports` is what answers say besides the vote,
+    where that is their best label.
+    """
 
     sent: int = 0
     cached: int = 0
@@ -34,6 +37,7 @@ class QueryCount:
     last_error: str = ""
     counted: dict[Hashable | None, int] = field(default_factory=dict)
     n: int = 0
+    reports: Reports | None = None
 
     def count(self, vote: Vote) -> None:
         """Add a vote, or a vote for each of several labels."""
@@ -179,7 +183,7 @@ class VoteSource:
         self._usage, self._cache, self._account = usage, cache, account
         self._read, self._watcher = read, watch
         self._stop = threading.Event() if stop is None else stop
-        self.count = QueryCount()
+        self.count = QueryCount(reports=Reports(read.kinds) if isinstance(read, TopLabel) else None)
         self._taken = 0  # votes handed on, which is the index of the next one
         self._wanted = 0  # votes expected in all
         self._looked = 0  # queries below were looked up in the cache
@@ -329,6 +333,8 @@ class VoteSource:
         else:
             self._watch(answer.model_version)
             vote = self._read(answer)
+            if self.count.reports is not None:
+                self.count.reports.add(answer)
         self.count.count(vote)
         return vote
 

@@ -8,6 +8,7 @@ probability of the class it names.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -214,3 +215,31 @@ def test_what_a_later_question_cannot_reach_is_abstained_from_at_once() -> None:
     assert (made.result().stopped, made.result().reached) == ("futile", False)
     assert "takes 46 or more" in made.result().reason
     assert certifier_of(Spec(sigma=0.25, radius=0.25, n=46, later=True)).need() > 0
+
+
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.3, 0.49])
+def test_an_abstentions_bound_holds_wherever_it_stops(p: float) -> None:
+    """Exact over 300 answers: a class of share p is ever claimed to have more with probability at most α·p."""
+    paths, wronged = np.ones(1), 0.0
+    for n in range(1, 301):
+        paths = np.append(paths * (1 - p), 0.0) + np.append(0.0, paths * p)
+        least = bisect_right(range(n + 1), p, key=lambda k, n=n: anytime.leader_lower(k, n, ALPHA))
+        wronged += paths[least:].sum()
+        paths[least:] = 0.0
+    assert 0.0 < wronged <= ALPHA * p
+
+
+def test_a_run_to_a_target_keeps_what_it_proved_of_the_leader() -> None:
+    """Given up as futile: the leader's bound is told, below its share."""
+    for spec in (
+        Spec(radius=0.25, sigma=0.25, alpha=ALPHA),
+        Spec(n=400, sigma=0.25, alpha=ALPHA, later=True),
+    ):
+        made = certifier_of(spec)
+        answers = iter("ab" * 400)
+        while need := made.need():
+            made.add([next(answers) for _ in range(need)])
+        found = made.result()
+        assert (found.label, found.stopped) == (None, "futile")
+        assert found.p_lower == anytime.leader_lower(found.votes, found.n, ALPHA)
+        assert found.p_lower < found.votes / found.n

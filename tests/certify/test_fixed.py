@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_smoothing.certify import certifier, clopper_pearson, fixed, radius
+from api_smoothing.certify.base import FAILED, Certifier
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden.json").read_text())
 ALPHA = 0.001
@@ -158,3 +159,45 @@ def test_the_order_of_a_fixed_run_does_not_matter(seed: int) -> None:
     one.add(votes)
     two.add(shuffled)
     assert one.result() == two.result()
+
+
+@pytest.mark.parametrize("shares", [(0.4913, 0.4913, 0.0174), (0.4913, 0.5087), (0.2,) * 5, (0.01,) * 100])
+def test_what_an_abstention_claims_of_the_leader_allows_for_its_choice(shares: tuple[float, ...]) -> None:
+    """Exact: over all classes the bound is broken with probability at most α; Clopper-Pearson's more often."""
+
+    def error(lower: Callable[[int], float]) -> float:
+        bounds = [lower(k) for k in range(101)]
+        least = [next((k for k in range(101) if bounds[k] > p), 101) for p in shares]
+        return sum(fixed.tail(k, 100, p) for k, p in zip(least, shares, strict=True))
+
+    assert error(lambda k: fixed.leader_lower(k, 100, ALPHA)) <= ALPHA
+    assert error(lambda k: float(clopper_pearson.lower(k, 100, ALPHA))) > ALPHA
+
+
+def feed(made: Certifier, answers: Sequence[Any]) -> None:
+    """Give it what it needs of the answers, in order."""
+    rest = iter(answers)
+    while need := made.need():
+        made.add([next(rest) for _ in range(need)])
+
+
+def test_an_abstention_keeps_its_bound() -> None:
+    """65 of 100 prove 0.4808 of a class these votes chose, 0.4914 of one that others chose; nothing after failures."""
+    answers = ["a"] * 65 + ["b"] * 35
+    made = certifier(n=100, sigma=0.25, alpha=ALPHA, method="fixed")
+    feed(made, answers)
+    assert made.result().label is None
+    assert made.result().p_lower == pytest.approx(0.48078193, abs=1e-8)
+    split = certifier(n=100, n0=10, sigma=0.25, alpha=ALPHA, method="clopper-pearson")
+    feed(split, ["a"] * 10 + answers)
+    assert (split.result().label, split.result().votes) == (None, 65)
+    assert split.result().p_lower == pytest.approx(0.4913756, abs=1e-7)
+    void = certifier(n=100, sigma=0.25, alpha=ALPHA, method="fixed")
+    feed(void, ["a"] * 60 + [FAILED] * 40)
+    assert (void.result().stopped, void.result().p_lower) == ("failed", 0.0)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 1), (1, 100), (2, 2), (50, 100), (100, 100)])
+def test_the_leaders_bound_stays_below_one_half(k: int, n: int) -> None:
+    """It is a bound, never more than the share, and no certificate."""
+    assert 0.0 <= fixed.leader_lower(k, n, ALPHA) <= min(0.5, k / n)

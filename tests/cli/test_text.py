@@ -79,3 +79,13 @@ def test_there_is_no_radius_where_none_is_given(capsys: pytest.CaptureFixture[st
     ]
     assert main(["certify", "--help"]) == 0
     assert "ℓ1" in capsys.readouterr().out
+
+
+def test_a_general_tag_is_called_that() -> None:
+    """The label's line says so, and what to ask in its place stands in lines of its own."""
+    reason = "Animal is a general tag; the same answers report Cat in 99 of 100"
+    general = replace(CERTIFICATE, label="Animal", reason=reason, extra={"general_tag": {"Cat": 99}})
+    text = describe_certificate(general)
+    assert "label     Animal, which is a general tag" in text
+    assert "  the same answers report Cat in 99 of 100" in text
+    assert "general" not in describe_certificate(CERTIFICATE)

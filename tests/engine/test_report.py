@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from api_smoothing import images
+from api_smoothing.adapters import Answer, Label
+from api_smoothing.adapters.labels.label_map import Reports, WordKinds
 from api_smoothing.certify.base import Bound
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
@@ -24,17 +26,22 @@ def certified(
     noise: str = "gaussian",
     size: int | None = None,
     pixels: images.ImageLike = PIXELS,
+    votes: int = 99,
+    count: QueryCount | None = None,
+    target: float | None = None,
+    label_map: str | None = None,
 ) -> Certificate:
     bound = Bound(
-        label=label, radius=radius, p_lower=0.9, votes=99, n=100, n0=0, counts={"cat": 99}, failed=0, runner_up=None,
-        reached=None, stopped="n", method="fixed", reason="",
+        label=label, radius=radius, p_lower=0.9, votes=votes, n=100, n0=0, counts={"cat": 99}, failed=0, runner_up=None,
+        reached=None if target is None else label is not None, stopped="n", method="fixed", reason="",
     )  # fmt: skip
     provenance = Provenance(
-        provider="toy", model="toy/1", denoiser=None, label_map=None, sigma=0.25, alpha=0.001, method="auto",
+        provider="toy", model="toy/1", denoiser=None, label_map=label_map, sigma=0.25, alpha=0.001, method="auto",
         noise=noise, seed="public:1",
     )  # fmt: skip
     return certificate(
-        bound, QueryCount(), images.load(pixels, size=size), provenance=provenance, target=None, cost_usd=0.0,
+        bound, count or QueryCount(), images.load(pixels, size=size), provenance=provenance, target=target,
+        cost_usd=0.0,
         look=Look(later=False, rule="no-split/1", looks=1, alpha_total=0.001, exploratory=False),
     )  # fmt: skip
 
@@ -85,3 +92,42 @@ def test_a_first_look_has_all_of_alpha() -> None:
     assert (found.kind, found.threshold, found.looks, found.alpha_total) == ("label", None, 1, found.alpha)
     assert not found.exploratory
     assert (found.provider, found.model, found.method, found.seed) == ("toy", "toy/1", "fixed", "public:1")
+
+
+def test_an_abstention_says_what_would_certify() -> None:
+    """From the votes at hand: more answers, a smaller radius, another σ, or other classes; `hint` has the settings."""
+    close = certified(None, radius=0.0, votes=66)
+    assert "66 of 100: n=1,000 would likely certify r=" in close.reason
+    assert close.extra["hint"]["n"] == 1000
+    short = certified(None, radius=0.0, votes=100, target=0.5)
+    assert "every vote agrees: n=1,000 would likely certify r=0.5" in short.reason
+    split = certified(None, radius=0.0, votes=40, target=0.25)
+    assert "a smaller σ" in split.reason
+    assert "--labels" in split.reason
+    assert "hint" not in split.extra
+    silent = QueryCount(counted={None: 80, "cat": 20}, n=100)
+    mute = certified(None, radius=0.0, votes=20, count=silent, label_map="mine@1")
+    assert "80 of 100 answers named no label that counts" in mute.reason
+    assert "use another map by --labels" in mute.reason
+    assert "use classes by --labels" in certified(None, radius=0.0, votes=20, count=silent).reason
+
+
+def test_a_certificate_that_did_what_was_asked_has_no_hint() -> None:
+    """Nothing is suggested where the target is reached, or a best radius is certified."""
+    assert certified(target=0.25).reason == certified().reason == ""
+    assert certified().extra == {}
+
+
+def test_a_general_tag_is_named_with_what_is_more_specific() -> None:
+    """The labels that the same answers report often enough; never as a certificate."""
+    reports = Reports(WordKinds(general=frozenset({"animal"})))
+    for number in range(100):
+        more = [Label(name="Cat", score=0.9)] if number % 20 else [Label(name="Dog", score=0.9)]
+        reports.add(Answer(labels=(Label(name="Animal", score=0.95), *more)))
+    found = certified("Animal", count=QueryCount(reports=reports))
+    assert found.reason.startswith("Animal is a general tag; the same answers report Cat in 95 of 100, ")
+    assert "exploratory" in found.reason
+    assert "--labels" in found.reason
+    assert found.extra["general_tag"] == {"Cat": 95}, "Dog is in too few for a certificate"
+    assert Certificate.from_json(found.to_json()) == found
+    assert certified("Cat", count=QueryCount(reports=reports)).extra == {}

@@ -38,6 +38,7 @@ PROVIDER = Provider(
     heavy=("boto3", "botocore"),
     vocabulary=True,
     filter="names",
+    words="api_smoothing.adapters.aws:vocabulary.toml",
     prices="api_smoothing.adapters.aws:prices.toml",
     sandbox=SandboxDeclaration(
         front="api_smoothing.sandbox.aws:Front",

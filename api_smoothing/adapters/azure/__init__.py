@@ -15,6 +15,7 @@ PROVIDER = Provider(
     package="azure.ai.vision.imageanalysis",
     heavy=("azure", "msrest", "requests"),
     vocabulary=True,
+    words="api_smoothing.adapters.azure:vocabulary.toml",
     prices="api_smoothing.adapters.azure:prices.toml",
     sandbox=SandboxDeclaration(
         front="api_smoothing.sandbox.azure:Front",

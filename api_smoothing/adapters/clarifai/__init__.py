@@ -16,6 +16,7 @@ PROVIDER = Provider(
     heavy=("clarifai_grpc", "grpc"),
     vocabulary=True,
     filter="ids",
+    words="api_smoothing.adapters.clarifai:vocabulary.toml",
     prices="api_smoothing.adapters.clarifai:prices.toml",
     sandbox=SandboxDeclaration(
         front="api_smoothing.sandbox.clarifai:Front",

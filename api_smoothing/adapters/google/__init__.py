@@ -15,6 +15,7 @@ PROVIDER = Provider(
     package="google.cloud.vision",
     heavy=("google.cloud", "grpc"),
     vocabulary=True,
+    words="api_smoothing.adapters.google:vocabulary.toml",
     prices="api_smoothing.adapters.google:prices.toml",
     sandbox=SandboxDeclaration(
         front="api_smoothing.sandbox.google:Front",

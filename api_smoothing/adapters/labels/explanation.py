@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from api_smoothing.adapters.base import Answer, Label
-from api_smoothing.adapters.labels.label_map import LabelMap, counted, is_scoreless, key_of, top_label
+from api_smoothing.adapters.labels.label_map import (
+    LabelMap,
+    TopLabel,
+    WordKinds,
+    counted,
+    is_scoreless,
+    key_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,26 +39,33 @@ class Reading:
         return {**asdict(self), "parents": list(self.parents)}
 
 
-def explain(answer: Answer, label_map: LabelMap | None = None) -> list[Reading]:
-    """Every label of the answer in its order; None reads it without a map, by its top label."""
-    rows = [_row(label, label_map, scoreless=is_scoreless(answer)) for label in answer.labels]
-    position = _position(answer, label_map)
+def explain(
+    answer: Answer, label_map: LabelMap | None = None, kinds: WordKinds | None = None
+) -> list[Reading]:
+    """Every label of the answer in its order; None reads it without a map, by its top label of these `kinds`."""
+    read = TopLabel(kinds or WordKinds()) if label_map is None else label_map
+    rows = [_row(label, read, scoreless=is_scoreless(answer)) for label in answer.labels]
+    position = _position(answer, read)
     if position is None:
         return rows
     won = rows[position]
     equal = [row for row in rows if row.score == won.score and row.counts_for not in (None, won.counts_for)]
-    tie = _rule(won, equal, label_map) if equal else ""
+    tie = _rule(won, equal, by_top=label_map is None) if equal else ""
     rows[position] = replace(won, won=True, tie=tie)
     return rows
 
 
-def _row(label: Label, label_map: LabelMap | None, *, scoreless: bool) -> Reading:
+def _row(label: Label, read: LabelMap | TopLabel, *, scoreless: bool) -> Reading:
     counts_for: str | None = None
     threshold: float | None = None
-    if label_map is None:
-        counts_for, why = key_of(label), "the label itself"
+    if isinstance(read, TopLabel):
+        if read.kinds.is_meta(label):
+            why = "a meta concept, never the class"
+        else:
+            counts_for = key_of(label)
+            why = "the label itself, a general tag" if read.kinds.is_general(label) else "the label itself"
     else:
-        how, entries = label_map.find(label)
+        how, entries = read.find(label)
         entry = counted(entries, 1.0 if scoreless else label.score or 0.0)
         if not entries:
             why = "in no class"
@@ -75,20 +89,19 @@ def _row(label: Label, label_map: LabelMap | None, *, scoreless: bool) -> Readin
     )
 
 
-def _position(answer: Answer, label_map: LabelMap | None) -> int | None:
-    if label_map is not None:
-        won = label_map.winner(answer)
+def _position(answer: Answer, read: LabelMap | TopLabel) -> int | None:
+    if isinstance(read, LabelMap):
+        won = read.winner(answer)
         return None if won is None else won[0]
-    top = top_label(answer)
-    scores = [label.score or 0.0 for label in answer.labels]
-    best = [i for i, score in enumerate(scores) if score == max(scores)]
-    return next((i for i in best if key_of(answer.labels[i]) == top), None)
+    top = read(answer)
+    same = [i for i, label in enumerate(answer.labels) if key_of(label) == top]
+    return max(same, key=lambda i: answer.labels[i].score or 0.0, default=None)
 
 
-def _rule(won: Reading, equal: list[Reading], label_map: LabelMap | None) -> str:
+def _rule(won: Reading, equal: list[Reading], *, by_top: bool) -> str:
     others = ", ".join(dict.fromkeys(row.counts_for for row in equal if row.counts_for is not None))
     if won.score is None:
         return f"before {others}: there are no scores, and it is listed first"
-    if label_map is None:
+    if by_top:
         return f"as high as {others}: equal scores go by id, then name"
     return f"as high as {others}: of the classes, {won.counts_for} comes first in the order"

@@ -39,8 +39,10 @@ from api_smoothing.cli.smoothing import (
     settings_of,
 )
 from api_smoothing.cli.stopping import exit_code
+from api_smoothing.cli.suggestion import is_open, suggestion
 from api_smoothing.cli.text import number_of
 from api_smoothing.errors import BudgetError, ConfigurationError, CredentialsError, ProviderError
+from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
     from api_smoothing import Certificate, SmoothedAPI
@@ -142,6 +144,7 @@ class _Run:
         self._limits, self._settings = limits, limits.settings
         self._images, self._progress = images, progress
         self._decided = self._out_of_budget = self._failed = self._sent = self._answered = 0
+        self._suggested = False
         self._reason = ""
 
     def certify(self) -> int:
@@ -255,8 +258,12 @@ class _Run:
         self._progress.clear()
         if self._args.json:
             print_json(certificate.to_dict())
-        else:
-            print(describe_certificate(certificate), flush=True)
+            return
+        print(describe_certificate(certificate), flush=True)
+        if is_open(certificate) and not self._suggested:
+            self._suggested = True  # once a command: it takes a while
+            told = suggestion(certificate, self._settings, sandbox=self._args.sandbox)
+            print(f"  {'':<9} {shown(told)}", flush=True)
 
     def _finish(self) -> int:
         if self._failed:

@@ -132,7 +132,7 @@ def _show(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     from api_smoothing import images
     from api_smoothing.adapters.labels.explanation import explain
-    from api_smoothing.adapters.labels.label_map import LabelMap, top_label
+    from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, kinds_of
     from api_smoothing.cli.consent import agreed
     from api_smoothing.engine.estimate.pricing import price
     from api_smoothing.engine.single import ask_once
@@ -146,8 +146,9 @@ def _explain(args: argparse.Namespace) -> int:
         if not agreed(adapter.card, free=args.sandbox, yes=args.yes):
             return 0
         answer = ask_once(adapter, loaded).answer
-    rows = explain(answer, read)
-    label = top_label(answer) if read is None else read(answer)
+    kinds = kinds_of(adapter.card.name)
+    rows = explain(answer, read, kinds)
+    label = TopLabel(kinds)(answer) if read is None else read(answer)
     facts: dict[str, Any] = {
         "image": loaded.source,
         "provider": adapter.card.provider,

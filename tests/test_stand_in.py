@@ -1,0 +1,38 @@
+"""A free rehearsal at several σ, and what it suggests for an image that abstained."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from api_smoothing import SmoothedAPI, adapters
+from api_smoothing.engine import parts
+from api_smoothing.stand_in import shares, suggest
+
+GREY = np.full((32, 32, 3), 128, dtype=np.uint8)
+
+
+def loud(images: Tensor) -> list[str]:
+    """Steady under little noise: the spread of the pixels tells σ, and much of it splits the vote."""
+    return ["calm" if one.std() < 0.3 else f"{int(one.sum() * 100) % 7}" for one in images]
+
+
+def test_a_smaller_sigma_is_suggested_and_then_certifies() -> None:
+    """The first question abstains; at the suggested σ, with the suggested number of queries, there is a certificate."""
+    with SmoothedAPI(loud, sigma=0.5, denoiser=None, seed=1, store="memory") as api:
+        done = api.certify(GREY, n=40)
+    assert done.label is None
+    adapter = parts.adapter(loud, model=None, device="cpu")
+    found = suggest(GREY, done, adapter=adapter, denoiser=None)
+    assert found is not None
+    assert found.share.sigma < 0.5
+    assert "the model itself" in str(found)
+    with SmoothedAPI(loud, sigma=found.share.sigma, denoiser=None, seed=1, store="memory") as api:
+        assert api.certify(GREY, radius=found.radius, n=found.n).label == "calm"
+
+
+def test_a_service_is_not_asked() -> None:
+    """Whoever has no key and no network is answered by the sandbox's classifier, at each σ that the denoiser is for."""
+    google = adapters.load("google", key="none", endpoint="http://127.0.0.1:9")
+    found = list(shares(GREY, adapter=google, denoiser="unet-cifar10", size=32, sigmas=(0.25, 9.0), draws=4))
+    assert [(one.sigma, one.n) for one in found] == [(0.25, 4)]

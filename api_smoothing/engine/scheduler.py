@@ -153,6 +153,7 @@ class Scheduler(Generic[T]):
                     self._go_on()
                 except Exception as error:
                     fatal = error
+            self._close()
             yield from self._in_order()
             raise fatal
         finally:
@@ -161,6 +162,14 @@ class Scheduler(Generic[T]):
             finally:
                 for place in self._open:
                     place.of.stream.answers.flush()
+
+    def _close(self) -> None:
+        """End the run early; images whose votes were all there are finished."""
+        self._desk.close()
+        for place in self._open:
+            if place.finishing and not place.done:
+                _finish(place)
+                place.done = place.error is None
 
     def _in_order(self) -> Iterator[T]:
         """The results that are due."""

@@ -143,7 +143,7 @@ class SmoothedAPI:
         With `radius` (in [0,1] units, in the noise space): stop as soon as it is decided whether that radius can
         be certified, after at most `n` queries if given. With `n` alone: the best radius that many queries give. With
         neither: the best radius for 100.
-        `n0` separate votes choose the class with method "clopper-pearson".
+        `n0` separate votes choose the class with the methods "clopper-pearson" and "runner-up".
 
         The first question about an image has α under the rule it asks for. Every later, different one is answered
         from a confidence sequence at α, which holds at every n; together they err with probability `alpha_total`.

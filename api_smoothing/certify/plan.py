@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from api_smoothing.certify.fallback import RESERVE
 from api_smoothing.certify.fixed import no_split_lower
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
 from api_smoothing.certify.mixture import divergence
-from api_smoothing.certify.radius import Noise, radius, threshold
+from api_smoothing.certify.radius import Noise, radius, runner_up_radius, threshold
 from api_smoothing.certify.sequential import open_boundary
+from api_smoothing.certify.spec import RULES
 from api_smoothing.certify.spending import spending_boundary
 
-Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
+
+Method = Literal["auto", "sequential", "fixed", "clopper-pearson", "runner-up"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,13 @@ def max_radius(
     slack: float = 0.0,
     max_classes: int = 1,
 ) -> float:
-    """The radius that `n` unanimous votes certify (after n0 others for "clopper-pearson"); 0 if none."""
+    """The radius that `n` unanimous votes certify; 0 if none.
+
+    With "clopper-pearson" and "runner-up" n0 others have chosen the class.
+    """
+    if method == "runner-up":
+        p_a, p_b = clopper_pearson.runner_up(n, 0, n, alpha)
+        return runner_up_radius(p_a, p_b, sigma=sigma, slack=slack)
     if method == "clopper-pearson":
         p_lower = float(clopper_pearson.lower(n, n, alpha))
     elif method == "sequential" or max_classes > 1:
@@ -52,14 +62,23 @@ def max_radius(
     return radius(p_lower, sigma=sigma, noise=noise, slack=slack)
 
 
-def target_boundary(p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1) -> Boundary:
-    """The boundary a target run uses: exact α-spending with a cap, the e-process without."""
+def target_boundary(
+    p0: float,
+    *,
+    alpha: float,
+    cap: int | None = None,
+    max_classes: int = 1,
+    version: int | None = None,
+    prior: Prior | None = None,
+) -> Boundary:
+    """The boundary a target run uses: exact α-spending with a cap, the e-process without.
+
+    `version` is that of the rule (None: the newest), `prior` what was learned from other images.
+    """
     level = alpha * (1.0 - RESERVE)
-    return (
-        open_boundary(p0, level, max_classes)
-        if cap is None
-        else spending_boundary(p0, cap, level, max_classes)
-    )
+    if cap is None:
+        return open_boundary(p0, level, max_classes, version=version or RULES["open"], prior=prior)
+    return spending_boundary(p0, cap, level, max_classes, version=version or RULES["capped"], prior=prior)
 
 
 def min_queries(
@@ -83,14 +102,22 @@ def information_limit(p: float, p0: float, alpha: float, give_up: float = 0.01) 
 
 
 def expected_queries(
-    p: float, p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1, horizon: int = 20_000
+    p: float,
+    p0: float,
+    *,
+    alpha: float,
+    cap: int | None = None,
+    max_classes: int = 1,
+    horizon: int = 20_000,
+    version: int | None = None,
+    prior: Prior | None = None,
 ) -> Expectation:
     """Exact mean number of answers and power of a target run if the most probable class has probability `p`.
 
     The run gives up as a real one does. `cap` selects exact α-spending; without it runs are followed to
     `horizon`, where those still going are counted as stopped.
     """
-    upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes)
+    upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes, version=version, prior=prior)
     last = horizon if cap is None else cap
     counts = upper.counts(last)
     n = np.arange(1, last + 1)

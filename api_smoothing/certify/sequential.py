@@ -11,10 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from api_smoothing.certify.boundary import OpenBoundary
 from api_smoothing.certify.error_bounds import null_error, null_weight, open_crossing, short_horizon
 from api_smoothing.certify.mixture import tuned_mixture
+
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
 
 _HORIZON = 4096  # answers computed exactly, more where a unanimous class already needs many
 _LONGEST_HORIZON = 16384
@@ -24,14 +28,16 @@ _CLOSE = 0.99  # the calibration stops when it has used this share of α
 
 
 @lru_cache(maxsize=512)
-def open_boundary(p0: float, alpha: float, max_classes: int = 1) -> OpenBoundary:
+def open_boundary(
+    p0: float, alpha: float, max_classes: int = 1, *, version: int = 2, prior: Prior | None = None
+) -> OpenBoundary:
     """The boundary that certifies p > `p0` for any class, total error at most `alpha` over an unlimited run.
 
     0 < `p0` < 1; `max_classes` is the most classes one answer may vote for, or `error_bounds.CHOSEN` for one class
     fixed beforehand. The threshold never needs to exceed M/(α·p0) (Ville with the lemma), and is searched
-    below it.
+    below it. `version` and `prior` name the mixture (see `tuned_mixture`), which must not depend on the votes.
     """
-    mixture = tuned_mixture(p0, alpha)
+    mixture = tuned_mixture(p0, alpha, version=version, prior=prior)
     shortest = math.log(1.0 / alpha) / -math.log(p0)
     horizon = int(min(_LONGEST_HORIZON, max(_HORIZON, 8.0 * shortest)))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
+Method = Literal["auto", "sequential", "fixed", "clopper-pearson", "runner-up"]
 Noise = Literal["gaussian", "uniform", "laplace"]
 
 
@@ -137,14 +137,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sigma": Kind(*_POSITIVE, "S", "noise standard deviation σ, pixels in [0,1] (default: 0.25)"),
     "radius": Kind(*_POSITIVE, "R", "ℓ2 radius to certify, pixels in [0,1]; stops as soon as it is decided"),
     "n": Kind(*_COUNT, "N", "queries for the best radius; with --radius, the cap"),
-    "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
+    "n0": Kind(*_COUNT, "N0", "queries that only choose the class (methods clopper-pearson and runner-up)"),
     "alpha": Kind(
         *_real("a number above 0 and at most 0.1", lambda v: 0 < v <= 0.1),
         "A",
         "probability that the certificate is wrong (default: 0.001)",
     ),
     "method": Kind(
-        str, _one_of(get_args(Method)), "M", "auto, sequential, fixed or clopper-pearson (default: auto)"
+        str, _one_of(get_args(Method)), "M", "auto, sequential, fixed, clopper-pearson or runner-up (default: auto)"
     ),
     "noise": Kind(str, _one_of(get_args(Noise)), "NAME", "gaussian, uniform or laplace (default: gaussian)"),
     "denoiser": Kind(str, _denoiser, "D", "auto, a name, a weights file, or none (default: auto)"),

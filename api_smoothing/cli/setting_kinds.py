@@ -144,7 +144,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "probability that the certificate is wrong (default: 0.001)",
     ),
     "method": Kind(
-        str, _one_of(get_args(Method)), "M", "auto, sequential, fixed, clopper-pearson or runner-up (default: auto)"
+        str,
+        _one_of(get_args(Method)),
+        "M",
+        "auto, sequential, fixed, clopper-pearson or runner-up (default: auto)",
     ),
     "noise": Kind(str, _one_of(get_args(Noise)), "NAME", "gaussian, uniform or laplace (default: gaussian)"),
     "denoiser": Kind(str, _denoiser, "D", "auto, a name, a weights file, or none (default: auto)"),

@@ -24,6 +24,7 @@ _HORIZON = 4096  # answers computed exactly, more where a unanimous class alread
 _LONGEST_HORIZON = 16384
 _TRIES = 8
 _MARGIN = 0.001
+_NARROW = 0.01
 _CLOSE = 0.99  # the calibration stops when it has used this share of α
 
 
@@ -51,7 +52,7 @@ def open_boundary(
 
     weight = null_weight(p0, max_classes)
     ceiling = math.log(max(weight, max(1, max_classes) / p0) / alpha)
-    found = calibrate(steer, alpha, ceiling)
+    found = calibrate(steer, alpha, ceiling, narrow=0.0 if version == 1 else _NARROW)
     while found < ceiling:  # steering left out the classes below p0, the proof does not
         boundary = OpenBoundary(mixture, found)
         error = prove(boundary)
@@ -62,13 +63,18 @@ def open_boundary(
 
 
 def calibrate(
-    error: Callable[[float], float], budget: float, ceiling: float, *, close: float = _CLOSE
+    error: Callable[[float], float],
+    budget: float,
+    ceiling: float,
+    *,
+    close: float = _CLOSE,
+    narrow: float = 0.0,
 ) -> float:
     """The smallest log threshold found with `error` ≤ `budget`; `ceiling` is one known to satisfy it.
 
     An e-value at least 1/a happens with probability about a, so log error falls with slope 1 in the threshold
     and a few secant steps arrive. Counts are whole, so the error moves in jumps and may stay a little under
-    the budget.
+    the budget: the search ends as well where it is known to within `narrow`.
     """
     best, failed = ceiling, -math.inf
     trial = ceiling
@@ -80,6 +86,8 @@ def calibrate(
                 break
         else:
             failed = max(failed, trial)
+        if best - failed < narrow:
+            break
         trial += math.log(max(made, 1e-300) / budget) + _MARGIN
         if not failed < trial < best:
             trial = (max(failed, best - 1.0) + best) / 2.0

@@ -157,7 +157,7 @@ def _unreachable(spec: Spec, limit: int | None) -> UnreachableRadiusError:
     settings = {"alpha": spec.alpha, "sigma": spec.sigma, "noise": spec.noise, "slack": spec.slack}
     rule: PlanMethod = "fixed"
     if spec.sequential and spec.n is None:
-        rule = "open"
+        rule = "sequential"  # a little less than the open rule reaches, and certainly within its reach
     elif spec.method in ("clopper-pearson", "runner-up"):
         rule = "clopper-pearson"
     best = max_radius(n=limit, method=rule, **settings)  # type: ignore[arg-type]

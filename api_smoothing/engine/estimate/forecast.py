@@ -119,7 +119,7 @@ def _reach(spec: Spec, affordable_each: int | None) -> float | None:
     n = affordable_each if spec.n is None else spec.n
     if n is None:
         return None
-    method = spec.method
+    method: plan.Method = spec.method
     if spec.radius is not None and method in ("auto", "sequential"):
         method = "open" if spec.n is None else "fixed"
     settings = {"alpha": spec.alpha, "sigma": spec.sigma, "noise": spec.noise}

@@ -158,7 +158,7 @@ class SmoothedAPI:
         be certified, after at most `n` queries. "auto" is a cap of 1,000 where queries cost money or their price is
         unknown, of 10,000 where they are free, and never fewer than the radius needs; None is no cap. With `n` alone:
         the best radius that many queries give. With neither: the best radius for 100.
-        `n0` separate votes choose the class with method "clopper-pearson".
+        `n0` separate votes choose the class with the methods "clopper-pearson" and "runner-up".
 
         The first question about an image has α under the rule it asks for. Every later, different one is answered
         from a confidence sequence at α, which holds at every n; together they err with probability `alpha_total`.

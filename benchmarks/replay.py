@@ -1,10 +1,13 @@
 """Query counts of the stopping rules on published certification logs, without a model.
 
-    python benchmarks/replay.py --replay DIR [--nulls 100000]
+    python benchmarks/replay.py --replay DIR [--nulls 100000] [--quick] [--version 1] [--learn]
 
 DIR holds one CSV a model with the columns image, label, predict, radius and vote_share (empty: abstained, replayed
 with 0.45). An image is a Bernoulli stream of its top class. Means and decisions are exact (dynamic programming over
 the counts of all images at once), so they carry no simulation error; only the null replays are drawn at random.
+`--quick` takes every tenth image, follows runs for 10,000 answers and has no null replays: minutes in place of half
+an hour. `--version` is that of the rules. `--learn` gives every rule a prior learned from 40 other images of the log,
+50 votes of each.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import csv
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.futility import LEVEL, futility_boundary, hopeless_share, spare
 from api_smoothing.certify.mixture import divergence
 from api_smoothing.certify.plan import target_boundary
+from api_smoothing.certify.prior import Prior, learnt
 
 ALPHA = 0.001
 HORIZON = 100_000  # a run without a cap is followed this far, and the information limit cut off there
@@ -64,10 +68,27 @@ def read_log(path: Path) -> Log:
     )
 
 
-def rule(p0: float, cap: int | None) -> tuple[Counts, Counts]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is computed: the version of the rules (None: the newest), their prior, the caps, and the horizon."""
+
+    version: int | None
+    prior: Prior | None
+    caps: tuple[int | None, ...]
+    horizon: int
+
+
+def learned(log: Log, images: int = 40, votes: int = 50) -> Prior | None:
+    """What `images` of a log teach that are not among every tenth, of which so many votes were seen."""
+    others = np.setdiff1d(np.arange(log.share.size), np.arange(0, log.share.size, 10))
+    drawn = np.random.default_rng(0).choice(others, images, replace=False)
+    return learnt((round(votes * share), votes) for share in log.share[drawn])
+
+
+def rule(p0: float, cap: int | None, plan: Plan) -> tuple[Counts, Counts]:
     """K(n) and the largest count that gives up, for n = 1 … cap (or the horizon)."""
-    upper: Boundary = target_boundary(p0, alpha=ALPHA, cap=cap)
-    n = np.arange(1, (cap or HORIZON) + 1)
+    upper: Boundary = target_boundary(p0, alpha=ALPHA, cap=cap, version=plan.version, prior=plan.prior)
+    n = np.arange(1, (cap or plan.horizon) + 1)
     floors = n - futility_boundary(hopeless_share(upper, p0)).counts(n.size)
     allowed = spare(upper, cap)
     return upper.counts(n.size), floors if allowed is None else np.maximum(floors, n - allowed - 1)
@@ -98,11 +119,11 @@ def passages(upper: Counts, lower: Counts, p: Floats) -> tuple[Floats, Floats]:
     return calls, certified
 
 
-def limits(p: Floats, p0: float) -> Floats:
-    """The information limit of each image, at most HORIZON: ln(1/α)/KL(p‖p0) above p0, ln(1/0.01)/KL below."""
+def limits(p: Floats, p0: float, horizon: int) -> Floats:
+    """The information limit of each image, at most `horizon`: ln(1/α)/KL(p‖p0) above p0, ln(1/0.01)/KL below."""
     evidence = np.where(p > p0, math.log(1.0 / ALPHA), math.log(1.0 / LEVEL))
     with np.errstate(divide="ignore"):
-        return np.minimum(HORIZON, evidence / divergence(p, p0))
+        return np.minimum(horizon, evidence / divergence(p, p0))
 
 
 def false_certificates(upper: Counts, p0: float, replays: int, rng: np.random.Generator) -> int:
@@ -129,10 +150,10 @@ def false_certificates(upper: Counts, p0: float, replays: int, rng: np.random.Ge
     return certified
 
 
-def report(log: Log, target: float) -> list[tuple[float, float]]:
+def report(log: Log, target: float, plan: Plan) -> list[tuple[float, float]]:
     """Print one line a rule; returns (mean answers, mean limit) of each."""
     p0 = float(ndtr(target / log.sigma))
-    limit = limits(log.share, p0)
+    limit = limits(log.share, p0, plan.horizon)
     above = log.share > p0
     protocol = log.radius >= target
     print(
@@ -140,8 +161,8 @@ def report(log: Log, target: float) -> list[tuple[float, float]]:
         f"mean limit {limit.mean():.1f} (images above p0: {limit[above].mean():.1f})"
     )
     means = []
-    for cap in CAPS:
-        upper, lower = rule(p0, cap)
+    for cap in plan.caps:
+        upper, lower = rule(p0, cap, plan)
         shares, where = np.unique(log.share, return_inverse=True)
         calls, certified = (values[where] for values in passages(upper, lower, shares))
         missed = float((1.0 - certified)[protocol].sum())
@@ -165,18 +186,30 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=100_000, help="streams at p = p0 for each rule")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", type=float, default=None, help="only this radius, in units of σ")
+    parser.add_argument("--quick", action="store_true", help="every tenth image, 10,000 answers, no nulls")
+    parser.add_argument("--version", type=int, default=None, help="of the rules; the newest if not given")
+    parser.add_argument("--learn", action="store_true", help="a prior learned from other images of the log")
     options = parser.parse_args()
+    caps, horizon = ((None, 1000), 10_000) if options.quick else (CAPS, HORIZON)
     began = time.perf_counter()
     ratios: dict[str, list[tuple[float, float]]] = {}
     thresholds: set[float] = set()
     for path in sorted(options.replay.glob("*.csv")):
         log = read_log(path)
+        plan = Plan(
+            version=options.version,
+            prior=learned(log) if options.learn else None,
+            caps=caps,
+            horizon=horizon,
+        )
+        if options.quick:
+            log = replace(log, share=log.share[::10], radius=log.radius[::10])
         targets = (
             TARGETS.get(log.sigma, (log.sigma,)) if options.target is None else (options.target * log.sigma,)
         )
         for target in targets:
             thresholds.add(round(target / log.sigma, 6))
-            for cap, means in zip(CAPS, report(log, target), strict=True):
+            for cap, means in zip(plan.caps, report(log, target, plan), strict=True):
                 ratios.setdefault("no cap" if cap is None else f"cap {cap:,}", []).append(means)
     print("\nall logs and targets, mean answers / mean limit:")
     for name, pairs in ratios.items():
@@ -184,12 +217,15 @@ def main() -> None:
         print(
             f"  {name:12s} {calls / limit:.3f}   (largest of a log and target: {max(c / m for c, m in pairs):.3f})"
         )
+    print(f"\n{time.perf_counter() - began:.0f} s")
+    if options.quick:
+        return
     rng = np.random.default_rng(options.seed)
     print(f"\nnull replays at p = p0, {options.nulls:,} streams each, α={ALPHA:g}:")
     for scaled in sorted(thresholds):
         p0 = float(ndtr(scaled))
         for cap in (None, 10_000):
-            upper = target_boundary(p0, alpha=ALPHA, cap=cap).counts(cap or HORIZON)
+            upper = target_boundary(p0, alpha=ALPHA, cap=cap, version=options.version).counts(cap or HORIZON)
             wrong = false_certificates(upper, p0, options.nulls, rng)
             exact = passage(upper, p0).upper
             low = float(clopper_pearson.lower(wrong, options.nulls, 0.025)) if wrong else 0.0

@@ -16,7 +16,7 @@ from api_smoothing.certify.futility import futility_boundary, hopeless_share
 from api_smoothing.certify.plan import Method as PlanMethod
 from api_smoothing.certify.plan import max_radius, min_queries, target_boundary
 from api_smoothing.certify.radius import check, threshold
-from api_smoothing.certify.spec import Spec
+from api_smoothing.certify.spec import RULES, Spec
 from api_smoothing.certify.target import TargetCertifier
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
@@ -110,7 +110,9 @@ def _to_target(spec: Spec) -> TargetCertifier:
     assert spec.radius is not None
     n = spec.n
     p0 = _threshold(spec)
-    upper = target_boundary(p0, alpha=spec.alpha, cap=n, max_classes=spec.max_classes)
+    upper = target_boundary(
+        p0, alpha=spec.alpha, cap=n, max_classes=spec.max_classes, version=spec.version, prior=spec.prior
+    )
     limit = min((v for v in (n, spec.cap) if v is not None), default=None)
     least = upper.reach(0, 0)
     if least is None or (limit is not None and least > limit):
@@ -136,7 +138,7 @@ def _levels(spec: Spec) -> tuple[Level, ...]:
     assert spec.radius is not None
     null = partial(threshold, sigma=spec.sigma, noise=spec.noise, slack=spec.slack)
     p0 = null(spec.radius)
-    upper = target_boundary(p0, alpha=spec.alpha, cap=spec.n)
+    upper = target_boundary(p0, alpha=spec.alpha, cap=spec.n, version=spec.version, prior=spec.prior)
 
     def crossing(p: float) -> float:
         if isinstance(upper, OpenBoundary):
@@ -144,7 +146,7 @@ def _levels(spec: Spec) -> tuple[Level, ...]:
         assert isinstance(upper, CappedBoundary)
         return capped_crossing(upper, p0, spec.alpha, p)
 
-    return fallback_levels(spec.radius, spec.alpha, null, crossing)
+    return fallback_levels(spec.radius, spec.alpha, null, crossing, version=spec.version or RULES["open"])
 
 
 def _unreachable(spec: Spec, limit: int | None) -> UnreachableRadiusError:
@@ -156,7 +158,7 @@ def _unreachable(spec: Spec, limit: int | None) -> UnreachableRadiusError:
     settings = {"alpha": spec.alpha, "sigma": spec.sigma, "noise": spec.noise, "slack": spec.slack}
     rule: PlanMethod = "fixed"
     if spec.sequential and spec.n is None:
-        rule = "sequential"
+        rule = "sequential"  # a little less than the open rule reaches, and certainly within its reach
     elif spec.method in ("clopper-pearson", "runner-up"):
         rule = "clopper-pearson"
     best = max_radius(n=limit, method=rule, **settings)  # type: ignore[arg-type]
@@ -177,6 +179,10 @@ def _hopeless(n: int, alpha: float) -> UnreachableRadiusError:
 def _check(spec: Spec) -> None:
     if spec.method not in _METHODS:
         raise ConfigurationError(f"unknown method {spec.method!r}: use one of {', '.join(_METHODS)}")
+    if spec.version is not None:
+        spec.under(spec.rule, spec.prior)
+    if spec.prior is not None and spec.version == 1:
+        raise ConfigurationError("a prior needs version 2 of the rule or a later one")
     if not 0.0 < spec.alpha <= 0.1:
         raise ConfigurationError(f"alpha must lie in (0, 0.1], not {spec.alpha!r}")
     if spec.radius is not None and not spec.radius > 0.0:

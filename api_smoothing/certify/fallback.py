@@ -34,18 +34,24 @@ Claim = tuple[Hashable | None, float, float]  # label, p_lower, radius
 
 
 def fallback_levels(
-    target: float, alpha: float, threshold: Callable[[float], float], crossing: Callable[[float], float]
+    target: float,
+    alpha: float,
+    threshold: Callable[[float], float],
+    crossing: Callable[[float], float],
+    *,
+    version: int,
 ) -> tuple[Level, ...]:
     """Levels at radii target·j/8, j = 0…7 (0 proves a majority, no radius); empty where α does not suffice.
 
-    `threshold` gives p0(r), `crossing` is f. The target's boundary must be calibrated at α·(1 − RESERVE).
+    `threshold` gives p0(r), `crossing` is f, `version` that of the mixture. The target's boundary must be
+    calibrated at α·(1 − RESERVE).
     """
     radii = [target * j / _STEPS for j in range(_STEPS)]
     nulls = [threshold(r) for r in radii]
     base = alpha / 2.0 - crossing(nulls[0])
     if base <= 0.0:
         return ()
-    majority = OpenBoundary(tuned_mixture(nulls[0], alpha), math.log(1.0 / base))
+    majority = OpenBoundary(tuned_mixture(nulls[0], alpha, version=version), math.log(1.0 / base))
 
     def others(s: float) -> float:
         return open_crossing(majority, _HORIZON, s)
@@ -55,7 +61,7 @@ def fallback_levels(
         share = alpha - crossing(g) - others(1.0 - below) - crossing(1.0 - below)
         if share <= 0.0:
             break
-        levels.append((r, g, OpenBoundary(tuned_mixture(g, alpha), math.log(1.0 / share))))
+        levels.append((r, g, OpenBoundary(tuned_mixture(g, alpha, version=version), math.log(1.0 / share))))
     return tuple(levels) if others(1.0 - levels[-1][1]) <= RESERVE * alpha else ()
 
 

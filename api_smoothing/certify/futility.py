@@ -29,7 +29,7 @@ def hopeless_share(upper: Boundary, p0: float) -> float:
 @lru_cache(maxsize=512)
 def futility_boundary(p0: float, level: float = LEVEL) -> OpenBoundary:
     """K(n) on the answers that are not votes for a class: met, the class is taken to be below `p0`."""
-    return open_boundary(1.0 - p0, level, CHOSEN)
+    return open_boundary(1.0 - p0, level, CHOSEN, version=1)
 
 
 def spare(upper: Boundary, cap: int | None) -> int | None:

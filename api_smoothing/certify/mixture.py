@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,16 @@ from scipy.special import betaincc, betaln
 
 from api_smoothing.certify.crossing import Counts, Floats
 
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
+
 _RATIO = 1.25  # spacing of the components in the number of answers for which each is the best one
 _LONGEST = 1e8  # a class needing more answers than this is not looked for
-_BILLED = 3e4  # beyond this many answers the prior decays as 1/n
-_TILT = (
-    0.15  # prior ∝ n^tilt up to there: 0 treats all scales alike, ½ minimises the bill of the longest runs
-)
-_EXTREME = 0.2  # extra prior mass on the component at 1 (unanimous votes)
+_EXTREME = {1: 0.2, 2: 0.45}  # by version: extra prior mass on the component at 1 (unanimous votes)
+_BILLED = 3e4  # version 1: beyond this many answers the prior decays as 1/n
+_TILT = 0.15  # version 1: prior ∝ n^tilt up to there
+_REACH = 2e4  # version 2: all scales are treated alike up to here, or to four times the shortest
+_BEYOND = 0.03  # version 2: all the prior mass there is beyond, so that every p > p0 is certified in the end
 _KNOT = 16
 _FAILURE_FREE = -1e5  # log-likelihood ratio of one failure under q = 1
 
@@ -98,13 +102,19 @@ class Mixture:
         return high
 
 
-def tuned_mixture(p0: float, alpha: float, *, longest: float = _LONGEST) -> Mixture:
+def tuned_mixture(
+    p0: float, alpha: float, *, longest: float = _LONGEST, version: int = 2, prior: Prior | None = None
+) -> Mixture:
     """The prior used against p ≤ `p0` at error `alpha`, spread over the answers an alternative needs.
 
     Component j is the q whose information limit ln(1/α)/KL(q‖p0) is n_j, n_j geometric from the unanimous
-    minimum ln(1/α)/ln(1/p0) to `longest`. Equal weights would cost about the same relative overhead at every scale;
-    the slight tilt towards long runs, where nearly all answers are spent, lowers the total bill. The extra mass at
-    q = 1 serves the many images whose votes are all but unanimous.
+    minimum ln(1/α)/ln(1/p0) to `longest`. Equal weights cost about the same relative overhead at every scale.
+    `version` 1 tilts them towards long runs and on to 10⁸ answers. Version 2 does not, and leaves 3 % of the mass for
+    what takes more than 2·10⁴: few would pay for that, and every alternative that is listened for delays the others.
+    The extra mass at q = 1 serves the many images whose votes are all but unanimous.
+
+    `prior`, learned from other images, takes the part of the mass that its images deserve beside these weights; the
+    latter count as `Prior.STRENGTH` images.
     """
     evidence = math.log(1.0 / alpha)
     shortest = evidence / -math.log(p0)
@@ -112,11 +122,26 @@ def tuned_mixture(p0: float, alpha: float, *, longest: float = _LONGEST) -> Mixt
         max(2, math.ceil(math.log(max(1.0, longest / shortest)) / math.log(_RATIO)))
     )
     q = _alternatives(p0, np.asarray(evidence / scales, dtype=np.float64))
-    weight = np.minimum(scales, _BILLED) ** _TILT * np.minimum(1.0, _BILLED / scales)
-    weight /= weight.sum()
-    weight *= 1.0 - _EXTREME
-    weight[0] += _EXTREME
+    weight = _spread(np.asarray(scales), version)
+    weight *= 1.0 - _EXTREME[version]
+    weight[0] += _EXTREME[version]
+    if prior is not None:
+        weight = prior.blend(q, p0, weight)
     return Mixture(p0=p0, q=tuple(q.tolist()), weight=tuple(weight.tolist()))
+
+
+def _spread(scales: Floats, version: int) -> Floats:
+    """The weights of the components by the answers they need, summing to 1."""
+    if version == 1:
+        weight = np.minimum(scales, _BILLED) ** _TILT * np.minimum(1.0, _BILLED / scales)
+        return np.asarray(weight / weight.sum())
+    far = scales > max(_REACH, 4.0 * scales[0])
+    weight = np.where(far, 0.0, 1.0)
+    weight /= weight.sum()
+    if far.any():
+        beyond = np.where(far, 1.0 / scales, 0.0)
+        weight = (1.0 - _BEYOND) * weight + _BEYOND * beyond / beyond.sum()
+    return np.asarray(weight)
 
 
 def divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> Floats:

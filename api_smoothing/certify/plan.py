@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,16 +15,24 @@ from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.fallback import RESERVE
 from api_smoothing.certify.fixed import no_split_lower
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
-from api_smoothing.certify.mixture import divergence
-from api_smoothing.certify.radius import Noise, radius, threshold
+from api_smoothing.certify.mixture import divergence, tuned_mixture
+from api_smoothing.certify.radius import Noise, radius, runner_up_radius, threshold
 from api_smoothing.certify.sequential import open_boundary
+from api_smoothing.certify.spec import RULES
 from api_smoothing.certify.spending import spending_boundary
+
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
 
 _SOON = (
     2048  # answers by which nearly every run has stopped: boundaries cost more to compute than runs to follow
 )
 
-Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
+Method = Literal["auto", "sequential", "open", "fixed", "clopper-pearson", "runner-up"]
+
+#: How much lower than ln(1/α) the calibrated threshold of the open rule may be; at most 0.112 was found, for α from
+#: 10⁻⁵ to 0.05 and p0 from 0.52 to 0.995.
+_OVERSHOOT = 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +54,53 @@ def max_radius(
     slack: float = 0.0,
     max_classes: int = 1,
 ) -> float:
-    """The radius that `n` unanimous votes certify (after n0 others for "clopper-pearson"); 0 if none."""
+    """The radius that `n` unanimous votes certify; 0 if none.
+
+    With "clopper-pearson" and "runner-up" n0 others have chosen the class. "open" is the largest target without a cap
+    that n answers can decide, and may be a hair too large: its boundary is not calibrated for that.
+    """
+    if method == "runner-up":
+        p_a, p_b = clopper_pearson.runner_up(n, 0, n, alpha)
+        return runner_up_radius(p_a, p_b, sigma=sigma, slack=slack)
     if method == "clopper-pearson":
         p_lower = float(clopper_pearson.lower(n, n, alpha))
-    elif method == "sequential" or max_classes > 1:
+    elif method == "open" and max_classes == 1:
+        p_lower = _open_lower(n, alpha)
+    elif method in ("sequential", "open") or max_classes > 1:
         p_lower = unanimous_lower(n, alpha, max_classes)
     else:
         p_lower = no_split_lower(n, n, alpha)
     return radius(p_lower, sigma=sigma, noise=noise, slack=slack)
 
 
-def target_boundary(p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1) -> Boundary:
-    """The boundary a target run uses: exact α-spending with a cap, the e-process without."""
+def _open_lower(n: int, alpha: float) -> float:
+    """About the largest p0 that `n` unanimous votes prove under the open rule, no smaller; ½ if none."""
+    log_threshold = math.log(1.0 / alpha) - _OVERSHOOT
+    low, high = 0.5, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2.0
+        proved = float(tuned_mixture(middle, alpha).log_e(n, n)) >= log_threshold
+        low, high = (middle, high) if proved else (low, middle)
+    return low
+
+
+def target_boundary(
+    p0: float,
+    *,
+    alpha: float,
+    cap: int | None = None,
+    max_classes: int = 1,
+    version: int | None = None,
+    prior: Prior | None = None,
+) -> Boundary:
+    """The boundary a target run uses: exact α-spending with a cap, the e-process without.
+
+    `version` is that of the rule (None: the newest), `prior` what was learned from other images.
+    """
     level = alpha * (1.0 - RESERVE)
-    return (
-        open_boundary(p0, level, max_classes)
-        if cap is None
-        else spending_boundary(p0, cap, level, max_classes)
-    )
+    if cap is None:
+        return open_boundary(p0, level, max_classes, version=version or RULES["open"], prior=prior)
+    return spending_boundary(p0, cap, level, max_classes, version=version or RULES["capped"], prior=prior)
 
 
 def min_queries(
@@ -87,14 +124,22 @@ def information_limit(p: float, p0: float, alpha: float, give_up: float = 0.01) 
 
 
 def expected_queries(
-    p: float, p0: float, *, alpha: float, cap: int | None = None, max_classes: int = 1, horizon: int = 20_000
+    p: float,
+    p0: float,
+    *,
+    alpha: float,
+    cap: int | None = None,
+    max_classes: int = 1,
+    horizon: int = 20_000,
+    version: int | None = None,
+    prior: Prior | None = None,
 ) -> Expectation:
     """Exact mean number of answers and power of a target run if the most probable class has probability `p`.
 
     The run gives up as a real one does. `cap` selects exact α-spending; without it runs are followed to
     `horizon`, where those still going are counted as stopped.
     """
-    upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes)
+    upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes, version=version, prior=prior)
     lower = futility_boundary(hopeless_share(upper, p0))
     allowed = spare(upper, cap)
     last = horizon if cap is None else cap

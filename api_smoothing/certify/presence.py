@@ -62,12 +62,13 @@ class PresenceCertifier:
         noise: Noise = "gaussian",
         slack: float = 0.0,
         later: bool = False,
+        version: int = 1,
     ) -> None:
         """`max_labels` is M; `absent` names the labels whose absence is to be certified as well.
 
         `n` caps a target run (exact α-spending) or ends one without target, which must have it. `later` says that
         the same answers have been asked something before: then a target is certified when the confidence sequence
-        reaches it, which holds whatever made somebody ask.
+        reaches it, which holds whatever made somebody ask. `version` is that of the rule.
         """
         if max_labels < 1:
             raise ConfigurationError(f"max_labels must be at least 1, not {max_labels}")
@@ -83,9 +84,9 @@ class PresenceCertifier:
         self._p0 = 0.5 if target is None else threshold(target, sigma=sigma, noise=noise, slack=slack)
         if target is not None and not later:
             self._upper = (
-                open_boundary(self._p0, alpha, votes)
+                open_boundary(self._p0, alpha, votes, version=version)
                 if n is None
-                else spending_boundary(self._p0, n, alpha, votes)
+                else spending_boundary(self._p0, n, alpha, votes, version=version)
             )
         self._lower = futility_boundary(
             self._p0 if self._upper is None else hopeless_share(self._upper, self._p0)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
     from api_smoothing.certify.radius import Noise
 
 Method = Literal["auto", "sequential", "fixed", "clopper-pearson", "runner-up"]
 Norm = Literal["l2", "l1"]
+
+#: The newest version of every rule. The older ones go on to be computed as they were.
+RULES: Final[dict[str, int]] = {
+    "open": 2,
+    "capped": 2,
+    "anytime": 1,
+    "no-split": 1,
+    "cohen": 1,
+    "runner-up": 1,
+}
+_LEARNT: Final = ("open", "capped")  # rules with a mixture that a prior can shape
+_DIGITS: Final = 16
 
 #: Answers that an image gets its best radius for, where nobody has set a number.
 USUAL: Final = 100
@@ -27,7 +42,9 @@ class Spec:
     certificate, `slack` the total-variation distance charged to every bound. `cap` is what a budget allows, which may
     be raised later. `max_classes` is the most classes one answer may vote for (above 1: sequential rules only).
     `later` says that the same answers have been asked something before: then this is answered from the confidence
-    sequence, whatever rule it asks for, as only that holds for questions made up after seeing votes.
+    sequence, whatever rule it asks for, as only that holds for questions made up after seeing votes. `version` is that
+    of the rule, the newest where it is None. `prior`, learned from other images, shapes the rules "open" and "capped"
+    from their version 2 on; it must be fixed before the first vote.
 
     Nothing is checked here: `certify.certifier_of` refuses what is out of range or out of reach.
     """
@@ -43,6 +60,8 @@ class Spec:
     cap: int | None = None
     max_classes: int = 1
     later: bool = False
+    version: int | None = None
+    prior: Prior | None = None
 
     @property
     def norm(self) -> Norm:
@@ -64,14 +83,41 @@ class Spec:
         "open" is the e-process without a cap, "capped" exact α-spending within n, "anytime" the confidence sequence
         after n answers, "no-split" all n choose and bound, "cohen" the paper's two samples, "runner-up" those with
         the second class bounded as well.
+
+        The rules that learn name their prior as well: `NAME/VERSION+DIGEST`. A question goes on under the rule it was
+        begun with, see `under`.
         """
+        name = self._name
+        version = RULES[name] if self.version is None or self.later else self.version
+        learnt = self.prior is not None and name in _LEARNT
+        return f"{name}/{version}" + (f"+{self.prior.digest[:_DIGITS]}" if learnt and self.prior else "")
+
+    def under(self, rule: str, prior: Prior | None = None) -> Self:
+        """The same settings under the `rule` that a question was begun with, and the `prior` that its name tells of.
+
+        Raises ConfigurationError where that is no rule these settings can have, in a version that is known here, or
+        `prior` another one.
+        """
+        name, _, rest = rule.partition("/")
+        version, _, digest = rest.partition("+")
+        if name == self._name and version in map(str, range(1, RULES[name] + 1)):
+            begun = replace(self, version=int(version), prior=prior if digest else None)
+            if begun.rule == rule:
+                return begun
+        raise ConfigurationError(
+            f"the question was begun under the rule {rule!r}, which cannot be gone on with here: use the version of "
+            "api-smooth that began it, or fresh votes"
+        )
+
+    @property
+    def _name(self) -> str:
         if self.later:
-            return "anytime/1"
+            return "anytime"
         if self.sequential:
-            return "open/1" if self.n is None else "capped/1"
+            return "open" if self.n is None else "capped"
         if self.method == "sequential" or self.n is None or (self.method == "auto" and self.max_classes > 1):
-            return "anytime/1"
-        return {"clopper-pearson": "cohen/1", "runner-up": "runner-up/1"}.get(self.method, "no-split/1")
+            return "anytime"
+        return {"clopper-pearson": "cohen", "runner-up": "runner-up"}.get(self.method, "no-split")
 
     @property
     def fixed(self) -> int | None:

@@ -1,8 +1,15 @@
-"""Target boundaries with a known cap N: α is spent exactly, most of it at the end.
+"""Target boundaries with a known cap N: α is spent exactly, on early looks and at the end.
 
-Early looks get the e-process boundary, scaled so that they err 0.3·α in all; at N a class is certified at the
-smallest count that brings the exact total to α. The power is that of a fixed n = N, the mean number of
+Early looks get the e-process boundary, scaled so that they err by a share of α in all; at N a class is certified at
+the smallest count that keeps the exact total within α. The power is nearly that of a fixed n = N, the mean number of
 answers far smaller. The cap must be fixed before the first answer, and a capped run is not topped up.
+
+The share was chosen on the vote shares that plans assume (the published logs), by the answers that a certificate
+costs: 0.7 where N is at least eight times the unanimous minimum ln(1/α)/ln(1/p0). Below that so many images are decided
+at N that a higher K(N) would be missed: it is ½ where K(N) stays what a share of ¼ leaves, else ¼. What the whole
+numbers leave over is spent on the steps before N (`_spend_the_rest`), and a class with K(N) votes need not wait for N.
+
+Version 1 has a share of 0.3 throughout, and spends nothing further.
 
 Source: Lan and DeMets 1983 (error spending); the probabilities are exact, by dynamic programming over counts.
 """
@@ -10,7 +17,9 @@ Source: Lan and DeMets 1983 (error spending); the probabilities are exact, by dy
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,33 +29,60 @@ from api_smoothing.certify.error_bounds import capped_crossing, null_error, null
 from api_smoothing.certify.mixture import tuned_mixture
 from api_smoothing.certify.sequential import calibrate
 
-EARLY_SHARE = 0.3
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
+
+_FORMER = 0.3  # of α, for the early looks: version 1
+_SAFE, _EVEN, _CHEAP = 0.25, 0.5, 0.7  # version 2
+_ROOMY = 8.0  # a cap of so many times the unanimous minimum leaves the last look little to decide
+_SPENT = 0.99  # of α: what is left above that is not looked for
+_ROWS = 4  # of each kind that are tried
+_TRIES = 4
 
 
 @lru_cache(maxsize=512)
-def spending_boundary(p0: float, cap: int, alpha: float, max_classes: int = 1) -> CappedBoundary:
+def spending_boundary(
+    p0: float,
+    cap: int,
+    alpha: float,
+    max_classes: int = 1,
+    *,
+    version: int = 2,
+    prior: Prior | None = None,
+) -> CappedBoundary:
     """The boundary that certifies p > `p0` for any class within `cap` answers, total error at most `alpha`.
 
     `max_classes` is the most classes one answer may vote for, or `error_bounds.CHOSEN` for one class fixed
-    beforehand. If even `cap` unanimous answers are not enough, K(cap) = cap + 1.
+    beforehand. If even `cap` unanimous answers are not enough, K(cap) = cap + 1. `version` is that of the rule, and
+    with `prior` shapes the mixture of the early looks (see `tuned_mixture`).
     """
-    mixture = tuned_mixture(p0, alpha, longest=float(cap))
+    mixture = tuned_mixture(p0, alpha, longest=float(cap), version=version, prior=prior)
     n = np.arange(1, cap + 1)
+    weight = null_weight(p0, max_classes)
 
     def early(log_threshold: float) -> Counts:
         counts = mixture.smallest_counts(n, log_threshold)
         return _closed_at_the_cap(counts)
 
-    weight = null_weight(p0, max_classes)
-    budget = EARLY_SHARE * alpha
-
     def error(log_threshold: float) -> float:  # steers only: the total is proved at the end
         ran = passage(early(log_threshold), p0)
         return weight * (ran.upper + ran.dropped)
 
-    fitted = calibrate(error, budget, math.log(max(weight, 1.0 / p0) / budget), close=0.97)
-    counts = early(fitted)
-    counts[-1] = _final_count(counts, p0, alpha, max_classes)
+    def spent(share: float) -> Counts:
+        budget = share * alpha
+        counts = early(calibrate(error, budget, math.log(max(weight, 1.0 / p0) / budget), close=0.97))
+        counts[-1] = _final_count(counts, p0, alpha, max_classes)
+        return counts
+
+    if version == 1:
+        return CappedBoundary(spent(_FORMER))
+    roomy = cap * -math.log(p0) >= _ROOMY * math.log(1.0 / alpha)
+    counts = spent(_CHEAP if roomy else _EVEN)
+    if not roomy:
+        safe = spent(_SAFE)
+        counts = safe if counts[-1] > safe[-1] else counts
+    if counts[-1] <= cap:
+        counts = _spend_the_rest(np.minimum(counts, counts[-1]), p0, alpha, max_classes)
     return CappedBoundary(counts)
 
 
@@ -86,3 +122,75 @@ def _final_count(early: Counts, p0: float, alpha: float, max_classes: int) -> in
     while count <= cap and error(count) > alpha:
         count += 1
     return min(count, int(early[-1]))  # never above where it is out of reach anyway
+
+
+def _spend_the_rest(counts: Counts, p0: float, alpha: float, max_classes: int) -> Counts:
+    """`counts` lowered where it is late, until the exact error uses `alpha` as nearly as the integers let it.
+
+    `counts` never exceeds its last one, K(N). Whatever is lowered, a boundary stays a boundary: the answers that may
+    miss the class, n − K(n), do not fall, and k − 1 ≥ p0·(n − 1) wherever it is met, which is all that `error_bounds`
+    asks of it. The error of the result is computed as that of any other.
+    """
+    weight, budget = null_weight(p0, max_classes), alpha
+
+    def steer(trial: Counts) -> float:
+        ran = passage(trial, p0)
+        return weight * (ran.upper + ran.dropped)
+
+    for _ in range(_TRIES):
+        trial = _lowered(counts, p0, budget, steer)
+        error = _error(trial, p0, max_classes)
+        if error <= alpha:
+            return trial
+        budget *= _SPENT * alpha / error  # steering left out the classes below p0, the proof does not
+    return counts
+
+
+def _lowered(counts: Counts, p0: float, budget: float, steer: Callable[[Counts], float]) -> Counts:
+    """Greedily: the last answers that may miss the class may come sooner; then fewer votes will do until late."""
+    cap, height = counts.size, int(counts[-1])
+    n = np.arange(1, cap + 1)
+    spent = steer(counts)
+    for misses in range(cap - height, max(-1, cap - height - _ROWS), -1):
+        if spent >= _SPENT * budget:
+            return counts
+        least = math.ceil((misses + (1.0 - p0)) / (1.0 - p0) * (1.0 + 1e-15))
+
+        def sooner(by: int, misses: int = misses, before: Counts = counts, least: int = least) -> Counts:
+            first = misses + height - by
+            return np.where((n >= max(first, least)), np.minimum(before, n - misses), before)
+
+        counts, spent, _ = _furthest(sooner, height, counts, spent, budget, steer)
+    last = cap - 1
+    for lower in range(height - 1, max(0, height - 1 - _ROWS), -1):
+        last = min(last, 1 + math.floor((lower - 1) / (p0 * (1.0 + 1e-15))))
+        if last < 1 or spent >= _SPENT * budget:
+            break
+
+        def fewer(until: int, lower: int = lower, before: Counts = counts) -> Counts:
+            return np.where(n <= until, np.minimum(before, lower), before)
+
+        counts, spent, until = _furthest(fewer, last, counts, spent, budget, steer)
+        last = until - 1
+    return counts
+
+
+def _furthest(
+    change: Callable[[int], Counts],
+    most: int,
+    counts: Counts,
+    spent: float,
+    budget: float,
+    steer: Callable[[Counts], float],
+) -> tuple[Counts, float, int]:
+    """The largest change up to `most` whose error stays within `budget`, the error, and how large it is; 0: none."""
+    low, high = 0, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = change(middle)
+        made = steer(trial)
+        if made <= budget:
+            counts, spent, low = trial, made, middle
+        else:
+            high = middle
+    return counts, spent, low

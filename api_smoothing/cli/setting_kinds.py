@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-Method = Literal["auto", "sequential", "fixed", "clopper-pearson"]
+Method = Literal["auto", "sequential", "fixed", "clopper-pearson", "runner-up"]
 Noise = Literal["gaussian", "uniform", "laplace"]
 
 
@@ -183,14 +183,17 @@ KINDS: Final[Mapping[str, Kind]] = {
         "queries for the best radius (default: 100); with --radius the cap (default: 1,000 where queries cost money or "
         "their price is unknown, 10,000 where they are free, never fewer than the radius needs); none: no cap",
     ),
-    "n0": Kind(*_COUNT, "N0", "queries that only choose the class (method clopper-pearson)"),
+    "n0": Kind(*_COUNT, "N0", "queries that only choose the class (methods clopper-pearson and runner-up)"),
     "alpha": Kind(
         *_real("a number above 0 (1e-100 or more) and at most 0.1", lambda v: 1e-100 <= v <= 0.1),
         "A",
         "probability that the certificate is wrong (default: 0.001)",
     ),
     "method": Kind(
-        str, _one_of(get_args(Method)), "M", "auto, sequential, fixed or clopper-pearson (default: auto)"
+        str,
+        _one_of(get_args(Method)),
+        "M",
+        "auto, sequential, fixed, clopper-pearson or runner-up (default: auto)",
     ),
     "noise": Kind(
         str,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from api_smoothing.denoisers.base import Denoiser
 
-METHODS = ("auto", "sequential", "fixed", "clopper-pearson")
+METHODS = ("auto", "sequential", "fixed", "clopper-pearson", "runner-up")
 #: The side that images are brought to for a provider that names none: what photographic classifiers are made for.
 PHOTOGRAPH = 224
 

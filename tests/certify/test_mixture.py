@@ -29,9 +29,10 @@ def test_log_e_golden(row: list[float]) -> None:
 
 @pytest.mark.parametrize("p0", [0.3, 0.5, P0, 0.99])
 @pytest.mark.parametrize("alpha", [ALPHA, 0.05])
-def test_mixture_is_a_supermartingale(p0: float, alpha: float) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_mixture_is_a_supermartingale(p0: float, alpha: float, version: int) -> None:
     """From any state the expected e-value after one more answer is at most the present one, for every p ≤ p0."""
-    made = mixture.tuned_mixture(p0, alpha)
+    made = mixture.tuned_mixture(p0, alpha, version=version)
     assert sum(made.weight) == pytest.approx(1.0)
     assert min(made.q) > p0
     n, k = (values.ravel() for values in np.meshgrid([0, 1, 7, 40, 300], [0, 1, 5, 30, 290]))

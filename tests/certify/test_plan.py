@@ -80,3 +80,14 @@ def test_a_cap_costs_little_near_the_information_limit() -> None:
         expected = plan.expected_queries(p, p0, alpha=ALPHA)
         assert expected.power > 0.98
         assert expected.calls < 1.3 * plan.information_limit(p, p0, ALPHA)
+
+
+@pytest.mark.parametrize("n", [20, 44, 98, 400])
+def test_the_largest_target_without_a_cap(n: int) -> None:
+    """The radius announced for n answers is out of their reach by a hair at most, and within it by as little."""
+    most = plan.max_radius(n=n, alpha=ALPHA, sigma=1.0, method="open")
+    within = plan.target_boundary(float(ndtr(most - 0.06)), alpha=ALPHA).reach(0, 0)
+    beyond = plan.target_boundary(float(ndtr(most + 0.01)), alpha=ALPHA).reach(0, 0)
+    assert within is not None
+    assert beyond is not None
+    assert within <= n < beyond

@@ -99,3 +99,15 @@ def test_labels_may_be_any_hashable() -> None:
     made = PresenceCertifier(n=20, alpha=0.05, sigma=0.25, max_labels=3)
     made.add([frozenset(labels[:2])] * 20)
     assert {bound.label for bound in made.results()} == {0, ("a", 1)}
+
+
+@pytest.mark.parametrize("n", [None, 400])
+def test_a_newer_version_needs_fewer_answers(n: int | None) -> None:
+    """Labels are certified under the version that is asked for: the second takes fewer unanimous answers."""
+    asked = []
+    for version in (1, 2):
+        made = PresenceCertifier(alpha=0.001, sigma=0.25, max_labels=3, target=0.25, n=n, version=version)
+        while not any(bound.label for bound in made.results()):
+            made.add([{"cat"}])
+        asked.append(made.results()[0].n)
+    assert asked[1] < asked[0]

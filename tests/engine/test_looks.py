@@ -250,4 +250,4 @@ def test_a_certificate_names_the_rule_it_rests_on() -> None:
         assert api.certify(GREY, n=100).rule == "no-split/1"
         assert api.certify(GREY, radius=0.05, n=200).rule == "anytime/1"
     with api_of(service(), cache=False) as api:
-        assert api.certify(GREY, radius=0.05, n=200).rule == "capped/1"
+        assert api.certify(GREY, radius=0.05, n=200).rule == "capped/2"

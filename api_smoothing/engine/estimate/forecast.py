@@ -147,8 +147,8 @@ def _reach(spec: Spec, affordable_each: int | None) -> float | None:
     n = affordable_each if spec.n is None else spec.n
     if n is None:
         return None
-    method = spec.method
+    method: plan.Method = spec.method
     if spec.radius is not None and method in ("auto", "sequential"):
-        method = "sequential" if spec.n is None else "fixed"
+        method = "open" if spec.n is None else "fixed"
     settings = {"alpha": spec.alpha, "sigma": spec.sigma, "noise": spec.noise}
     return plan.max_radius(n=n, method=method, **settings) if n else 0.0  # type: ignore[arg-type]

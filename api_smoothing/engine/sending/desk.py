@@ -66,8 +66,11 @@ class Desk(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Send nothing more, wait for what is under way (it is paid, and its answers are kept), end the threads."""
+    def close(self) -> Mapping[Query, Outcome]:
+        """Send nothing more, wait for what is under way (it is paid, and its answers are kept), end the threads.
+
+        Returns what came of it.
+        """
         ...
 
 
@@ -107,10 +110,11 @@ class Here:
             outcomes |= self._sender.send(queries[rows], images[rows])
         return outcomes
 
-    def close(self) -> None:
+    def close(self) -> Mapping[Query, Outcome]:
         self._sender.halt()
         self._blocks.clear()
         self._ahead.shutdown(wait=True, cancel_futures=True)
+        return {}
 
     def _unit(self, shape: tuple[int, int] | None) -> int:
         """A network's own batch, which is as dear when it is not full; for a function, which is not, a block."""
@@ -173,10 +177,16 @@ class There:
         self._go_on()
         return outcomes
 
-    def close(self) -> None:
+    def close(self) -> Mapping[Query, Outcome]:
         self._sender.halt()
         self._ahead.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
+        outcomes: dict[Query, Outcome] = {}
+        while not self._done.empty():
+            future, then = self._done.get()
+            if not future.cancelled() and future.exception() is None:
+                outcomes |= then(future.result())
+        return outcomes
 
     def _submit(
         self,

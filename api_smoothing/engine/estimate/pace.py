@@ -38,7 +38,7 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds a `query`, and beside those the wait of an `image`; a query may take `unsure` times as much, or as little."""
+    """Seconds a `query` takes, `unsure` times as many or as few, and beside those the wait of an `image`."""
 
     query: float
     image: float = 0.0

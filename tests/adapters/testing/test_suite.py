@@ -151,7 +151,7 @@ class TestChat(Remote):
 
     @pytest.fixture
     def silent(self) -> None:
-        """Of closed classes a text that is none of them is no answer: nothing can be seen only as a class of its own."""
+        """Of closed classes a text that is none of them is no answer; who wants "nothing" has it as a class."""
 
     @classmethod
     def load(cls, sandbox: Sandbox, **options: Any) -> Adapter:

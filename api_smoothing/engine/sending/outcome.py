@@ -16,6 +16,8 @@ from api_smoothing.errors import ConfigurationError
 
 #: So many requests that are refused for the same reason, before anything was answered, say it all.
 PLAIN: Final = 3
+#: So many where an error that may pass has let many through at once: the first of them may have bad luck.
+IN_A_CROWD: Final = 4 * PLAIN
 _PARTICULARS: Final = re.compile(r"""'[^']*'|"[^"]*"|“[^”]*”|\S*\d\S*""")
 
 
@@ -120,10 +122,11 @@ class FirstRequestGate:
             return
         reason = reason_of(verdict)
         self._refused[reason] += 1
-        if self._refused[reason] >= PLAIN:
+        count = self._refused[reason]
+        if count >= (IN_A_CROWD if self._open else PLAIN):
             reported = verdict.message or "it gave no reason"
             self.ended = (
-                f"{reported}; {PLAIN} queries came to this, and none to an answer, so that no more are sent"
+                f"{reported}; {count} queries came to this, and none to an answer, so that no more are sent"
             )
 
 

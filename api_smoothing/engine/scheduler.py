@@ -128,7 +128,7 @@ class Scheduler(Generic[T]):
         self._of: dict[Stream, _Place[T]] = {}
         self._opened = 0
         self._next: Opening[T] | None = None
-        self._exhausted = False
+        self._exhausted = self._closed = False
         self._failed = (
             math.inf
         )  # the number of the first image that raises, after which nothing more is asked
@@ -144,15 +144,16 @@ class Scheduler(Generic[T]):
             while fatal is None:
                 self._leave()  # an image may end in another thread
                 self._hand_in(source)
-                yield from self._in_order()
                 if not self._places:
                     if self._exhausted:
                         return
-                    continue
-                try:
-                    self._go_on()
-                except Exception as error:
-                    fatal = error
+                elif self._places[0].done:
+                    yield from self._in_order()
+                else:
+                    try:
+                        self._go_on()
+                    except Exception as error:
+                        fatal = error
             self._close()
             yield from self._in_order()
             raise fatal
@@ -165,6 +166,7 @@ class Scheduler(Generic[T]):
 
     def _close(self) -> None:
         """End the run early, with the images whose votes are all there when what is under way has come in."""
+        self._closed = True
         self._hand_out(self._desk.close())
         for place in self._open:
             if place.ending and not place.done:
@@ -307,7 +309,7 @@ class Scheduler(Generic[T]):
             self._count(place)
         except Exception as error:
             self._fail(place, error)
-        if place.ending and not (place.under_way or place.finishing or place.done):
+        if place.ending and not (place.under_way or place.finishing or place.done or self._closed):
             place.finishing = True
             self._desk.call(partial(_finish, place))
             self._leave()

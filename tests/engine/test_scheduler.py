@@ -17,6 +17,7 @@ from counting_service import GREY, CountingService, api_of, draw, error_of, is_c
 
 from api_smoothing import Budget, Certificate, SmoothedAPI
 from api_smoothing.adapters.base import EncodedImage, Verdict
+from api_smoothing.engine import scheduler
 from api_smoothing.errors import DriftError, ImageError, ProviderError
 from api_smoothing.events import Event, ImageCertified, ImageStarted
 
@@ -170,6 +171,28 @@ def test_a_service_that_fails_for_good_ends_the_run() -> None:
     assert sum(result.cached for result in found) == 100
 
 
+def test_an_image_whose_last_answer_comes_in_while_the_run_ends_has_its_certificate() -> None:
+    """The end of a run waits for what is under way, and what that completes is handed out before the error."""
+    together = threading.Barrier(2)
+    asked = {8: 0, 9: 0}
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        side = images[0].height
+        asked[side] += 1
+        if (side, asked[side]) in {(8, 20), (9, 1)}:
+            together.wait(10)
+            if side == 9:
+                raise RuntimeError(Verdict(kind="fatal", message="the key was revoked"))
+            time.sleep(0.2)
+        return [says("dog")]
+
+    with apart(CountingService(reply), concurrency=2) as api:
+        results = api.certify_many([GREY, np.full((9, 9, 3), 90, np.uint8)], n=20)
+        assert next(results).label == "dog"
+        with pytest.raises(ProviderError, match="revoked"):
+            next(results)
+
+
 def test_an_image_whose_queries_fail_does_not_disturb_the_others() -> None:
     """One picture that the service refuses is reported as failed; the others are certified as ever."""
 
@@ -292,3 +315,15 @@ def test_two_runs_share_what_they_ask(tmp_path: Path) -> None:
         thread.join()
     assert service.seen == 250
     assert [result.votes for result in found[0]] == [result.votes for result in found[1]]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_nobody_waits_for_others_when_there_are_none(
+    concurrency: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only images that another process is asking about are looked at again later: each certificate cost a wait."""
+    monkeypatch.setattr(scheduler, "_POLL", 5.0)
+    began = time.monotonic()
+    with apart(CountingService(), concurrency=concurrency) as api:
+        assert len(list(api.certify_many(pictures(4), n=20))) == 4
+    assert time.monotonic() - began < 5.0

@@ -205,7 +205,8 @@ class There:
             shape = self._ready[0][0].stream.shape
             batch = self._batch(shape)
             part = _alike(self._ready, batch)
-            fills_up = len(part) == len(self._ready) and bool(self._raw or self._denoising)
+            more = self._denoising or (self._raw and self._raw[0].stream.shape == shape)
+            fills_up = len(part) == len(self._ready) and bool(more)
             if self._requests >= self._in_flight(batch) or (len(part) < batch and fills_up):
                 return
             for _ in part:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from counting_service import GREY, CountingService, api_of, says
 
 from api_smoothing.adapters.base import EncodedImage
@@ -43,3 +44,19 @@ def test_waiting_for_an_answer_costs_nothing() -> None:
     first.join()
     assert service.seen == 4
     assert waiting.seen <= 2 * 64  # one micro-batch is 64
+
+
+def test_a_request_never_waits_for_pictures_that_cannot_join_it() -> None:
+    """Few queries about a small picture leave though those behind are of a large one, which go in smaller batches."""
+    service = CountingService(batch=16, max_request_bytes=200_000)
+    small, large = np.full((20, 20, 3), 99, np.uint8), np.full((240, 240, 3), 90, np.uint8)
+    found: list[int] = []
+    with api_of(service, store="memory", concurrency=2) as api:
+
+        def run() -> None:
+            found.extend(result.n for result in api.certify_many([small, large], n=23))
+
+        running = threading.Thread(target=run, daemon=True)  # it hung
+        running.start()
+        running.join(20)
+        assert found == [23, 23]

@@ -95,7 +95,11 @@ class FirstRequestGate:
         """
         if getattr(self._inside, "busy", False):
             raise ConfigurationError("the provider asks itself: its function uses the object it was given to")
-        with contextlib.nullcontext() if self._open else self._lock:
+        with contextlib.ExitStack() as held:
+            if not self._open:
+                held.enter_context(self._lock)
+                if self._open:  # since the request that was waited for
+                    held.close()
             self._inside.busy = True
             try:
                 yield not self._passed

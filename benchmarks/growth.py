@@ -20,6 +20,7 @@ from rows import Plan, Row
 from api_smoothing import SmoothedAPI
 
 LIMIT: Final = 1.05
+ROUNDS: Final = 5
 
 Sizes = Sequence[int]
 
@@ -143,7 +144,7 @@ def rows(plan: Plan) -> Iterator[Row]:
     """An exponent a series, and the ratio of peak memory."""
     for name, (work, full, quick) in SERIES.items():
         sizes = quick if plan.quick else full
-        times = least(work, sizes, 2 if plan.quick else 3)
+        times = least(work, sizes, ROUNDS)
         told = ", ".join(f"{size:,}: {taken:.2f} s" for size, taken in zip(sizes, times, strict=True))
         yield Row(
             name=f"growth: time in {name}", figure=exponent(sizes, times), limit=LIMIT, note=f"CPU {told}"

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +27,7 @@ os.environ["API_SMOOTH_MACHINE"] = os.environ["API_SMOOTH_HOME"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from rows import Plan, Row
 
 from api_smoothing import SmoothedAPI, adapters
 from api_smoothing.engine.sending.pixels import encode
@@ -62,6 +64,37 @@ def whole(
         return (time.process_time() - began) / queries * 1e3
 
 
+def measured(provider: str, *, queries: int, rounds: int, threads: int) -> list[tuple[float, float]]:
+    """CPU milliseconds a query of the SDK's call alone and of the whole, a pair a round."""
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, provider],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    options = json.loads(server.stdout.readline())
+    adapter, image = adapters.load(provider, **options), encode(pixels)
+    bare(adapter, image, 4 * adapter.card.batch, threads)
+    pairs = []
+    for number in range(rounds):
+        alone = bare(adapter, image, queries, threads)
+        pairs.append((alone, whole(provider, options, pixels, queries, number, threads)))
+    server.communicate("")
+    return pairs
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """The median ratio; it has no limit."""
+    pairs = measured("aws", queries=100 if plan.quick else 400, rounds=3, threads=16)
+    ratio = statistics.median(together / alone for alone, together in pairs)
+    extra = statistics.median(together - alone for alone, together in pairs)
+    yield Row(
+        name="client_cpu: a query over the SDK's call", figure=ratio, note=f"{extra:.2f} ms more, 224×224"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -71,22 +104,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=16)
     args = parser.parse_args()
-    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, args.provider],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    options = json.loads(server.stdout.readline())
-    adapter, image = adapters.load(args.provider, **options), encode(pixels)
-    bare(adapter, image, 4 * adapter.card.batch, args.threads)
-    pairs = []
-    for number in range(args.rounds):
-        alone = bare(adapter, image, args.queries, args.threads)
-        pairs.append((alone, whole(args.provider, options, pixels, args.queries, number, args.threads)))
-    server.communicate("")
+    pairs = measured(args.provider, queries=args.queries, rounds=args.rounds, threads=args.threads)
     for alone, together in pairs:
         print(f"SDK call {alone:.2f} ms, whole query {together:.2f} ms, beyond it {together - alone:.2f} ms")
     extra = statistics.median(together - alone for alone, together in pairs)

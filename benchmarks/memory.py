@@ -6,9 +6,11 @@ python benchmarks/memory.py [--most 100000] [--least 1000]
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+
+from processes import started
+from rows import Plan, Row
 
 CHILD = """
 import resource, sys
@@ -22,11 +24,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_mib(n: int) -> float:
+    """Peak memory of a process that certifies with `n` queries."""
     with tempfile.TemporaryDirectory() as folder:
-        out = subprocess.run(
-            [sys.executable, "-c", CHILD, str(n), folder], check=True, capture_output=True, text=True
-        )
-    return int(out.stdout) / 1024
+        out, _ = started(CHILD, str(n), folder, home=folder).communicate()
+    return int(out) / 1024
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """The ratio of peaks."""
+    few, many = (200, 2_000) if plan.quick else (1_000, 100_000)
+    least, most = peak_mib(few), peak_mib(many)
+    note = f"peak {least:.0f} MiB at n = {few:,}, {most:.0f} MiB at {many:,}"
+    yield Row(name="memory: growth in n", figure=most / least, limit=1.1, note=note)
 
 
 def main() -> None:

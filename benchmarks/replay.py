@@ -17,11 +17,14 @@ import csv
 import math
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rows import Plan as Options
+from rows import Row
 from scipy.special import ndtr
 
 from api_smoothing.certify import clopper_pearson
@@ -177,6 +180,26 @@ def report(log: Log, target: float, plan: Plan) -> list[tuple[float, float]]:
         )
         means.append((float(calls.mean()), float(limit.mean())))
     return means
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Mean answers over the mean limit, all logs and targets together."""
+    if options.replay is None:
+        yield Row(name="replay: answers over the information limit", figure=None, note="needs --replay DIR")
+        return
+    caps, horizon = ((None,), 10_000) if options.quick else ((None,), HORIZON)
+    means = []
+    for path in sorted(options.replay.glob("*.csv")):
+        log = read_log(path)
+        if options.quick:
+            log = replace(log, share=log.share[::100], radius=log.radius[::100])
+        for target in TARGETS.get(log.sigma, (log.sigma,)):
+            means += report(log, target, Plan(version=None, prior=None, caps=caps, horizon=horizon))
+    answers, limit = (sum(column) for column in zip(*means, strict=True))
+    note = f"{len(means)} logs and targets, no cap, followed for {horizon:,} answers"
+    yield Row(
+        name="replay: answers over the information limit", figure=answers / limit, limit=1.15, note=note
+    )
 
 
 def main() -> None:

@@ -17,7 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from rows import Plan, Row
 
 #: As the script that pip installs, but for this working tree.
 COMMAND = "import sys; from api_smoothing.cli import main; sys.exit(main())"
@@ -47,12 +50,8 @@ def timed(arguments: list[str], folder: Path) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repetitions", type=int, default=15)
-    args = parser.parse_args()
+def measured(repetitions: int) -> Iterator[tuple[str, float, float]]:
+    """Each program's name, and the medians of its ratios of wall and CPU time."""
     commands = {name: ["-c", COMMAND, *words] for name, (words, *_) in PROGRAMS.items()}
     runs = {"bare": BARE, "torch": TORCH, **commands}
     with tempfile.TemporaryDirectory() as name:
@@ -61,12 +60,33 @@ def main() -> int:
 
         Image.new("RGB", (32, 32), "grey").save(folder / "a.png")
         rows = []
-        for number in range(args.repetitions + 1):
+        for number in range(repetitions + 1):
             taken = {name: timed(words, folder) for name, words in runs.items()}
             rows += [taken] * (number > 0)  # the first one compiles, and fills the disk's cache
-    kept = True
-    for name, (_, against, limit) in PROGRAMS.items():
+    for name, (_, against, _) in PROGRAMS.items():
         wall, cpu = (statistics.median(row[name][i] / row[against][i] for row in rows) for i in (0, 1))
+        yield name, wall, cpu
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """CPU time of each, as wall time is the machine's."""
+    for name, wall, cpu in measured(3 if plan.quick else 15):
+        _, against, limit = PROGRAMS[name]
+        beside = "a bare interpreter" if against == "bare" else "import torch"
+        yield Row(
+            name=f"startup: {name}", figure=cpu, limit=limit, note=f"CPU, over {beside}; wall {wall:.2f}"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repetitions", type=int, default=15)
+    args = parser.parse_args()
+    kept = True
+    for name, wall, cpu in measured(args.repetitions):
+        _, against, limit = PROGRAMS[name]
         kept &= cpu <= limit
         beside = "a bare interpreter" if against == "bare" else "import torch"
         print(f"{name:<28} {wall:.2f} (CPU {cpu:.2f}) times {beside}, limit {limit:.2f}")

@@ -97,13 +97,11 @@ class FirstRequestGate:
         """
         if getattr(self._inside, "busy", False):
             raise ConfigurationError("the provider asks itself: its function uses the object it was given to")
-        with contextlib.ExitStack() as alone:
+        with contextlib.ExitStack() as held:
             if not self._open:
-                self._lock.acquire()
-                if self._open:  # meanwhile: those that stood in line are many
-                    self._lock.release()
-                else:
-                    alone.callback(self._lock.release)
+                held.enter_context(self._lock)
+                if self._open:  # since the request that was waited for
+                    held.close()
             self._inside.busy = True
             try:
                 yield not self._passed

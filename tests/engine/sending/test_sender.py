@@ -193,6 +193,26 @@ def test_all_images_of_a_run_end_with_the_first(tmp_path: Path) -> None:
     assert service.seen == 3
 
 
+def test_once_the_service_answers_those_that_waited_pass_together() -> None:
+    """Requests that queued behind the first one are not asked one after the other when it is answered."""
+    gate, queued, together = FirstRequestGate(), threading.Semaphore(0), threading.Barrier(4, timeout=20)
+
+    def ask() -> None:
+        queued.release()
+        with gate.passing():
+            together.wait()
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    with gate.passing():
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            queued.acquire()
+        time.sleep(0.2)  # they stand at the gate
+        gate.open(answering=True)
+    together.wait()
+
+
 def test_where_something_was_answered_refusals_are_failures_of_their_queries(tmp_path: Path) -> None:
     """A service that answers is not left because it refuses; nor for reasons that differ, nor for what may pass."""
     desk = Desk(tmp_path, refusing(after=1))

@@ -74,8 +74,8 @@ class Provenance:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a question is, among all of its stream: whether it is a `later` one, how many there are (`looks`), the error
-    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, and the `rule`
-    by which it is answered.
+    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, the `rule` by
+    which it is answered, and the sha256 of the `prior` that shapes the rule.
     """
 
     later: bool
@@ -83,6 +83,7 @@ class Look:
     looks: int
     alpha_total: float | None
     exploratory: bool
+    prior: str | None = None
 
 
 class Item(TypedDict):

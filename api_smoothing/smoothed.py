@@ -206,7 +206,7 @@ class SmoothedAPI:
             certifier, look = self._begin(
                 inquiry,
                 about_the_label(spec, self._provenance().label_map),
-                partial(self._certifier_after, replace(spec, slack=noise.slack), votes),
+                partial(self._certifier_of, replace(spec, slack=noise.slack), votes),
             )
             self._tell(ImageStarted(image=loaded.source, index=index, planned=spec.n))
             return Item(
@@ -270,10 +270,9 @@ class SmoothedAPI:
         votes = inquiry.votes
         # which label would be the best is nothing to a report of all
         provenance = replace(self._provenance(), label_map=parts.map_name(self._labels))
+        spec = Spec(radius=radius, n=n, sigma=self.sigma, alpha=self.alpha, method="sequential")
         question = about_labels(
-            radius,
-            n,
-            self.alpha,
+            spec,
             label_map=provenance.label_map,
             thresholds=thresholds,
             absent=absent,
@@ -282,7 +281,7 @@ class SmoothedAPI:
         certifier, look = self._begin(
             inquiry,
             question,
-            lambda later: PresenceCertifier(
+            lambda question, later: PresenceCertifier(
                 alpha=self.alpha,
                 sigma=self.sigma,
                 max_labels=reader.most,
@@ -292,6 +291,7 @@ class SmoothedAPI:
                 noise=self.noise,
                 slack=noise.slack,
                 later=later,
+                version=None if later else spec.under(question.rule).version,
             ),
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
@@ -474,23 +474,27 @@ class SmoothedAPI:
         )
 
     def _begin(
-        self, inquiry: Inquiry, question: Question, build: Callable[[bool], Counting]
+        self, inquiry: Inquiry, question: Question, build: Callable[[Question, bool], Counting]
     ) -> tuple[Counting, Look]:
         """The certifier that `build` makes for a first or a later question, once that is charged as a look.
 
-        One that asks for nothing shows no vote, and one that cannot be made neither: those are not charged.
+        A question that was asked before goes on as it was begun. One that asks for nothing shows no vote, and one that
+        cannot be made neither: those are not charged.
         """
+        question = self._session.begun(inquiry.stream.name, question)
         look = self._session.look(inquiry.stream.name, question, charge=False)
-        certifier = build(look.later)
+        certifier = build(question, look.later)
         if not certifier.need():
             return certifier, look
         charged = self._session.look(inquiry.stream.name, question)
         if charged.later != look.later:  # somebody else has asked first meanwhile
-            certifier = build(charged.later)
+            certifier = build(question, charged.later)
         return certifier, charged
 
-    def _certifier_after(self, spec: Spec, votes: Votes, later: bool) -> Certifier:
-        return self._certifier(replace(spec, later=later), votes)
+    def _certifier_of(self, spec: Spec, votes: Votes, question: Question, later: bool) -> Certifier:
+        """The certifier for `question`, by the rule it names or as a `later` one."""
+        spec = replace(spec, later=True) if later else spec.under(question.rule, question.prior)
+        return self._certifier(spec, votes)
 
     def _certifier(self, spec: Spec, votes: Votes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""

@@ -92,6 +92,7 @@ def certificate(
         original=loaded.original.name,
         unbounded=loaded.original.unbounded,
         rule=look.rule,
+        prior=look.prior,
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,

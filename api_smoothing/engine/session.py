@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.estimate.pricing import price
-from api_smoothing.engine.looks import Question, look_of, unknown
+from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler
 from api_smoothing.engine.sending import (
@@ -180,6 +180,10 @@ class Session:
         if self._remote:
             return There(card=self.card, cleaner=cleaner, sender=sender, workers=self._workers)
         return Here(card=self.card, cleaner=cleaner, sender=sender, device=self._device)
+
+    def begun(self, stream: str, question: Question) -> Question:
+        """What `question` goes on as, where the stream was asked it before: under the rule it was begun with."""
+        return begun(self._looks.of(stream), question)
 
     def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
         """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""

@@ -86,13 +86,15 @@ def look_of(asked: Sequence[str], question: Question) -> Look:
     sequence = [q["alpha"] for q in same if q is not first or q["rule"].startswith(_ANYTIME)]
     total = max(sequence, default=0.0) + (0.0 if first["rule"].startswith(_ANYTIME) else first["alpha"])
     later = texts.index(str(question)) > 0
+    prior = None if later else question.prior
     return Look(
         later=later,
         rule=f"{_ANYTIME}{RULES['anytime']}" if later else question.rule,
         looks=len(texts),
         alpha_total=None if exploratory else min(1.0, total),
         exploratory=exploratory,
-        prior=None if later or question.prior is None else question.prior.digest,
+        prior=None if prior is None else prior.digest,
+        learned=None if prior is None else prior.to_dict(),
     )
 
 

@@ -26,7 +26,9 @@ from api_smoothing.errors import ApiSmoothError, ConfigurationError
 from api_smoothing.home import home
 
 ALPHA = 0.001
-OLD = Path(__file__).parents[1] / "golden" / "looks_1"  # of a version whose rules were "open/1" and "capped/1"
+OLD = (
+    Path(__file__).parents[1] / "golden" / "looks_1"
+)  # of a version whose rules were "open/1" and "capped/1"
 PETS = LabelMap(name="pets", classes={"pet": Words(labels=("dog", "cat"))})
 
 

@@ -190,9 +190,8 @@ class Visit:
             return None
         best: tuple[_Kept, int] | None = None
         apart = _apart(np.array([kept.sums for kept in others]), self._me.sums, norm)
-        reach = max(
-            _reach(self._spec), *(kept.certificate.radius for kept in others if kept.certificate), 0.0
-        )
+        radii = [kept.certificate.radius for kept in others if kept.certificate is not None]
+        reach = max(_reach(self._spec), *radii, 0.0)
         limit = reach * steps if norm == "l1" else (reach * steps) ** 2
         for at in np.argsort(apart, kind="stable"):
             bound = limit if best is None else min(limit, best[1])

@@ -241,6 +241,16 @@ def test_a_parents_looks_pass_on_and_its_child_has_none() -> None:
         )
 
 
+def test_of_several_answers_about_an_image_the_farthest_stands() -> None:
+    """With the error of them all, as it was chosen among them."""
+    with api_for(HalfSpace(0.45)) as api:
+        first, later = api.certify(GREY, n=100), api.certify(GREY, n=110)
+        child = api.certify(moved(1), n=100)
+    assert later.radius < first.radius
+    assert child.radius == pytest.approx(first.radius - 1 / 255, abs=1e-12)
+    assert (child.looks, child.alpha_total) == (2, 0.002)
+
+
 def test_a_resized_image_has_its_own_way_back() -> None:
     """The distance is that after the resize, and the radius of the original by its own map."""
     large = np.kron(GREY, np.ones((2, 2, 1), np.uint8))

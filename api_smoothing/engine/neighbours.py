@@ -43,6 +43,10 @@ class _Kept:
     sums: NDArray[np.float64]
     certificate: Certificate | None = None
 
+    @property
+    def nbytes(self) -> int:
+        return self.grid.nbytes + self.sums.nbytes
+
 
 class Neighbours:
     """The images that were asked about with one object, by their settings; `memory` bounds the bytes of them."""
@@ -65,12 +69,12 @@ class Neighbours:
         if key in self._kept:
             return  # asked again: its certificate is replaced when there is another
         self._kept[key] = kept
-        self._bytes += kept.grid.nbytes
+        self._bytes += kept.nbytes
         while self._bytes > self._memory and len(self._kept) > 1:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: tuple[str, bytes]) -> None:
-        self._bytes -= self._kept.pop(key).grid.nbytes
+        self._bytes -= self._kept.pop(key).nbytes
 
     def _done(self, key: tuple[str, bytes], found: Certificate) -> None:
         """Of several answers about one image the largest radius is kept, with what bounds the error of them all."""

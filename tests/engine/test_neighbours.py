@@ -110,6 +110,7 @@ def test_the_radius_is_never_more_than_is_left(norm: str, sub: int) -> None:
             assert 0 <= gap - exact < Fraction(1, 10**13)
         else:
             square = Fraction(int((steps * steps).sum()), (255 * sub) ** 2)
+            assert square <= distance(one, two, norm) ** 2 < square * (1 + Fraction(1, 10**13))
             assert square <= gap**2
             assert float(gap) == pytest.approx(float(square) ** 0.5, abs=1e-13)
 
@@ -196,6 +197,51 @@ def test_the_nearest_answers_whatever_came_of_it() -> None:
     assert of(9) is None
 
 
+def entered(all_: Neighbours, image: Image, found: Certificate | None) -> None:
+    """Asked about, with what came of it, or in a run that ended before."""
+    visit = all_.visit(load(image), SPEC, run=1, settings="s", stream="x")
+    visit.enter()
+    if found is not None:
+        visit.done(found)
+    visit.leave()
+
+
+def test_the_nearest_is_found_among_those_that_look_nearer() -> None:
+    """Noise that leaves the sums of blocks as they are hides nobody."""
+    wide = np.full((16, 16, 3), 128, np.uint8)
+    plain_ = wide.copy()
+    wide[::2, :, 0] += 40  # a block has two rows
+    wide[1::2, :, 0] -= 40
+    all_ = Neighbours()
+    entered(all_, wide, certificate(0.0, label=None))
+    entered(all_, moved(9, plain_), certificate(3.0))
+    assert _apart(_sums(load(wide).grid)[None], _sums(load(plain_).grid), "l2")[0] == 0.0
+    found = all_.visit(load(plain_), replace(SPEC, sigma=9.0), run=2, settings="s", stream="x").answer(
+        slack=0.0
+    )
+    assert found is not None
+    assert found.radius == pytest.approx(3.0 - 3 / 255)
+
+
+def test_an_image_waits_only_for_those_of_its_own_run() -> None:
+    """Another run may stand still, for as long as its user likes."""
+    all_ = Neighbours()
+    all_.visit(load(moved(2)), SPEC, run="one", settings="s", stream="x").enter()
+    for run, aim, ready in (("one", None, False), ("two", None, True), ("one", 0.1, True)):
+        spec = replace(SPEC, radius=aim)
+        near = all_.visit(load(moved(1)), spec, run=run, settings="s", stream="y")
+        assert near.ready() == ready
+        assert near.answer(slack=0.0) is None
+
+
+def test_an_image_that_was_never_done_is_nobodys_neighbour() -> None:
+    """Its run was broken off: one farther away answers."""
+    all_ = Neighbours()
+    entered(all_, moved(9), certificate(0.2))
+    entered(all_, moved(2), None)
+    assert all_.visit(load(moved(1)), SPEC, run=2, settings="s", stream="x").answer(slack=0.0) is not None
+
+
 def test_a_run_does_not_depend_on_time() -> None:
     """However many images are open, the same ones are asked, and an image waits for the one that may answer for it."""
     images = [moved(k, GREY + np.uint8(20 * (k % 3))) for k in range(12)]
@@ -268,7 +314,7 @@ def test_a_resized_image_has_its_own_way_back() -> None:
 
 def test_memory_is_bounded() -> None:
     """The latest images are kept."""
-    all_ = Neighbours(memory=3 * GREY.nbytes)
+    all_ = Neighbours(memory=3 * (GREY.nbytes + _sums(load(GREY).grid).nbytes))
     for steps in range(10):
         visit = all_.visit(load(GREY + 20 * steps), SPEC, run=1, settings="s", stream=str(steps))
         visit.enter()

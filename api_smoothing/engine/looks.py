@@ -15,12 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from api_smoothing.certify import Spec
-from api_smoothing.certify.prior import Prior
 from api_smoothing.certify.spec import RULES
 from api_smoothing.results import Look
+
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
 
 _ANYTIME: Final = "anytime/"
 _UNKNOWN: Final = "unknown/0"
@@ -55,6 +57,8 @@ class Question:
         """Read what `str` gave. Raises TypeError or ValueError for a question of a kind that is not known here."""
         values = json.loads(text)
         if "prior" in values:
+            from api_smoothing.certify.prior import Prior
+
             values["prior"] = Prior.from_dict(values["prior"])
         return cls(**values)
 

@@ -13,7 +13,6 @@ from api_smoothing import adapters
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, first_label, kinds_of
-from api_smoothing.certify.prior import Prior
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
@@ -52,8 +51,11 @@ def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget
 
 def check_sharing(prior: object, reuse: object) -> None:
     """Refuse what images cannot share."""
-    if not (prior is None or prior == "learn" or isinstance(prior, Prior)):
-        raise ConfigurationError(f'prior must be None, "learn" or a certify.prior.Prior, not {prior!r}')
+    if prior not in (None, "learn"):
+        from api_smoothing.certify.prior import Prior
+
+        if not isinstance(prior, Prior):
+            raise ConfigurationError(f'prior must be None, "learn" or a certify.prior.Prior, not {prior!r}')
     if reuse not in (None, "ball"):
         raise ConfigurationError(f'reuse must be None or "ball", not {reuse!r}')
 

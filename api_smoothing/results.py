@@ -74,8 +74,8 @@ class Provenance:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a question is, among all of its stream: whether it is a `later` one, how many there are (`looks`), the error
-    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, and the `rule`
-    by which it is answered.
+    of all their answers together (None: no bound), whether its reading was chosen after votes were seen, the `rule` by
+    which it is answered, and of the prior that shapes the rule its sha256 (`prior`) and all it says (`learned`).
     """
 
     later: bool
@@ -83,6 +83,8 @@ class Look:
     looks: int
     alpha_total: float | None
     exploratory: bool
+    prior: str | None = None
+    learned: dict[str, Any] | None = None
 
 
 class Item(TypedDict):
@@ -134,11 +136,12 @@ class Certificate:
     `alpha_total` bounds the probability that any of their answers is wrong; None where the version that wrote it did
     not say. `exploratory` marks a reading that was chosen after the votes were seen. `radii` are those read from this
     image's votes where several were asked about; then `radius` is the largest one reached. `parent` is the
-    `image_sha256` of the certificate that answers for this neighbour of its image, `prior` the sha256 of a learned
-    prior, `rule` the stopping and bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round
-    of fresh votes, and `item` what the image is in a data set. `extra` holds what a newer version wrote beside these,
-    the settings that `reason` suggests (`hint`), and of a label that is a `general_tag` the more specific ones among
-    the same answers, with how many report each.
+    `image_sha256` of the certificate that answers for this neighbour of its image: the votes, `looks` and `alpha_total`
+    are those of that one, and nothing was asked. `prior` is the sha256 of a learned prior, `rule` the stopping and
+    bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round of fresh votes, and `item` what
+    the image is in a data set. `extra` holds what a newer version wrote beside these, the settings that `reason`
+    suggests (`hint`), the prior itself (`learned_prior`), and of a label that is a `general_tag` the more specific ones
+    among the same answers, with how many report each.
     """
 
     label: str | None

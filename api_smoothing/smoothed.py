@@ -16,6 +16,7 @@ from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.certify import Certifier, Spec, certifier_of
 from api_smoothing.certify.presence import PresenceCertifier
+from api_smoothing.certify.prior import Prior
 from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
@@ -23,8 +24,10 @@ from api_smoothing.engine.estimate import defaults
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.estimate.pace import pace, remember
 from api_smoothing.engine.estimate.pricing import price
-from api_smoothing.engine.estimate.shares import prior
+from api_smoothing.engine.estimate.shares import prior as shares_of
+from api_smoothing.engine.lessons import Lesson, Lessons, lesson_of
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
+from api_smoothing.engine.neighbours import Neighbours, Visit
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction
 from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
@@ -71,7 +74,10 @@ class SmoothedAPI:
     folder, "memory" is this object alone, with a seed of its own; a Storage is used, and left open. Queries that
     the provider finally refused or failed are remembered and count as failed ever after; `retry_failures` asks
     them again, which is fair only where their failing had nothing to do with the image. With `sandbox` the same
-    SDK asks a server on this machine, free of charge.
+    SDK asks a server on this machine, free of charge. `prior` shapes the rules for a radius: a Prior made without the
+    images' own votes, or "learn" for what the images done before have taught; however wrong, it costs queries and never
+    soundness. `reuse` "ball" lets an image that was certified answer for those within its radius, without a query: for
+    a larger radius than is asked for there, or where no radius is.
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -96,10 +102,13 @@ class SmoothedAPI:
         sandbox: bool = False,
         concurrency: int | Literal["auto"] = "auto",
         retry_failures: bool = False,
+        prior: Prior | Literal["learn"] | None = None,
+        reuse: Literal["ball"] | None = None,
         observers: Sequence[Observer] = (),
         **options: Any,
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
+        parts.check_sharing(prior, reuse)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
         self._device = parts.device(device)
         with ExitStack() as stack:
@@ -142,6 +151,8 @@ class SmoothedAPI:
                 retry_failures=retry_failures,
                 told=self._tell,
             )
+            self._prior, self._lessons = prior, list[Lesson]()
+            self._neighbours = Neighbours(stands=self._session.stands) if reuse else None
             self._exit = stack.pop_all()
 
     def certify(
@@ -186,27 +197,54 @@ class SmoothedAPI:
         spec = self._spec(radius, n, n0)
         self._begin_run(spec.n, self._unset_cap(radius, n, spec.n))
         sender = self._session.sender()
+        lessons, visits = Lessons(self._lessons), list[Visit]()
         openings = (
-            self._opening(self._loaded(img), index, spec, sender, radius) for index, img in enumerate(imgs)
+            self._opening(self._loaded(img), index, spec, sender, lessons, visits)
+            for index, img in enumerate(imgs)
         )
         results = self._session.results(openings, sender, sigma=self.sigma, most=spec.most)
-        with closing(results):
-            for index, result in enumerate(results):
-                self._tell(ImageCertified(image=result.image, index=index, certificate=result))
-                yield result
+        try:
+            with closing(results):
+                for index, result in enumerate(results):
+                    self._lessons.append(lesson_of(result))
+                    self._tell(ImageCertified(image=result.image, index=index, certificate=result))
+                    yield result
+        finally:
+            for visit in visits:
+                visit.leave()
 
     def _opening(
-        self, loaded: images.Loaded, index: int, spec: Spec, sender: Sender, radius: float | None
+        self,
+        loaded: images.Loaded,
+        index: int,
+        spec: Spec,
+        sender: Sender,
+        lessons: Lessons,
+        visits: list[Visit],
     ) -> Opening[Certificate]:
         noise = self._noise_stream(loaded)
         inquiry = self._inquiry(loaded, noise, sender)
+        visit = self._visit(loaded, spec, noise, inquiry, run=visits)
+        learns = self._prior == "learn" and spec.learns
+
+        def done(found: Certificate) -> Certificate:
+            lessons.done(index, lesson_of(found))
+            if visit is not None:
+                visit.done(found)
+            return found
 
         def begin() -> Item[Certificate]:
+            if visit is not None:
+                if (found := visit.answer(slack=noise.slack)) is not None:
+                    return _answered(found, inquiry, done)
+                visit.enter()
+                visits.append(visit)
+            prior = lessons.prior(index, loaded.digest.hex()) if learns else self._given_prior
             votes = inquiry.votes
             certifier, look = self._begin(
                 inquiry,
-                about_the_label(spec, self._provenance().label_map),
-                partial(self._certifier_after, replace(spec, slack=noise.slack), votes),
+                about_the_label(replace(spec, prior=prior), self._provenance().label_map),
+                partial(self._certifier_of, replace(spec, slack=noise.slack), votes),
             )
             self._tell(ImageStarted(image=loaded.source, index=index, planned=spec.n))
             return Item(
@@ -215,18 +253,51 @@ class SmoothedAPI:
                 certifier=certifier,
                 most=spec.most,
                 on_round=lambda count: self._tell(self._progress(loaded, index, count)),
-                result=lambda: certificate(
-                    certifier.result(),
-                    votes.count,
-                    loaded,
-                    provenance=self._provenance(),
-                    target=radius,
-                    cost_usd=self._session.account.cost_usd(votes.count.sent),
-                    look=look,
+                result=lambda: done(
+                    certificate(
+                        certifier.result(),
+                        votes.count,
+                        loaded,
+                        provenance=self._provenance(),
+                        target=spec.radius,
+                        cost_usd=self._session.account.cost_usd(votes.count.sent),
+                        look=look,
+                    )
                 ),
             )
 
-        return Opening(stream=inquiry.stream, begin=begin)
+        return Opening(
+            stream=inquiry.stream,
+            begin=begin,
+            ready=lambda: (not learns or lessons.ready(index)) and (visit is None or visit.ready()),
+        )
+
+    @property
+    def _given_prior(self) -> Prior | None:
+        return self._prior if isinstance(self._prior, Prior) else None
+
+    def _visit(
+        self, loaded: images.Loaded, spec: Spec, noise: NoiseStream, inquiry: Inquiry, *, run: object
+    ) -> Visit | None:
+        """The image among its neighbours; None where nothing is reused."""
+        if self._neighbours is None:
+            return None
+        name, reading = inquiry.stream.name, f"{self._provenance().label_map} {self.alpha!r}"
+        return self._neighbours.visit(
+            loaded,
+            spec,
+            run=run,
+            settings=f"{self._session.settings(noise, seed=self._seed.label)} {reading}",
+            stream=name,
+            new=self._session.is_new(name),
+        )
+
+    def teach(self, done: Iterable[Certificate]) -> None:
+        """With prior="learn": let images that were done before teach those to come, such as `runs.read(path)`.
+
+        They may be of other settings. What they have taught about an image itself is left out of its prior.
+        """
+        self._lessons += map(lesson_of, done)
 
     def certify_labels(
         self,
@@ -270,10 +341,9 @@ class SmoothedAPI:
         votes = inquiry.votes
         # which label would be the best is nothing to a report of all
         provenance = replace(self._provenance(), label_map=parts.map_name(self._labels))
+        spec = Spec(radius=radius, n=n, sigma=self.sigma, alpha=self.alpha, method="sequential")
         question = about_labels(
-            radius,
-            n,
-            self.alpha,
+            spec,
             label_map=provenance.label_map,
             thresholds=thresholds,
             absent=absent,
@@ -282,7 +352,7 @@ class SmoothedAPI:
         certifier, look = self._begin(
             inquiry,
             question,
-            lambda later: PresenceCertifier(
+            lambda question, later: PresenceCertifier(
                 alpha=self.alpha,
                 sigma=self.sigma,
                 max_labels=reader.most,
@@ -292,6 +362,7 @@ class SmoothedAPI:
                 noise=self.noise,
                 slack=noise.slack,
                 later=later,
+                version=None if later else spec.under(question.rule).version,
             ),
         )
         self._tell(ImageStarted(image=loaded.source, index=0, planned=n))
@@ -367,7 +438,7 @@ class SmoothedAPI:
             price=session.price,
             extra_per_image=session.extra_per_image,
             queries_per_vote=session.queries_per_vote,
-            prior=prior(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
+            prior=shares_of(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
             pace=pace(card, denoiser=denoiser, size=self.size),
             unset=self._unset_cap(radius, n, spec.n),
             stops_at=None if self._has_budget else self._budget.usd,
@@ -380,7 +451,15 @@ class SmoothedAPI:
     def settings(self) -> dict[str, Any]:
         """Everything that identifies a run with this object, as plain JSON values."""
         size = list(self.size) if isinstance(self.size, tuple) else self.size
-        return {**self._provenance().to_dict(), "size": size}
+        shared = {
+            "prior": self._prior.digest if isinstance(self._prior, Prior) else self._prior,
+            "reuse": None if self._neighbours is None else "ball",
+        }
+        return {
+            **self._provenance().to_dict(),
+            "size": size,
+            **{name: value for name, value in shared.items() if value is not None},
+        }
 
     def close(self) -> None:
         """Release files; answers on disk stay, and how long a query took."""
@@ -474,23 +553,27 @@ class SmoothedAPI:
         )
 
     def _begin(
-        self, inquiry: Inquiry, question: Question, build: Callable[[bool], Counting]
+        self, inquiry: Inquiry, question: Question, build: Callable[[Question, bool], Counting]
     ) -> tuple[Counting, Look]:
         """The certifier that `build` makes for a first or a later question, once that is charged as a look.
 
-        One that asks for nothing shows no vote, and one that cannot be made neither: those are not charged.
+        A question that was asked before goes on as it was begun. One that asks for nothing shows no vote, and one that
+        cannot be made neither: those are not charged.
         """
+        question = self._session.begun(inquiry.stream.name, question)
         look = self._session.look(inquiry.stream.name, question, charge=False)
-        certifier = build(look.later)
+        certifier = build(question, look.later)
         if not certifier.need():
             return certifier, look
         charged = self._session.look(inquiry.stream.name, question)
         if charged.later != look.later:  # somebody else has asked first meanwhile
-            certifier = build(charged.later)
+            certifier = build(question, charged.later)
         return certifier, charged
 
-    def _certifier_after(self, spec: Spec, votes: Votes, later: bool) -> Certifier:
-        return self._certifier(replace(spec, later=later), votes)
+    def _certifier_of(self, spec: Spec, votes: Votes, question: Question, later: bool) -> Certifier:
+        """The certifier for `question`, by the rule it names or as a `later` one."""
+        spec = replace(spec, later=True) if later else spec.under(question.rule, question.prior)
+        return self._certifier(spec, votes)
 
     def _certifier(self, spec: Spec, votes: Votes) -> Certifier:
         """The certifier for one image; one that asks for nothing when the budget cannot decide the image."""
@@ -558,6 +641,15 @@ class SmoothedAPI:
     def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
+
+
+def _answered(
+    found: Certificate, inquiry: Inquiry, done: Callable[[Certificate], Certificate]
+) -> Item[Certificate]:
+    """An image about which nothing is asked."""
+    return Item(
+        stream=inquiry.stream, votes=inquiry.votes, certifier=Everything(0), result=lambda: done(found)
+    )
 
 
 def _server(provider: object) -> Sandbox:

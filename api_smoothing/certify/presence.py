@@ -23,6 +23,7 @@ from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, until_certain, until_likely
 from api_smoothing.certify.radius import Noise, radius, threshold, top_k_threshold
 from api_smoothing.certify.sequential import open_boundary
+from api_smoothing.certify.spec import RULES
 from api_smoothing.certify.spending import spending_boundary
 from api_smoothing.certify.tally import MAX_FAILED, most_failed, refuse_surplus
 from api_smoothing.errors import ConfigurationError
@@ -62,13 +63,14 @@ class PresenceCertifier:
         noise: Noise = "gaussian",
         slack: float = 0.0,
         later: bool = False,
-        version: int = 1,
+        version: int | None = None,
     ) -> None:
         """`max_labels` is M; `absent` names the labels whose absence is to be certified as well.
 
         `n` caps a target run (exact α-spending) or ends one without target, which must have it. `later` says that
         the same answers have been asked something before: then a target is certified when the confidence sequence
-        reaches it, which holds whatever made somebody ask. `version` is that of the rule.
+        reaches it, which holds whatever made somebody ask. `version` is that of the rule, the newest where it is
+        None.
         """
         if max_labels < 1:
             raise ConfigurationError(f"max_labels must be at least 1, not {max_labels}")
@@ -84,9 +86,9 @@ class PresenceCertifier:
         self._p0 = 0.5 if target is None else threshold(target, sigma=sigma, noise=noise, slack=slack)
         if target is not None and not later:
             self._upper = (
-                open_boundary(self._p0, alpha, votes, version=version)
+                open_boundary(self._p0, alpha, votes, version=version or RULES["open"])
                 if n is None
-                else spending_boundary(self._p0, n, alpha, votes, version=version)
+                else spending_boundary(self._p0, n, alpha, votes, version=version or RULES["capped"])
             )
         self._lower = futility_boundary(
             self._p0 if self._upper is None else hopeless_share(self._upper, self._p0)

@@ -89,8 +89,12 @@ class Spec:
         """
         name = self._name
         version = RULES[name] if self.version is None or self.later else self.version
-        learnt = self.prior is not None and name in _LEARNT
-        return f"{name}/{version}" + (f"+{self.prior.digest[:_DIGITS]}" if learnt and self.prior else "")
+        return f"{name}/{version}" + (f"+{self.prior.digest[:_DIGITS]}" if self.learns and self.prior else "")
+
+    @property
+    def learns(self) -> bool:
+        """Whether the rule is one that a prior shapes."""
+        return self._name in _LEARNT
 
     def under(self, rule: str, prior: Prior | None = None) -> Self:
         """The same settings under the `rule` that a question was begun with, and the `prior` that its name tells of.

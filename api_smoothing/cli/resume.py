@@ -31,6 +31,7 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
         name: value
         for name, value in asdict(settings).items()
         if name not in ("budget_queries", "budget_usd", "budget_usd_day", "run", "cache", "device", "rate")
+        and (value is not None or name not in ("prior", "reuse"))  # younger than the names of runs
     }
     facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
     return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"

@@ -232,6 +232,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "K=V,…",
         "the provider's own options, such as region=eu-west-1 or only=Cat|Dog",
     ),
+    "prior": Kind(
+        str, _one_of(("learn",)), "learn", "shape the rule by what the images done before have taught"
+    ),
+    "reuse": Kind(
+        str,
+        _one_of(("ball",)),
+        "ball",
+        "an image that is certified answers for those within its radius, free",
+    ),
     "cache": Kind(_read_cache, _cache, "DIR", "folder of the answers (default: api-smooth cache path)"),
 }
 

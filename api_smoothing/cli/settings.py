@@ -52,6 +52,8 @@ class Settings:
     cache: bool | str = True
     run: str | None = None
     rate: float | None = None
+    prior: Literal["learn"] | None = None
+    reuse: Literal["ball"] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -144,6 +144,8 @@ def _facade(
         budget=_budget(settings),
         cache=settings.cache,
         retry_failures=retry_failures,
+        prior=settings.prior,
+        reuse=settings.reuse,
         observers=() if progress is None else (progress,),
         **options,
     )

@@ -5,17 +5,24 @@ chosen by somebody who saw votes, is answered from one confidence sequence of th
 So all answers hold together with probability 1 − 2α, and 1 − α where the first came from that sequence as well. A
 reading of the same answers (label map, thresholds, labels present or absent) other than the first question's has no
 such bound.
+
+A rule that becomes sharper, or learns, does not make another question of one that was asked: that goes on under the
+version and the prior it was begun with, see `begun`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from api_smoothing.certify import Spec
+from api_smoothing.certify.spec import RULES
 from api_smoothing.results import Look
+
+if TYPE_CHECKING:
+    from api_smoothing.certify.prior import Prior
 
 _ANYTIME: Final = "anytime/"
 _UNKNOWN: Final = "unknown/0"
@@ -25,7 +32,8 @@ _UNKNOWN: Final = "unknown/0"
 class Question:
     """What is asked of a stream: the `rule` with its version, the `radius` it aims at, `n` and the `n0` that choose the
     class, the error `alpha`, and the `reading`, which names how an answer becomes a vote. What a budget allows is no
-    part of it: the same question goes on where a budget ended.
+    part of it: the same question goes on where a budget ended. A rule that learns has its whole `prior` here, so that
+    it is kept with the question.
     """
 
     rule: str
@@ -34,9 +42,42 @@ class Question:
     n0: int = 0
     alpha: float
     reading: str
+    prior: Prior | None = None
 
     def __str__(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.prior is None:
+            del values["prior"]
+        else:
+            values["prior"] = self.prior.to_dict()
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `str` gave. Raises TypeError or ValueError for a question of a kind that is not known here."""
+        values = json.loads(text)
+        if "prior" in values:
+            from api_smoothing.certify.prior import Prior
+
+            values["prior"] = Prior.from_dict(values["prior"])
+        return cls(**values)
+
+    def continues(self, begun: Question) -> bool:
+        """Whether this is the question that was `begun`, but for the version of its rule and the prior."""
+        same_rule = begun.rule.partition("/")[0] == self.rule.partition("/")[0]
+        return same_rule and replace(begun, rule=self.rule, prior=self.prior) == self
+
+
+def begun(asked: Sequence[str], question: Question) -> Question:
+    """What `question` goes on as: the one of those `asked` that it continues, or itself where it is a new one."""
+    for text in asked:
+        try:
+            before = Question.from_text(text)
+        except (TypeError, ValueError):
+            continue
+        if question.continues(before):
+            return before
+    return question
 
 
 def look_of(asked: Sequence[str], question: Question) -> Look:
@@ -49,12 +90,15 @@ def look_of(asked: Sequence[str], question: Question) -> Look:
     sequence = [q["alpha"] for q in same if q is not first or q["rule"].startswith(_ANYTIME)]
     total = max(sequence, default=0.0) + (0.0 if first["rule"].startswith(_ANYTIME) else first["alpha"])
     later = texts.index(str(question)) > 0
+    prior = None if later else question.prior
     return Look(
         later=later,
-        rule=f"{_ANYTIME}1" if later else question.rule,
+        rule=f"{_ANYTIME}{RULES['anytime']}" if later else question.rule,
         looks=len(texts),
         alpha_total=None if exploratory else min(1.0, total),
         exploratory=exploratory,
+        prior=None if prior is None else prior.digest,
+        learned=None if prior is None else prior.to_dict(),
     )
 
 
@@ -67,6 +111,7 @@ def about_the_label(spec: Spec, label_map: str | None) -> Question:
         n0=(spec.most or 0) - (spec.n or 0),
         alpha=spec.alpha,
         reading=label_reading(label_map),
+        prior=spec.prior if spec.learns else None,
     )
 
 
@@ -76,23 +121,20 @@ def about_the_prediction(n: int, alpha: float, label_map: str | None) -> Questio
 
 
 def about_labels(
-    radius: float | None,
-    n: int | None,
-    alpha: float,
+    spec: Spec,
     *,
     label_map: str | None,
     thresholds: float | Mapping[str, float],
     absent: Collection[str],
     most: int,
 ) -> Question:
-    """Which labels are reported, and which of `absent` are not, where a vote reports `most` at most."""
-    rule = f"{_ANYTIME}1" if radius is None else "open/1" if n is None else "capped/1"
+    """Which labels are reported, and which of `absent` are not, by `spec`, where a vote reports `most` at most."""
     named: object = thresholds
     if isinstance(thresholds, Mapping):
         named = {name: float(thresholds[name]) for name in sorted(thresholds)}
     reading = {"labels": label_map, "thresholds": named, "absent": sorted(absent), "most": most}
-    aim = None if radius is None else float(radius)
-    return Question(rule=rule, radius=aim, n=n, alpha=alpha, reading=json.dumps(reading))
+    aim = None if spec.radius is None else float(spec.radius)
+    return Question(rule=spec.rule, radius=aim, n=spec.n, alpha=spec.alpha, reading=json.dumps(reading))
 
 
 def label_reading(label_map: str | None) -> str:

@@ -49,6 +49,17 @@ def check(*, sigma: float, alpha: float, method: str, noise: str, budget: Budget
         _check_budget(budget)
 
 
+def check_sharing(prior: object, reuse: object) -> None:
+    """Refuse what images cannot share."""
+    if prior not in (None, "learn"):
+        from api_smoothing.certify.prior import Prior
+
+        if not isinstance(prior, Prior):
+            raise ConfigurationError(f'prior must be None, "learn" or a certify.prior.Prior, not {prior!r}')
+    if reuse not in (None, "ball"):
+        raise ConfigurationError(f'reuse must be None or "ball", not {reuse!r}')
+
+
 def _check_budget(budget: Budget) -> None:
     queries = budget.queries
     if queries is not None and (isinstance(queries, bool) or not isinstance(queries, int)):

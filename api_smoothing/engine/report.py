@@ -52,6 +52,8 @@ def certificate(
     if kind == "label" and label is not None:
         general, specific = _of_general_tag(label, count.reports, provenance.alpha)
         reason, extra = _joined(reason, general), extra | ({"general_tag": specific} if general else {})
+    if look.learned is not None:
+        extra["learned_prior"] = look.learned
     return Certificate(
         label=label,
         radius=radius,
@@ -92,6 +94,7 @@ def certificate(
         original=loaded.original.name,
         unbounded=loaded.original.unbounded,
         rule=look.rule,
+        prior=look.prior,
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,

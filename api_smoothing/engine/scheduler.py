@@ -64,10 +64,14 @@ class Item(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening(Generic[T]):
-    """An image that can be opened: `stream` is known without, and `begin` charges the look and makes the item."""
+    """An image that can be opened: `stream` is known without, and `begin` charges the look and makes the item.
+
+    It waits until it is `ready`, which it must be once all before it are done.
+    """
 
     stream: Stream
     begin: Callable[[], Item[T]]
+    ready: Callable[[], bool] = lambda: True
 
 
 @dataclass(eq=False, slots=True)
@@ -209,6 +213,8 @@ class Scheduler(Generic[T]):
                 self._next = next(source, None)
                 self._exhausted = self._next is None
             if self._next is None or self._is_open(self._next.stream) or not self._pays():
+                return False
+            if not self._next.ready():
                 return False
             opening, self._next = self._next, None
             place.item = opening.begin()

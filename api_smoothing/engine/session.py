@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.estimate.pricing import price
-from api_smoothing.engine.looks import Question, look_of, unknown
+from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler
 from api_smoothing.engine.sending import (
@@ -125,17 +125,7 @@ class Session:
         sender: Sender,
     ) -> Inquiry:
         """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
-        factor = enlargement(*noise.shape[:2], self.card) if self._remote else 1
-        name = stream_name(
-            noise,
-            seed=seed,
-            adapter=self._adapter.card,  # as it is now: weights may have been trained on
-            denoiser=self._denoiser,
-            factor=factor,
-            device=self._device,
-            state=self._state(),
-        )
-        name = self._undrifted(name)
+        name = self._undrifted(self._name(noise, seed))
         self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
         stream = Stream(
             name=name,
@@ -159,6 +149,29 @@ class Session:
         paths = self.queries_per_vote
         return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)
 
+    def _name(self, noise: NoiseStream, seed: str) -> str:
+        return stream_name(
+            noise,
+            seed=seed,
+            adapter=self._adapter.card,  # as it is now: weights may have been trained on
+            denoiser=self._denoiser,
+            factor=enlargement(*noise.shape[:2], self.card) if self._remote else 1,
+            device=self._device,
+            state=self._state(),
+        )
+
+    def settings(self, noise: NoiseStream, *, seed: str) -> str:
+        """Names all that a stream of such noise depends on but the image."""
+        return self._name(replace(noise, image_digest=bytes(len(noise.image_digest))), seed)
+
+    def stands(self, stream: str) -> bool:
+        """Whether its answers count: the model has not been seen to change since."""
+        return self._cache.facts(f"{stream}/drift") is None
+
+    def is_new(self, stream: str) -> bool:
+        """Whether nothing was asked of the stream before."""
+        return not self._looks.of(stream) and not self._has_votes(stream)
+
     def results(
         self, openings: Iterable[Opening[T]], sender: Sender, *, sigma: float, most: int | None
     ) -> Generator[T]:
@@ -180,6 +193,10 @@ class Session:
         if self._remote:
             return There(card=self.card, cleaner=cleaner, sender=sender, workers=self._workers)
         return Here(card=self.card, cleaner=cleaner, sender=sender, device=self._device)
+
+    def begun(self, stream: str, question: Question) -> Question:
+        """What `question` goes on as, where the stream was asked it before: under the rule it was begun with."""
+        return begun(self._looks.of(stream), question)
 
     def look(self, stream: str, question: Question, *, charge: bool = True) -> Look:
         """What `question` is among those that were asked of the stream; with `charge` it is one of them from now on."""
@@ -206,7 +223,7 @@ class Session:
     def _undrifted(self, stream: str) -> str:
         """The first generation of the stream in which the model has not been seen to change."""
         name, generation = stream, 0
-        while self._cache.facts(f"{name}/drift") is not None:
+        while not self.stands(name):
             generation += 1
             name = f"{stream}.{generation}"
         return name

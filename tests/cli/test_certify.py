@@ -12,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import TOY, objects, one_line, resume, start
+from PIL import Image
 
+from api_smoothing import runs
 from api_smoothing.adapters import Verdict
 from api_smoothing.cli import main
 from api_smoothing.cli.commands.certify import thresholds_of
@@ -414,3 +417,21 @@ def test_absences_that_cannot_be_meant_are_refused(present: str | None, absent: 
     """Two scores for one label, or no name, are refused in one line."""
     with pytest.raises(ConfigurationError, match=told):
         thresholds_of(present, absent)
+
+
+def test_images_of_a_run_share_what_is_known(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy a step away is answered by its neighbour; the run file says under which settings, and is gone on with."""
+    near = np.array(Image.open("a.png"))
+    near[0, 0, 0] ^= 1
+    Image.fromarray(near).save("near.png")
+    command = ["certify", "a.png", "near.png", "b.png", *TOY, "-n", "60", "--output", "run.jsonl"]
+    shared = [*command, "--reuse", "ball", "--prior", "learn"]
+    assert main(shared) == 0
+    first, second, third = runs.read("run.jsonl")
+    assert (second.parent, second.queries) == (first.image_sha256, 0)
+    assert first.queries == third.queries == 60
+    assert runs.header("run.jsonl").settings.items() >= {"reuse": "ball", "prior": "learn"}.items()
+    assert main(shared) == 0
+    assert "3 of 3 images are already in run.jsonl" in capsys.readouterr().err
+    assert main(command) == 2
+    assert 'made with prior = "learn", this run has null' in capsys.readouterr().err

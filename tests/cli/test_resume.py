@@ -12,7 +12,7 @@ from command_line import TOY, objects, resume
 from api_smoothing.cli import main
 from api_smoothing.cli.commands.certify import SETTINGS
 from api_smoothing.cli.entry import build_parser
-from api_smoothing.cli.resume import how_to_resume, retrying, with_larger_budget
+from api_smoothing.cli.resume import how_to_resume, retrying, run_name, with_larger_budget
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.home import home
@@ -177,3 +177,11 @@ def test_a_larger_budget_is_more_than_the_run_has_spent_where_its_answers_lie(
     settings = Settings(budget_queries=5, run="r", cache=cache)
     again = with_larger_budget(settings, ["certify", "--budget-queries", "5"])
     assert again == ["certify", "--budget-queries", most]
+
+
+def test_a_run_keeps_the_name_it_had() -> None:
+    """Settings that are younger than the budgets that are kept are no part of its name where they are not used."""
+    of_plain = run_name(Settings(), ["/a.png"], about="certify False None")
+    assert of_plain == "command-d7a6a6d7502e57e1ba0542fc"
+    for younger in (Settings(prior="learn"), Settings(reuse="ball")):
+        assert run_name(younger, ["/a.png"], about="certify False None") != of_plain

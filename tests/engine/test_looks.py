@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,18 @@ from api_smoothing import Budget, Certificate, LabelMap, Prediction
 from api_smoothing.adapters.base import EncodedImage
 from api_smoothing.adapters.labels.words import Words
 from api_smoothing.certify import Spec, certifier_of
+from api_smoothing.certify.prior import PriorLearner
 from api_smoothing.cli.text import describe_certificate, describe_prediction
-from api_smoothing.engine.looks import Question, about_the_label, look_of
+from api_smoothing.engine.looks import Question, about_labels, about_the_label, begun, look_of
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
-from api_smoothing.errors import ApiSmoothError
+from api_smoothing.errors import ApiSmoothError, ConfigurationError
 from api_smoothing.home import home
 
 ALPHA = 0.001
+OLD = (
+    Path(__file__).parents[1] / "golden" / "looks_1"
+)  # of a version whose rules were "open/1" and "capped/1"
 PETS = LabelMap(name="pets", classes={"pet": Words(labels=("dog", "cat"))})
 
 
@@ -251,3 +258,100 @@ def test_a_certificate_names_the_rule_it_rests_on() -> None:
         assert api.certify(GREY, radius=0.05, n=200).rule == "anytime/1"
     with api_of(service(), cache=False) as api:
         assert api.certify(GREY, radius=0.05, n=200).rule == "capped/2"
+
+
+# rules that became sharper, and rules that learn
+
+
+def restore(folder: Path) -> list[dict[str, Any]]:
+    """The looks as an earlier version left them; returns its certificates, about GREY and twice about GREY + 5."""
+    with closing(sqlite3.connect(folder / "looks.db")) as db:
+        db.executescript((OLD / "looks.sql").read_text(encoding="utf-8"))
+    return [json.loads(line) for line in (OLD / "certificates.jsonl").read_text().splitlines()]
+
+
+def test_a_question_goes_on_under_the_version_it_was_begun_with(tmp_path: Path) -> None:
+    """What an earlier version was asked has its certificate still, line for line, and is no new look."""
+    first, opened, later = restore(tmp_path)
+    with api_of(service(), cache=tmp_path) as api:
+        again = [
+            api.certify(GREY, radius=0.2, n=500),
+            api.certify(GREY + 5, radius=0.1, n=None),
+            api.certify(GREY + 5, radius=0.15, n=300),
+        ]
+        fresh = api.certify(GREY + 9, radius=0.2, n=500)
+    spent = {"created", "queries", "cached", "looks", "alpha_total"}
+    for found, before in zip(again, (first, opened, later), strict=True):
+        assert {k: v for k, v in found.to_dict().items() if k in before.keys() - spent} == {
+            k: v for k, v in before.items() if k not in spent
+        }
+    assert [told(found)[:2] for found in again] == [(1, ALPHA), (2, 2 * ALPHA), (2, 2 * ALPHA)]
+    assert (fresh.rule, told(fresh)) == ("capped/2", (1, ALPHA, False))
+    with closing(sqlite3.connect(tmp_path / "looks.db")) as db:
+        assert db.execute("SELECT COUNT(*) FROM looks").fetchone() == (4,)
+
+
+def test_old_and_new_questions_share_a_stream(tmp_path: Path) -> None:
+    """One that is new there is a later one, whatever its version; the old one keeps its own α."""
+    restore(tmp_path)
+    with api_of(service(), cache=tmp_path) as api:
+        new = api.certify(GREY, radius=0.15, n=500)
+        assert (new.rule, told(new)) == ("anytime/1", (2, 2 * ALPHA, False))
+        old = api.certify(GREY, radius=0.2, n=500)
+        assert (old.rule, told(old)) == ("capped/1", (2, 2 * ALPHA, False))
+
+
+def test_labels_go_on_under_the_version_they_were_begun_with() -> None:
+    """A report that an earlier version began takes the answers it took then; a new one takes fewer."""
+    asked: dict[str, Any] = {"radius": 0.2, "n": 400, "thresholds": {"dog": 0.5}}
+    spec = Spec(sigma=0.25, alpha=ALPHA, radius=0.2, n=400, method="sequential", version=1)
+    old = about_labels(spec, label_map=None, thresholds={"dog": 0.5}, absent=(), most=1)
+    storage, ends = MemoryStorage(), []
+    for began in (True, False):
+        with api_of(service(1.0), store=storage if began else "memory") as api:
+            if began:
+                sent = api._inquiry(
+                    api._loaded(GREY), api._noise_stream(api._loaded(GREY)), api._session.sender()
+                )
+                with closing(storage.looks()) as looks:
+                    looks.record(sent.stream.name, str(old))
+            (found,) = api.certify_labels(GREY, **asked)
+            ends.append((found.rule, found.n, found.looks))
+    assert [(rule, looks) for rule, _, looks in ends] == [("capped/1", 1), ("capped/2", 1)]
+    assert ends[0][1] > ends[1][1]
+
+
+def learnt(votes: int = 95) -> Any:
+    learner = PriorLearner()
+    learner.add("a", votes, 100)
+    return learner.without("b")
+
+
+def test_a_question_goes_on_under_the_prior_it_was_begun_with() -> None:
+    """Its text holds the whole prior; another prior, or none, asks the same question again."""
+    spec = Spec(sigma=0.25, alpha=ALPHA, radius=0.2)
+    first = about_the_label(replace(spec, prior=learnt()), None)
+    assert Question.from_text(str(first)) == first
+    for again in (spec, replace(spec, prior=learnt(60)), replace(spec, version=1)):
+        assert begun([str(first)], about_the_label(again, None)) == first
+    for other in (replace(spec, n=300), replace(spec, alpha=0.01), replace(spec, radius=0.3)):
+        assert begun([str(first)], about_the_label(other, None)) == about_the_label(other, None)
+    assert look_of([str(first)], first).prior == learnt().digest
+    assert about_the_label(replace(spec, n=50, radius=None, prior=learnt()), None).prior is None
+
+
+def test_a_question_of_a_newer_version_is_not_answered_under_another() -> None:
+    """As a first question it is refused, and nothing is charged; a text of a kind that is not known is passed over."""
+    spec = Spec(sigma=0.25, alpha=ALPHA, radius=0.2)
+    newer = replace(about_the_label(spec, None), rule="open/9")
+    unknown = json.dumps({**json.loads(str(newer)), "reach": 3})
+    assert begun([unknown], about_the_label(spec, None)) == about_the_label(spec, None)
+    storage, service_ = MemoryStorage(), service()
+    with api_of(service_, store=storage) as api:
+        loaded = api._loaded(GREY)
+        stream = api._inquiry(loaded, api._noise_stream(loaded), api._session.sender()).stream.name
+        with closing(storage.looks()) as looks:
+            looks.record(stream, str(newer))
+        with pytest.raises(ConfigurationError, match="open/9"):
+            api.certify(GREY, radius=0.2, n=None)
+    assert service_.seen == 0

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "certify a radius for images"
 EXAMPLE = "api-smooth certify cat.png --radius 0.1 --sigma 0.12"
-SETTINGS = ("radius", "n", "n0", *FACADE)
+SETTINGS = ("radius", "n", "n0", "prior", "reuse", *FACADE)
 
 _ENOUGH: Final = 1000  # queries an image that a dry run about presence assumes where no cap is given
 _CHOOSING: Final = 100  # queries that only choose the class, where --n0 is not given
@@ -196,6 +196,7 @@ class _Run:
             known = (
                 {} if of_labels else {image: done.find(image, digest) for image, digest in digests.items()}
             )
+            api.teach(found for found in known.values() if found is not None)
             left = [image for image in left if known.get(image) is None]
             self._decided = len(digests) - len(left)
             if self._decided:

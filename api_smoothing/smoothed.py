@@ -101,7 +101,7 @@ class SmoothedAPI:
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
-        self._device = parts.device(device)
+        self._device = parts.device(device, several=True)
         with ExitStack() as stack:
             if sandbox:  # what the user set for the service must not win
                 options = {

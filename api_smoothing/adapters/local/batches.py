@@ -49,7 +49,8 @@ def run_in_micro_batches(
     """`function` over x (N,C,H,W) in batches of exactly `micro` rows, the last one padded with zeros.
 
     Without `micro` it follows from the device and the size of the images: `micro_batch`. Raises ProviderError where
-    it does not give one row of output for one image.
+    it does not give one row of output for one image, and ConfigurationError where the card has too little memory left:
+    fewer rows would be other bits.
     """
     import torch
 
@@ -63,7 +64,14 @@ def run_in_micro_batches(
         if rows < micro:
             part = torch.cat([part, part.new_zeros((micro - rows, *part.shape[1:]))])
         part = part.contiguous(memory_format=torch.channels_last)  # another layout would round differently
-        out = function(part)
+        try:
+            out = function(part)
+        except torch.OutOfMemoryError as error:
+            height, width = x.shape[-2:]
+            raise ConfigurationError(
+                f"{x.device} has too little memory left for {micro} images of {height}×{width} at once; end what else "
+                "uses the card, or bring images to fewer pixels, such as size=224 (--size 224)"
+            ) from error
         if not isinstance(out, torch.Tensor):
             raise ProviderError(
                 f"{who} returned a {type(out).__name__}; return a tensor with one row an image"

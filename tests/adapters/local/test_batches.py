@@ -56,3 +56,17 @@ def test_timing_does_not_choose_the_arithmetic(monkeypatch: pytest.MonkeyPatch) 
     check_repeatable("cpu")
     with pytest.raises(ConfigurationError, match="set it to False"):
         check_repeatable("cuda")
+
+
+def test_a_card_without_memory_says_what_to_do() -> None:
+    """Fewer images at once would be other answers under the same name, so nothing is tried again in silence."""
+    asked: list[int] = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        asked.append(len(x))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    with pytest.raises(ConfigurationError, match="too little memory left for 8 images of 224×224") as caught:
+        run_in_micro_batches(network, torch.zeros(9, 3, 224, 224))
+    assert asked == [8]
+    assert "\n" not in str(caught.value)

@@ -35,3 +35,18 @@ def test_several_devices_are_named_with_commas() -> None:
     """One device is a list of one."""
     assert devices("cpu") == ["cpu"]
     assert devices("cuda:0, cuda:1") == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.usefixtures("cards")
+def test_changed_settings_of_the_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They round otherwise on a card; as torch comes they go without saying, and the processor knows none of them."""
+    card = "cuda NVIDIA H200"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "allow_tf32", False)
+        assert kind_of("cuda:1") == f"{card} convolutions=False"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "deterministic", True)
+        patch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+        assert kind_of("cuda:1") == f"{card} products=high deterministic=True"
+        assert kind_of("cpu") == "cpu"
+    assert kind_of("cuda:1") == card

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.adapters import Adapter, AdapterCard, Answer, EncodedImage, Label, Verdict
-from api_smoothing.adapters.local.batches import run_in_micro_batches
+from api_smoothing.adapters.local.batches import most_at_once, run_in_micro_batches
 from api_smoothing.adapters.local.outputs import (
     KEPT_SCORES,
     SAY_SCALE,
@@ -147,7 +147,7 @@ class ModuleAdapter:
             name=name or type(module).__name__,
             fingerprint="",
             accepts="tensor",
-            batch=256,
+            batch=most_at_once(self._device.type),
             padded=True,
             max_labels=1 if outputs == "labels" else self._top,
             labels=self._class_names,

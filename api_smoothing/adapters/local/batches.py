@@ -37,6 +37,11 @@ def cuda_batch(memory: int, pixels: int) -> int:
     return min(_CUDA_MOST, 1 << (max(1, room // pixels).bit_length() - 1))
 
 
+def most_at_once(kind: str) -> int:
+    """How many images a network on such a device is handed at once: no fewer than go through it together."""
+    return _CUDA_MOST if kind == "cuda" else 256
+
+
 def _memory(device: str) -> int:
     import torch
 

@@ -10,6 +10,7 @@ from api_smoothing.adapters.local.batches import (
     check_repeatable,
     cuda_batch,
     micro_batch,
+    most_at_once,
     run_in_micro_batches,
 )
 from api_smoothing.errors import ConfigurationError
@@ -47,6 +48,12 @@ def test_a_card_is_filled_by_its_memory_and_the_images() -> None:
     assert [cuda_batch(141 << 30, side * side) for side in sides] == [512, 512, 64, 16, 1]
     assert [cuda_batch(15 << 30, side * side) for side in sides] == [512, 256, 16, 4, 1]
     assert [cuda_batch(2 << 30, side * side) for side in sides] == [512, 128, 8, 2, 1]
+
+
+def test_a_batch_is_handed_over_whole() -> None:
+    """A part of one would be padded to a whole one, and cost as much."""
+    assert most_at_once("cuda") >= cuda_batch(141 << 30, 1)
+    assert most_at_once("cpu") >= micro_batch("cpu", 1)
 
 
 def test_timing_does_not_choose_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def _read_n(text: str) -> Any:
 def _n(value: Any) -> int | str | None:
     if value in ("auto", "none"):
         return None if value == "none" else "auto"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
         raise Expected(_N)
     return value
 
@@ -161,10 +161,11 @@ def _options(value: Any) -> dict[str, Any]:
     return value
 
 
-_N: Final = "a whole number from 1 on, 'auto', or 'none'"
+_MOST: Final = 10**9  # queries nobody means
+_N: Final = "a whole number from 1 on, at most a billion, 'auto', or 'none'"
 _USD: Final = _or_none("a number from 0 on, or 'none'", _real("", lambda v: v >= 0)[1])
 _POSITIVE: Final = _real("a number above 0", lambda v: v > 0)
-_COUNT: Final = _whole("a whole number from 1 on, at most a billion", 1, 10**9)
+_COUNT: Final = _whole("a whole number from 1 on, at most a billion", 1, _MOST)
 
 #: The settings by name.
 KINDS: Final[Mapping[str, Kind]] = {

@@ -164,10 +164,10 @@ class Scheduler(Generic[T]):
                     place.of.stream.answers.flush()
 
     def _close(self) -> None:
-        """End the run early; images whose votes were all there are finished."""
-        self._desk.close()
+        """End the run early, with the images whose votes are all there when what is under way has come in."""
+        self._hand_out(self._desk.close())
         for place in self._open:
-            if place.finishing and not place.done:
+            if place.ending and not place.done:
                 _finish(place)
                 place.done = place.error is None
 
@@ -273,20 +273,24 @@ class Scheduler(Generic[T]):
         """Wait for outcomes, and count them."""
         if not self._desk.under_way:
             time.sleep(_POLL)  # all that is open waits for others
-        by_place: dict[_Place[T], dict[int, Outcome]] = {}
         with self._stopwatch.running():
             brought = self._desk.step()
         self._stopwatch.count(sum(not isinstance(outcome, Open) for outcome in brought.values()))
+        self._hand_out(brought)
+        if time.monotonic() - self._looked >= _POLL:
+            self._looked = time.monotonic()
+            for place in [place for place in self._open if place.elsewhere]:
+                self._advance(place)
+
+    def _hand_out(self, brought: Mapping[Query, Outcome]) -> None:
+        """Give each image what came of its queries."""
+        by_place: dict[_Place[T], dict[int, Outcome]] = {}
         for query, outcome in brought.items():
             if (place := self._of.get(query.stream)) is not None:
                 by_place.setdefault(place, {})[query.number] = outcome
         for place, outcomes in by_place.items():
             place.under_way -= len(outcomes)
             self._give(place, outcomes)
-        if time.monotonic() - self._looked >= _POLL:
-            self._looked = time.monotonic()
-            for place in [place for place in self._open if place.elsewhere]:
-                self._advance(place)
 
     def _give(self, place: _Place[T], outcomes: Mapping[int, Outcome]) -> None:
         if place.done:

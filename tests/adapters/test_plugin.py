@@ -191,7 +191,9 @@ def test_its_prices_are_its_own(toy: None, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_provider_without_a_sandbox_has_none(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandboxes are those declared, at any moment; another name is refused with the list of them."""
     assert providers() == ("aws", "azure", "clarifai", "google", "http", "toy")
-    with pytest.raises(ConfigurationError, match="use aws, azure, clarifai, google, http, toy"):
+    with pytest.raises(
+        ConfigurationError, match="did you mean aws or azure or clarifai or google or http or toy"
+    ):
         Sandbox("torchvision")
     monkeypatch.setattr(registry, "_plugins", dict)
     with pytest.raises(ConfigurationError, match="unknown sandbox 'toy'"):

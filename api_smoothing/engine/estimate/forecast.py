@@ -48,9 +48,7 @@ def forecast(
     amounts = (queries.low, queries.expected, queries.high)
     usd = [price.usd(amount) for amount in amounts]
     rate = card.queries_per_second
-    spans = [
-        (pace or Pace(query=0.0)).seconds(amount, min(amount, len(known)), rate=rate) for amount in amounts
-    ]
+    spans = [(pace or Pace(query=0.0)).seconds(amount, rate=rate) for amount in amounts]
     seconds = [spans[0][0], spans[1][1], spans[2][2]]
     each = None if affordable is None else max(0, affordable // max(1, len(known)) - extra_per_image)
     lines = [*unset, *queries.lines]

@@ -38,21 +38,20 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds a `query`, and beside those an `image`; either may be `unsure` times as much, or as little."""
+    """Seconds a `query` takes, `unsure` times as many or as few, and beside those the wait of an `image`."""
 
     query: float
     image: float = 0.0
     unsure: float = 1.0
     remembered: bool = False
 
-    def seconds(self, queries: int, images: int, *, rate: float | None) -> tuple[float, float, float]:
-        """Low, expected and high for `queries` about `images`, which leave at `rate` a second at most."""
+    def seconds(self, queries: int, *, rate: float | None) -> tuple[float, float, float]:
+        """Low, expected and high for `queries`, which leave at `rate` a second at most."""
         slowest = queries / rate if rate else 0.0
         if not queries:
             return 0.0, 0.0, 0.0
         here = [queries * self.query * factor for factor in (1 / self.unsure, 1.0, self.unsure)]
-        waits = images * self.image
-        low, expected, high = (max(slowest, each) + waits for each in here)
+        low, expected, high = (max(slowest, each) + self.image for each in here)  # images wait together
         return low, expected, high
 
 

@@ -71,8 +71,11 @@ class Desk(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Send nothing more, wait for what is under way (it is paid, and its answers are kept), end the threads."""
+    def close(self) -> Mapping[Query, Outcome]:
+        """Send nothing more, wait for what is under way (it is paid, and its answers are kept), end the threads.
+
+        Returns what came of it.
+        """
         ...
 
 
@@ -88,11 +91,11 @@ class Here:
         self._devices = devices(device)
         self._lanes = [_Lane(name, alone=len(self._devices) == 1) for name in self._devices]
         self._turns = cycle(self._lanes)
-        self._blocks: deque[tuple[Sequence[Query], Callable[[], Mapping[Query, Outcome]]]] = deque()
+        self._blocks: deque[_Block] = deque()
 
     @property
     def under_way(self) -> int:
-        return sum(len(queries) for queries, _ in self._blocks)
+        return sum(len(block.queries) for block in self._blocks)
 
     def wanted(self, shape: tuple[int, int] | None) -> Wanted:
         unit, busy = self._unit(shape), len(self._blocks)
@@ -101,7 +104,7 @@ class Here:
         return Wanted(unit if busy >= len(self._devices) else 1, unit)
 
     def put(self, queries: Sequence[Query]) -> None:
-        self._blocks.append((queries, next(self._turns).hand_in(queries, self._ask)))
+        self._blocks.append(next(self._turns).hand_in(queries, self._ask))
 
     def call(self, function: Callable[[], None]) -> None:
         function()
@@ -109,14 +112,17 @@ class Here:
     def step(self) -> Mapping[Query, Outcome]:
         if not self._blocks:
             return {}
-        _, outcomes = self._blocks.popleft()
-        return outcomes()
+        return self._blocks.popleft().outcomes()
 
-    def close(self) -> None:
+    def close(self) -> Mapping[Query, Outcome]:
         self._sender.halt()
-        self._blocks.clear()
         for lane in self._lanes:
             lane.close()
+        outcomes: dict[Query, Outcome] = {}
+        for block in self._blocks:
+            outcomes |= block.answered()
+        self._blocks.clear()
+        return outcomes
 
     def _ask(self, noisy: Tensor, queries: Sequence[Query]) -> Mapping[Query, Outcome]:
         images = for_model(self._cleaner.clean(noisy, queries))
@@ -133,6 +139,19 @@ class Here:
         return micro_batch(self._devices[0], shape[0] * shape[1])
 
 
+class _Block(NamedTuple):
+    """Queries handed in at one device: `outcomes` waits for what came of them, or asks, where no thread does."""
+
+    queries: Sequence[Query]
+    outcomes: Callable[[], Mapping[Query, Outcome]]
+    asked: Future[Mapping[Query, Outcome]] | None
+
+    def answered(self) -> Mapping[Query, Outcome]:
+        """What came of them, once all threads have ended."""
+        asked = self.asked
+        return {} if asked is None or asked.cancelled() or asked.exception() else asked.result()
+
+
 class _Lane:
     """One device: a thread that draws noise ahead, and one for the networks: the caller's if it is `alone`."""
 
@@ -143,14 +162,17 @@ class _Lane:
 
     def hand_in(
         self, queries: Sequence[Query], ask: Callable[[Tensor, Sequence[Query]], Mapping[Query, Outcome]]
-    ) -> Callable[[], Mapping[Query, Outcome]]:
-        """Begin with the noise; what is returned waits for what `ask` makes of it, or makes it."""
+    ) -> _Block:
+        """Begin with the noise; `ask` goes on with it."""
         noisy = self._ahead.submit(draw_on, self._device, queries)
 
         def work() -> Mapping[Query, Outcome]:
             return ask(noisy.result(), queries)
 
-        return work if self._networks is None else self._networks.submit(work).result
+        if self._networks is None:
+            return _Block(queries, work, None)
+        asked = self._networks.submit(work)
+        return _Block(queries, asked.result, asked)
 
     def close(self) -> None:
         for pool in (self._networks, self._ahead):
@@ -212,10 +234,16 @@ class There:
         self._go_on()
         return outcomes
 
-    def close(self) -> None:
+    def close(self) -> Mapping[Query, Outcome]:
         self._sender.halt()
         self._ahead.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
+        outcomes: dict[Query, Outcome] = {}
+        while not self._done.empty():
+            future, then = self._done.get()
+            if not future.cancelled() and future.exception() is None:
+                outcomes |= then(future.result())
+        return outcomes
 
     def _submit(
         self,

@@ -95,7 +95,13 @@ class FirstRequestGate:
         """
         if getattr(self._inside, "busy", False):
             raise ConfigurationError("the provider asks itself: its function uses the object it was given to")
-        with contextlib.nullcontext() if self._open else self._lock:
+        with contextlib.ExitStack() as alone:
+            if not self._open:
+                self._lock.acquire()
+                if self._open:  # meanwhile: those that stood in line are many
+                    self._lock.release()
+                else:
+                    alone.callback(self._lock.release)
             self._inside.busy = True
             try:
                 yield not self._passed

@@ -53,6 +53,11 @@ class Sender:
         self._failed: dict[Query, str] = {}  # for good, and not yet remembered
         self._lock = threading.Lock()
 
+    @property
+    def answering(self) -> bool:
+        """Whether the service has answered anything in this session."""
+        return self._gate.answering
+
     def send(self, queries: Sequence[Query], images: Images) -> dict[Query, Outcome]:
         """The outcome of every query. Answers are kept before this returns or raises.
 

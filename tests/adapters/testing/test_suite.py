@@ -149,6 +149,10 @@ class TestChat(Remote):
 
     evasions: ClassVar = {"model": "openai", "vision_model": "m", "classes": ["cat"], "usd_per_query": 0}
 
+    @pytest.fixture
+    def silent(self) -> None:
+        """Of closed classes a text that is none of them is no answer; who wants "nothing" has it as a class."""
+
     @classmethod
     def load(cls, sandbox: Sandbox, **options: Any) -> Adapter:
         place = {"endpoint": sandbox.endpoint, "endpoint_id": "sandbox", "key": sandbox.key}

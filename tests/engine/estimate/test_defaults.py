@@ -54,7 +54,7 @@ def test_the_cap_is_the_rule_of_that_number() -> None:
     """n left out and the cap written out are one question: the second is answered from the same votes, as no look."""
     with api_of(dear(0.0001)) as api:
         one, other = api.certify(GREY, radius=0.25), api.certify(GREY, radius=0.25, n=1000)
-        assert (one.n, one.rule, one.looks) == (other.n, "capped/1", 1)
+        assert (one.n, one.rule, one.looks) == (other.n, "capped/2", 1)
         assert other.queries == 0
         assert api.certify(GREY, radius=0.25, n=None).looks == 2
 

@@ -21,7 +21,7 @@ def test_before_the_first_run_the_pixels_count() -> None:
     """Nothing seen yet: more pixels take longer, no denoiser less, and the answer is unsure by a factor."""
     small, large = (pace(CARD, denoiser="unet", size=side) for side in (32, 224))
     assert large.query > 5 * small.query > 5 * pace(CARD, denoiser=None, size=32).query
-    low, expected, high = small.seconds(100, 1, rate=None)
+    low, expected, high = small.seconds(100, rate=None)
     assert 0 < low < expected / 2 < high / 4
 
 
@@ -49,9 +49,9 @@ def test_a_broken_memory_is_none() -> None:
 
 def test_the_slower_of_quota_and_machine_decides() -> None:
     """Denoising goes on while requests wait for their quota: the time is that of the slower one, plus the waits."""
-    assert Pace(query=0.1, image=2.0).seconds(100, 3, rate=100) == (16.0, 16.0, 16.0)
-    assert Pace(query=0.001, image=2.0).seconds(100, 3, rate=10) == (16.0, 16.0, 16.0)
-    assert Pace(query=0.1, image=2.0).seconds(0, 0, rate=10) == (0.0, 0.0, 0.0)
+    assert Pace(query=0.1, image=2.0).seconds(100, rate=100) == (12.0, 12.0, 12.0)
+    assert Pace(query=0.001, image=2.0).seconds(100, rate=10) == (12.0, 12.0, 12.0)
+    assert Pace(query=0.1, image=2.0).seconds(0, rate=10) == (0.0, 0.0, 0.0)
 
 
 def test_an_estimate_after_a_run_has_the_runs_time(tmp_path: Path) -> None:

@@ -121,6 +121,23 @@ def test_a_desk_takes_two_blocks_a_device() -> None:
         desk.close()
 
 
+def test_what_several_devices_have_answered_is_not_lost_at_the_end() -> None:
+    """Closing waits for the blocks that are in the networks and brings their outcomes; alone nothing is in any."""
+    model = Busy(together=2)
+    desk, stream = here_of(model, "cpu,cpu")
+    for first in (0, 16):
+        desk.put([Query(stream, number) for number in range(first, first + 16)])
+    while len(model.threads) < 2:
+        time.sleep(0.01)
+    outcomes = desk.close()
+    assert sorted(query.number for query in outcomes) == list(range(32))
+    assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
+    assert desk.under_way == 0
+    alone, stream = here_of(Busy(), "cpu")
+    alone.put([Query(stream, 0)])
+    assert alone.close() == {}
+
+
 def test_what_breaks_on_one_device_ends_the_run() -> None:
     """The error comes to who waits, and the threads of all devices end."""
     model = Busy()

@@ -621,3 +621,25 @@ def test_failures_of_a_service_that_never_answered_are_not_remembered() -> None:
     down[0] = False
     sender.send([1], [IMAGE])
     assert cache.failures("s", [0, 1]) == {0: "down"}
+
+
+def test_those_that_waited_for_the_first_request_leave_together() -> None:
+    """Requests in line behind the first one are not sent one after the other when it has been answered."""
+    inside, most, lock = [0], [0], threading.Lock()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.3)
+        with lock:
+            inside[0] -= 1
+        return [says("dog")] * len(images)
+
+    sender = sender_of(CountingService(reply))
+    threads = [threading.Thread(target=sender.send, args=([index], [IMAGE])) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] > 4

@@ -14,7 +14,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from .thresholds import (
     noise_table,
     uniform_half_width,
 )
+
+if TYPE_CHECKING:
+    from .device_noise import DeviceNoise
 
 __all__ = ["NoiseKind", "NoiseStream", "laplace_scale", "to_float", "to_uint8", "uniform_half_width"]
 
@@ -107,11 +110,15 @@ class NoiseStream:
             out[first : first + len(portion)] = to_uint8(noisy, self.sub)
         return out.reshape(len(indices), *self.shape)
 
+    def on(self, device: str) -> DeviceNoise:
+        """The same noise, drawn on a torch device."""
+        from .device_noise import DeviceNoise
+
+        return DeviceNoise(key=self._key, table=self._table, size=math.prod(self.shape), device=device)
+
     def _portions(self, indices: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
         """The indices in portions whose noise fits the cache, with the place of each; checks their range."""
-        wanted = [int(index) for index in indices]
-        if wanted and not 0 <= min(wanted) <= max(wanted) < _MAX_INDEX:
-            raise ConfigurationError("a query index must be from 0 to 2**64 - 1")
+        wanted = checked(indices)
         rows = max(1, _CACHE_VALUES // math.prod(self.shape))
         for first in range(0, len(wanted), rows):
             yield first, wanted[first : first + rows]
@@ -138,6 +145,14 @@ class NoiseStream:
         tail_bits = np.uint64(64 - table.head_bits)
         u = (head[row, column].astype(np.uint64) << tail_bits) | (extra >> np.uint64(table.head_bits))
         out[row, column] = table.resolve(u, out[row, column] - OPEN)
+
+
+def checked(indices: Sequence[int]) -> list[int]:
+    """The indices as whole numbers. Raises ConfigurationError for one out of range."""
+    wanted = [int(index) for index in indices]
+    if wanted and not 0 <= min(wanted) <= max(wanted) < _MAX_INDEX:
+        raise ConfigurationError("a query index must be from 0 to 2**64 - 1")
+    return wanted
 
 
 def _words(bits: np.random.Philox, state: Any, index: int, block: int, count: int) -> NDArray[np.uint64]:

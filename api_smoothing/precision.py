@@ -27,12 +27,52 @@ def compute_type(device: str, dtype: str) -> str:
 
 
 def arithmetic(compute: str, device: str) -> str:
-    """The name of computing in `compute` on `device`: "bf16" on the CPU, "bf16/cuda" on CUDA, whichever card it is.
+    """The name of computing in `compute` on `device`: "bf16" on the CPU, "bf16/cuda NVIDIA H200" on that card.
 
     Devices of two kinds round differently, so what depends on bits is kept apart by this.
     """
-    kind = device.partition(":")[0]
+    kind = kind_of(device)
     return compute if kind == "cpu" else f"{compute}/{kind}"
+
+
+def kind_of(device: str) -> str:
+    """What rounds alike: "cpu", the model of a CUDA card, or torch's name for another device.
+
+    The compute capability would be too little: CUDA's libraries choose their kernels by the number of processors as
+    well, and cards of one capability differ in it. Where the user has changed how CUDA's libraries round, that is told
+    too. Of several devices, which are alike, it is that of the first.
+    """
+    first = devices(device)[0]
+    kind = first.partition(":")[0]
+    if kind != "cuda":
+        return kind
+    import torch
+
+    if (torch.device(first).index or 0) >= torch.cuda.device_count():
+        return kind  # of a card that is not here, so that nothing is computed on it
+    return f"{kind} {torch.cuda.get_device_name(first)}{_changed()}"
+
+
+def _changed() -> str:
+    """What is set otherwise than torch comes: the precision of products and convolutions, whether kernels repeat."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    try:
+        convolutions: object = cudnn.allow_tf32
+    except RuntimeError:  # some operations were set one by one, as `cudnn.conv.fp32_precision`
+        convolutions = cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    found = {
+        "products": (torch.get_float32_matmul_precision(), "highest"),
+        "convolutions": (convolutions, True),
+        "deterministic": (cudnn.deterministic, False),
+    }
+    return "".join(f" {name}={now}" for name, (now, usual) in found.items() if now != usual)
+
+
+def devices(names: str) -> list[str]:
+    """The single devices of "cuda:0,cuda:1"."""
+    return [name.strip() for name in names.split(",")]
 
 
 def torch_type(compute: str) -> torch.dtype:

@@ -110,7 +110,7 @@ class SmoothedAPI:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
         parts.check_sharing(prior, reuse)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
-        self._device = parts.device(device)
+        self._device = parts.device(device, several=True)
         with ExitStack() as stack:
             if sandbox:  # what the user set for the service must not win
                 options = {

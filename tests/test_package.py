@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "certify": set(),
     "adapters": set(),
     "denoisers": set(),
-    "engine": {"adapters", "denoisers", "certify", "images", "noise", "secret"},
+    "engine": {"adapters", "denoisers", "certify", "images", "noise", "device_noise", "secret"},
     "training": {"adapters", "denoisers"},
     "sandbox": {"adapters", "decode"},
 }

@@ -210,7 +210,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "size": Kind(
         _read_size, _size, "SIDE", "side (or HEIGHTxWIDTH) the image is brought to before the noise"
     ),
-    "device": Kind(str, _name, "DEV", "auto, cpu, cuda, … (default: auto)"),
+    "device": Kind(str, _name, "DEV", "auto, cpu, cuda, cuda:all, … (default: auto)"),
     "budget_queries": Kind(*_whole("a whole number from 0 on", 0), "Q", "most queries this run may send"),
     "budget_usd": Kind(
         *_USD,

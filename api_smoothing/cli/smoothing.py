@@ -177,7 +177,7 @@ def open_adapter(settings: Settings, *, sandbox: bool = False, sends: bool = Tru
 
     local = registry.provider(settings.provider).local  # of another nothing runs here, and torch stays away
     with _options(settings, sandbox=sandbox, sends=sends) as options:
-        device = parts.device(settings.device) if local else "cpu"
+        device = parts.device(settings.device, several=True) if local else "cpu"
         yield parts.adapter(settings.provider, device=device, **options)
 
 

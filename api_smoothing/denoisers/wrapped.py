@@ -98,6 +98,6 @@ def _weights(network: object) -> str:
 def _arithmetic(network: nn.Module) -> str:
     """The type of its parameters where they have one, on the device of the first; it is run where they are."""
     types = {p.dtype for p in network.parameters()}
-    device = next((p.device.type for p in network.parameters()), "cpu")
+    device = next((str(p.device) for p in network.parameters()), "cpu")
     kind = types.pop() if len(types) == 1 else torch.float32
     return arithmetic({torch.bfloat16: "bf16", torch.float16: "fp16"}.get(kind, "fp32"), device)

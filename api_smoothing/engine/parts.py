@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,11 +14,13 @@ from api_smoothing.adapters import registry
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, first_label, kinds_of
 from api_smoothing.denoisers.adopted import UNKNOWN
+from api_smoothing.denoisers.replicas import Replicas
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
 from api_smoothing.engine.storage import FolderStorage, MemoryStorage, Storage
 from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
+from api_smoothing.precision import devices, kind_of
 from api_smoothing.results import Budget
 
 if TYPE_CHECKING:
@@ -74,19 +76,47 @@ def _check_budget(budget: Budget) -> None:
             raise ConfigurationError(f"the budget in {name} must not be negative, not {limit}")
 
 
-def device(name: str) -> str:
-    """The torch device meant by `name`; "auto" is CUDA where there is one. Raises ConfigurationError."""
+def device(name: str, *, several: bool = False) -> str:
+    """The torch device meant by `name`; "auto" is CUDA where there is one. Raises ConfigurationError.
+
+    Where they are asked for, `several` of one model may be meant: "cuda:0,cuda:1" is itself, "cuda:all" all there are.
+    """
     if name == "cpu":
         return name
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name).cpu()  # "meta" is made, but holds nothing
-    except (RuntimeError, AssertionError, NotImplementedError):  # what torch raises for one that is not there
-        raise ConfigurationError(f"device {name!r} is not available here; choose cpu, or auto") from None
-    return name
+    if name == "cuda:all" and torch.cuda.is_available():
+        name = ",".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    names = devices(name)
+    for one in names:
+        try:
+            torch.empty(0, device=one).cpu()  # "meta" is made, but holds nothing
+        except (
+            RuntimeError,
+            AssertionError,
+            NotImplementedError,
+        ):  # what torch raises for one that is not there
+            raise ConfigurationError(f"device {one!r} is not available here; choose cpu, or auto") from None
+    if len(names) > 1:
+        _check_several(names, several)
+    return ",".join(names)
+
+
+def _check_several(names: Sequence[str], several: bool) -> None:
+    """Refuse devices whose answers could not be told apart, or would not be shared out."""
+    if not several:
+        raise ConfigurationError(f"this runs on one device; choose one of {', '.join(names)}")
+    if len({*names}) < len(names) or not all(name.startswith("cuda:") for name in names):
+        raise ConfigurationError(
+            f"several devices are different CUDA cards, such as cuda:0,cuda:1, not {','.join(names)}"
+        )
+    kinds = sorted({kind_of(name).removeprefix("cuda ") for name in names})
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(kinds)} round differently, so their answers must not be mixed; name cards of one model"
+        )
 
 
 def adapter(
@@ -101,10 +131,16 @@ def adapter(
 
     `beside` names the arguments that the caller takes itself, for the message about one that nobody takes.
     """
+    names = devices(device)
+    local = isinstance(provider, str) and _is_local(provider)
+    if len(names) > 1 and not local:
+        raise ConfigurationError(
+            f"several devices are for a model in this process that is loaded by name; choose one of {', '.join(names)}"
+        )
     if isinstance(provider, str):
-        local = {"device": device} if _is_local(provider) else {}
+        load = partial(adapters.load, provider, **options, **_given(model=model))
         try:
-            return adapters.load(provider, **options, **_given(model=model), **local)
+            return _replicated({name: load(device=name) for name in names}) if local else load()
         except UnknownOption as error:
             raise error.beside([*beside]) from None
     if isinstance(provider, Adapter):
@@ -127,6 +163,15 @@ def adapter(
     )
 
 
+def _replicated(found: Mapping[str, Adapter]) -> Adapter:
+    """The one adapter, or all of them as one."""
+    if len(found) == 1:
+        return next(iter(found.values()))
+    from api_smoothing.adapters.local.adapter import ReplicatedAdapter
+
+    return ReplicatedAdapter(found)
+
+
 def denoiser(
     choice: str | Path | Denoiser | None,
     *,
@@ -136,14 +181,24 @@ def denoiser(
     device: str,
 ) -> Denoiser | None:
     """The denoiser meant by `choice`, checked to cover `sigma` and the size of the images."""
-    return select(
-        choice,
-        size=size,
-        native_side=card.native_side or PHOTOGRAPH,
-        sigma=sigma,
-        device=device,
-        surrogates=partial(_network, device=device),
-    )
+    names = devices(device)
+    if len(names) > 1 and not isinstance(choice, str | Path | None):
+        raise ConfigurationError(
+            f"several devices are for a denoiser that is loaded by name; choose one of {', '.join(names)}"
+        )
+    found = {
+        name: select(
+            choice,
+            size=size,
+            native_side=card.native_side or PHOTOGRAPH,
+            sigma=sigma,
+            device=name,
+            surrogates=partial(_network, device=name),
+        )
+        for name in names
+    }
+    chosen = {name: one for name, one in found.items() if one is not None}
+    return Replicas(chosen) if len(chosen) > 1 else next(iter(chosen.values()), None)
 
 
 def _network(name: str, *, device: str) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import nn
 
 from api_smoothing import adapters
 from api_smoothing.adapters import Adapter
-from api_smoothing.adapters.local.adapter import ModuleAdapter, micro_batch, run_in_micro_batches
+from api_smoothing.adapters.local.adapter import ModuleAdapter
 from api_smoothing.errors import ConfigurationError, ProviderError, WeightsError
 
 
@@ -23,33 +23,6 @@ def test_bundled_classifier_is_an_adapter() -> None:
     assert len(found.labels) == 5
     assert found.labels[0].score == max(label.score or 0 for label in found.labels)
     assert len(adapter.card.labels or ()) == 10
-
-
-def test_answers_do_not_depend_on_the_batch() -> None:
-    """An image's scores are the same bits whatever else is in its batch."""
-    network = nn.Sequential(
-        nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 9)
-    )
-    x = torch.rand(70, 3, 32, 32)
-    with torch.inference_mode():
-        whole = run_in_micro_batches(network, x, 32)
-        parts = torch.cat([run_in_micro_batches(network, x[i : i + 7], 32) for i in range(0, 70, 7)])
-    assert torch.equal(whole, parts)
-
-
-def test_large_images_are_padded_to_fewer() -> None:
-    """64 small images at once on a processor, 8 of 224×224: a request for one must not cost 64 of those."""
-    assert [micro_batch("cpu", side * side) for side in (32, 64, 128, 224, 1024)] == [64, 64, 16, 8, 8]
-    assert [micro_batch("cuda", side * side) for side in (32, 224)] == [256, 32]
-    rows: list[int] = []
-
-    def network(x: torch.Tensor) -> torch.Tensor:
-        rows.append(len(x))
-        return x.mean((1, 2, 3))
-
-    for side, count in ((224, 9), (32, 9)):
-        run_in_micro_batches(network, torch.zeros(count, 3, side, side))
-    assert rows == [8, 8, 64]
 
 
 def test_module_must_be_a_classifier() -> None:

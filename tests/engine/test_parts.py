@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from counting_service import GREY, CountingService, api_of
 from torch import Tensor
 
@@ -14,8 +15,10 @@ from api_smoothing import Budget, SmoothedAPI, adapters, denoisers
 from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.adapters.labels.label_map import LabelMap
 from api_smoothing.adapters.labels.words import Words
+from api_smoothing.adapters.local.adapter import ReplicatedAdapter
 from api_smoothing.denoisers.adopted import adopt
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.denoisers.replicas import Replicas
 from api_smoothing.engine import parts
 from api_smoothing.engine.session import nameable
 from api_smoothing.engine.storage.folder import FolderStorage
@@ -167,3 +170,71 @@ def test_a_map_of_things_is_not_read_into_the_words_of_another_feature() -> None
     assert parts.label_map(LabelMap(name="mine", classes={"bold": bold}), card) is not None
     assert parts.label_map("cifar10", adapters.load("google").card) is not None
     assert parts.label_map("cifar10", adapters.load("aws", region="x", only=["Cat"]).card) is not None
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models of CUDA cards, as torch tells of them: a stand-in, on which nothing is computed."""
+    names = ["NVIDIA H200", "NVIDIA H200"]
+    made = torch.empty
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[torch.device(device).index or 0])
+
+    def empty(*size: int, device: str) -> Tensor:
+        if (torch.device(device).index or 0) >= len(names):
+            raise RuntimeError("invalid device ordinal")
+        return made(*size)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    return names
+
+
+def test_several_cards_of_one_model_are_taken_together(cards: list[str]) -> None:
+    """All of them by one word, some by their names, one as ever."""
+    assert parts.device("cuda:all", several=True) == "cuda:0,cuda:1"
+    assert parts.device("cuda:1, cuda:0", several=True) == "cuda:1,cuda:0"
+    assert parts.device("cuda", several=True) == parts.device("auto", several=True) == "cuda"
+    cards.pop()
+    assert parts.device("cuda:all") == "cuda:0"
+
+
+def test_cards_whose_answers_would_mix_are_refused(cards: list[str]) -> None:
+    """Two models, a card twice, a card and a processor, a card that is not here, several where one is meant."""
+    for name, several, told in (
+        ("cuda:0,cuda:2", True, "NVIDIA H100 PCIe and NVIDIA H200 round differently"),
+        ("cuda:all", True, "name cards of one model"),
+        ("cuda:0,cuda:0", True, "different CUDA cards"),
+        ("cuda:0,cpu", True, "different CUDA cards"),
+        ("cuda:0,cuda:3", True, "'cuda:3' is not available"),
+        ("cuda:0,cuda:1", False, "runs on one device; choose one of cuda:0, cuda:1"),
+    ):
+        cards[2:] = ["NVIDIA H100 PCIe"]
+        with pytest.raises(ConfigurationError, match=told):
+            parts.device(name, several=several)
+
+
+def test_several_devices_are_for_what_is_loaded_by_name() -> None:
+    """A service, a function or an object would be on one of them alone, and is told so before anything is asked."""
+    card = AdapterCard(name="p", fingerprint="p-1", batch=8)
+    for provider in ("google", lambda x: [0] * len(x), torch.nn.Identity(), CountingService()):
+        with pytest.raises(ConfigurationError, match="loaded by name; choose one of cpu, meta"):
+            parts.adapter(provider, model=None, device="cpu,meta")
+    given = denoisers.wrap(lambda x, s: x, id="w@1", sigma_range=(0.1, 1.0))
+    with pytest.raises(ConfigurationError, match="loaded by name; choose one of cpu, meta"):
+        parts.denoiser(given, sigma=0.25, size=32, card=card, device="cpu,meta")
+    assert parts.denoiser(None, sigma=0.25, size=32, card=card, device="cpu,meta") is None
+
+
+def test_a_model_and_a_denoiser_are_loaded_once_a_device() -> None:
+    """Under one card each; a processor is two devices here, of two names."""
+    model = parts.adapter("torchvision", model=None, device="cpu,cpu:0")
+    assert isinstance(model, ReplicatedAdapter)
+    assert model.card == parts.adapter("torchvision", model=None, device="cpu").card
+    chosen = parts.denoiser("unet-cifar10", sigma=0.25, size=32, card=model.card, device="cpu,cpu:0")
+    assert isinstance(chosen, Replicas)
+    for found in (model._replicas, chosen._replicas):
+        assert list(found) == ["cpu", "cpu:0"]
+        assert found["cpu"] is not found["cpu:0"]  # type: ignore[index]
+    x = torch.zeros(1, 3, 32, 32)
+    assert torch.equal(chosen(x, 0.25), denoisers.load("unet-cifar10")(x, 0.25))

@@ -75,11 +75,11 @@ def streams(device: str, denoiser: denoisers.Denoiser | None) -> list[str]:
     return cache.streams
 
 
-def test_answers_denoised_on_another_kind_of_device_are_kept_apart() -> None:
-    """A function says nothing of where it runs: the session does, where there is a denoiser at all."""
+def test_answers_from_another_kind_of_device_are_kept_apart() -> None:
+    """A function says nothing of where it runs, which is where the images are that it is given: the session does."""
     same = denoisers.wrap(lambda x, s: x, id="same@1", sigma_range=(0.1, 1.0))
     assert streams("cpu", same) != streams("cuda", same) == streams("cuda:1", same)
-    assert streams("cpu", None) == streams("cuda", None)
+    assert streams("cpu", None) != streams("cuda", None) == streams("cuda:1", None)
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="counts the open files of this process")

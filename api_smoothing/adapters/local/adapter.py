@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters import Adapter, AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.local.batches import most_at_once, run_in_micro_batches
 from api_smoothing.adapters.local.outputs import (
     KEPT_SCORES,
     SAY_SCALE,
@@ -24,15 +25,10 @@ from api_smoothing.adapters.local.outputs import (
     rows_of,
 )
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
+from api_smoothing.precision import kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-#: Local networks run on batches of exactly as many images as these for the device, or up to eight times fewer where
-#: the images are large, padded, so that an image's answer cannot depend on how many others were asked with it (float
-#: convolutions round differently at other shapes).
-_MICRO_BATCH = {"cpu": 64, "cuda": 256}
-_SMALL = 64 * 64  # pixels
 
 
 class CallableAdapter:
@@ -145,13 +141,13 @@ class ModuleAdapter:
         self._device = torch.device(device)
         self._class_names = names_of(class_names)
         self._outputs, self._top = checked_outputs(outputs), checked_top(top)
-        self._fingerprint, self._pinned = f"{fingerprint}/{self._device.type}" if fingerprint else "", pinned
+        self._fingerprint, self._pinned = f"{fingerprint}/{kind_of(device)}" if fingerprint else "", pinned
         self._first = self._identity() if pinned else ""
         self._card = AdapterCard(
             name=name or type(module).__name__,
             fingerprint="",
             accepts="tensor",
-            batch=256,
+            batch=most_at_once(self._device.type),
             padded=True,
             max_labels=1 if outputs == "labels" else self._top,
             labels=self._class_names,
@@ -218,6 +214,37 @@ class ModuleAdapter:
             return content(self._module(x))
 
 
+class ReplicatedAdapter:
+    """The same model, loaded once a device, by the device's name: images are answered where they lie.
+
+    The devices round alike, so there is one card. Each is used by one thread at a time.
+    """
+
+    def __init__(self, replicas: Mapping[str, Adapter]) -> None:
+        self._replicas, self._first = dict(replicas), next(iter(replicas.values()))
+
+    @property
+    def card(self) -> AdapterCard:
+        return self._first.card
+
+    def state(self) -> str:
+        """What shows of a model without a fingerprint."""
+        told: str = getattr(self._first, "state", str)()
+        return told
+
+    def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
+        there = str(getattr(images, "device", ""))
+        return self._replicas.get(there, self._first).label(images)
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return self._first.verdict(error)
+
+    def doubt(self, answer: Answer, /) -> str:
+        """Why no threshold can be held to the answer's scores; empty where one can."""
+        doubt = getattr(self._first, "doubt", None)
+        return "" if doubt is None else str(doubt(answer))
+
+
 def answers_of(rows: Sequence[Row], who: str) -> list[Answer | Verdict]:
     """An answer a row; a Verdict in place of one whose scores are no numbers."""
     broken = Verdict(kind="refused", message=f"{who} gave NaN or infinite scores, which are no scores")
@@ -277,44 +304,6 @@ def _state(thing: object) -> str:
 
 def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
-def micro_batch(device: str, pixels: int) -> int:
-    """How many images of so many pixels go through a network at once; padding to more would only cost."""
-    most = _MICRO_BATCH.get(device, 32)
-    return min(most, max(most // 8, most * _SMALL // pixels))
-
-
-def run_in_micro_batches(
-    function: Callable[[Tensor], Any], x: Tensor, micro: int | None = None, *, who: str = "the denoiser"
-) -> Tensor:
-    """`function` over x (N,C,H,W) in batches of exactly `micro` rows, the last one padded with zeros.
-
-    Without `micro` it follows from the device and the size of the images: `micro_batch`. Raises ProviderError where
-    it does not give one row of output for one image.
-    """
-    import torch
-
-    if micro is None:
-        micro = micro_batch(x.device.type, x.shape[-2] * x.shape[-1])
-    outputs = []
-    for start in range(0, len(x), micro):
-        part = x[start : start + micro]
-        rows = len(part)
-        if rows < micro:
-            part = torch.cat([part, part.new_zeros((micro - rows, *part.shape[1:]))])
-        part = part.contiguous(memory_format=torch.channels_last)  # another layout would round differently
-        out = function(part)
-        if not isinstance(out, torch.Tensor):
-            raise ProviderError(
-                f"{who} returned a {type(out).__name__}; return a tensor with one row an image"
-            )
-        if out.ndim == 0 or len(out) != len(part):
-            raise ProviderError(
-                f"{who} returned shape {tuple(out.shape)} for {len(part)} images; return one row of output an image"
-            )
-        outputs.append(out[:rows])
-    return torch.cat(outputs) if len(outputs) != 1 else outputs[0]
 
 
 def file_sha256(path: str) -> str:

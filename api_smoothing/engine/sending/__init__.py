@@ -2,8 +2,9 @@
 
 from api_smoothing.engine.sending.desk import Desk, Here, There
 from api_smoothing.engine.sending.drift import Canary, Watch
+from api_smoothing.engine.sending.noisy import drawing
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome
-from api_smoothing.engine.sending.pixels import Cleaner, drawing, encode, enlargement
+from api_smoothing.engine.sending.pixels import Cleaner, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.sending.stopwatch import Stopwatch
 from api_smoothing.engine.sending.stream import Query, Stream, Usage

@@ -10,19 +10,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard
-from api_smoothing.adapters.local.adapter import micro_batch
+from api_smoothing.adapters.local.batches import micro_batch
+from api_smoothing.engine.sending.noisy import draw_on
 from api_smoothing.engine.sending.outcome import Open, Outcome
-from api_smoothing.engine.sending.pixels import Cleaner, batch_size, draw, encode, enlargement
+from api_smoothing.engine.sending.pixels import Cleaner, batch_size, encode, enlargement, for_model
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.sending.stream import Query
+from api_smoothing.precision import devices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK: Final = 256  # queries a function is asked together
 _SENT_BLOCK: Final = 64  # for services: small, so that the first requests leave while the rest is denoised
@@ -75,26 +80,31 @@ class Desk(Protocol):
 
 
 class Here:
-    """A model in this process. The noise of the next block is drawn while this one is in the networks."""
+    """A model in this process. The noise of the next block is drawn while this one is in the networks.
+
+    With several devices blocks go to them in turn, each of which has a thread, and come back in the order they went.
+    """
 
     def __init__(self, *, card: AdapterCard, cleaner: Cleaner, sender: Sender, device: str) -> None:
-        self._card, self._cleaner, self._sender, self._device = card, cleaner, sender, device
+        self._card, self._cleaner, self._sender = card, cleaner, sender
         self.fills = card.padded
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="noise")
-        self._blocks: deque[tuple[Sequence[Query], Future[NDArray[Any]]]] = deque()
+        self._devices = devices(device)
+        self._lanes = [_Lane(name, alone=len(self._devices) == 1) for name in self._devices]
+        self._turns = cycle(self._lanes)
+        self._blocks: deque[_Block] = deque()
 
     @property
     def under_way(self) -> int:
-        return sum(len(queries) for queries, _ in self._blocks)
+        return sum(len(block.queries) for block in self._blocks)
 
     def wanted(self, shape: tuple[int, int] | None) -> Wanted:
-        unit = self._unit(shape)
-        if len(self._blocks) > 1:
+        unit, busy = self._unit(shape), len(self._blocks)
+        if busy >= 2 * len(self._devices):
             return Wanted(0, 0)
-        return Wanted(unit if self._blocks else 1, unit)
+        return Wanted(unit if busy >= len(self._devices) else 1, unit)
 
     def put(self, queries: Sequence[Query]) -> None:
-        self._blocks.append((queries, self._ahead.submit(draw, queries)))
+        self._blocks.append(next(self._turns).hand_in(queries, self._ask))
 
     def call(self, function: Callable[[], None]) -> None:
         function()
@@ -102,25 +112,72 @@ class Here:
     def step(self) -> Mapping[Query, Outcome]:
         if not self._blocks:
             return {}
-        queries, noisy = self._blocks.popleft()
-        images = self._cleaner.clean(noisy.result(), queries).float().div_(255)
+        return self._blocks.popleft().outcomes()
+
+    def close(self) -> Mapping[Query, Outcome]:
+        self._sender.halt()
+        for lane in self._lanes:
+            lane.close()
+        outcomes: dict[Query, Outcome] = {}
+        for block in self._blocks:
+            outcomes |= block.answered()
+        self._blocks.clear()
+        return outcomes
+
+    def _ask(self, noisy: Tensor, queries: Sequence[Query]) -> Mapping[Query, Outcome]:
+        images = for_model(self._cleaner.clean(noisy, queries))
         outcomes: dict[Query, Outcome] = {}
         for start in range(0, len(queries), self._card.batch):
             rows = slice(start, start + self._card.batch)
             outcomes |= self._sender.send(queries[rows], images[rows])
         return outcomes
 
-    def close(self) -> Mapping[Query, Outcome]:
-        self._sender.halt()
-        self._blocks.clear()
-        self._ahead.shutdown(wait=True, cancel_futures=True)
-        return {}
-
     def _unit(self, shape: tuple[int, int] | None) -> int:
         """A network's own batch, which is as dear when it is not full; for a function, which is not, a block."""
         if not self.fills or shape is None:
             return _BLOCK
-        return micro_batch(self._device.partition(":")[0], shape[0] * shape[1])
+        return micro_batch(self._devices[0], shape[0] * shape[1])
+
+
+class _Block(NamedTuple):
+    """Queries handed in at one device: `outcomes` waits for what came of them, or asks, where no thread does."""
+
+    queries: Sequence[Query]
+    outcomes: Callable[[], Mapping[Query, Outcome]]
+    asked: Future[Mapping[Query, Outcome]] | None
+
+    def answered(self) -> Mapping[Query, Outcome]:
+        """What came of them, once all threads have ended."""
+        asked = self.asked
+        return {} if asked is None or asked.cancelled() or asked.exception() else asked.result()
+
+
+class _Lane:
+    """One device: a thread that draws noise ahead, and one for the networks: the caller's if it is `alone`."""
+
+    def __init__(self, device: str, *, alone: bool) -> None:
+        self._device = device
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="noise")
+        self._networks = None if alone else ThreadPoolExecutor(1, thread_name_prefix="networks")
+
+    def hand_in(
+        self, queries: Sequence[Query], ask: Callable[[Tensor, Sequence[Query]], Mapping[Query, Outcome]]
+    ) -> _Block:
+        """Begin with the noise; `ask` goes on with it."""
+        noisy = self._ahead.submit(draw_on, self._device, queries)
+
+        def work() -> Mapping[Query, Outcome]:
+            return ask(noisy.result(), queries)
+
+        if self._networks is None:
+            return _Block(queries, work, None)
+        asked = self._networks.submit(work)
+        return _Block(queries, asked.result, asked)
+
+    def close(self) -> None:
+        for pool in (self._networks, self._ahead):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
 
 
 class There:

@@ -1,20 +1,20 @@
-"""The way of a query from its index to a picture: noise, denoiser, 8 bits, enlargement, file."""
+"""The way of a noisy copy to a picture: denoiser, 8 bits, enlargement, file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import AdapterCard, EncodedImage
-from api_smoothing.adapters.local.adapter import run_in_micro_batches
+from api_smoothing.adapters.local.batches import run_in_micro_batches
+from api_smoothing.engine.sending.noisy import draw, draw_on, quotient
 from api_smoothing.engine.sending.stream import Query
 from api_smoothing.errors import ConfigurationError, ProviderError
 from api_smoothing.images import encode_png
-from api_smoothing.noise import NoiseStream, to_float
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,46 +24,24 @@ if TYPE_CHECKING:
 _PNG_OVERHEAD = 128  # bytes of a stored PNG beyond its rows, generously
 
 
-def drawing(
-    grid: NDArray[np.int32], noise: NoiseStream, denoiser: Denoiser | None
-) -> Callable[[Sequence[int]], NDArray[Any]]:
-    """`Stream.draw` of the image whose `grid` (H,W,3) holds its pixels in units of 1/(255·sub).
-
-    For a denoiser the copies are float32, exact; without one they are rounded and clipped to 8 bits, as they are sent.
-    Of a denoiser with K paths query i is a path of noise i div K.
-    """
-    if denoiser is None:
-        return lambda indices: noise.noisy_uint8(grid, indices)
-    paths = denoiser.paths_per_query
-    return lambda indices: to_float(grid + noise.sample([i // paths for i in indices]), noise.sub)
-
-
-def draw(queries: Sequence[Query]) -> NDArray[Any]:
-    """The noisy copies (N,H,W,3) of `queries`, of one shape, each as its stream draws it."""
-    parts, first = [], 0
-    for last in range(1, len(queries) + 1):  # a run of queries of one stream is drawn together
-        if last == len(queries) or queries[last].stream is not queries[first].stream:
-            drawn = queries[first].stream.draw
-            assert drawn is not None
-            parts.append(drawn([query.number for query in queries[first:last]]))
-            first = last
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
 class Cleaner:
     """Takes the noise out of copies of any images, and brings them to 8 bits. `sigma` is that of the noise."""
 
     def __init__(self, denoiser: Denoiser | None, sigma: float, device: str) -> None:
         self._denoiser, self._sigma, self._device = denoiser, sigma, device
 
-    def clean(self, noisy: NDArray[Any], queries: Sequence[Query]) -> Tensor:
-        """uint8 (N,3,H,W) on the device; of a denoiser with K paths, query i gets path i mod K.
+    def clean(self, noisy: Tensor, queries: Sequence[Query]) -> Tensor:
+        """uint8 (N,3,H,W) on the device of `noisy` (N,H,W,3); of a denoiser with K paths, query i gets path i mod K.
 
         A copy comes out the same whatever others are cleaned with it.
         """
         import torch
 
-        x = torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self._device)
+        x = noisy.permute(0, 3, 1, 2)
+        if (
+            noisy.is_cuda
+        ):  # it comes from the stream of the noise, which must not use its memory again too soon
+            noisy.record_stream(torch.cuda.current_stream(noisy.device))
         denoiser, sigma = self._denoiser, self._sigma
         if denoiser is None:
             return x
@@ -72,19 +50,31 @@ class Cleaner:
                 return run_in_micro_batches(lambda part: _estimate(denoiser, sigma, part), x)
             many = cast("ManyPaths", denoiser)  # its paths_per_query says so
             out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
-            indices = [query.number for query in queries]
-            numbers = torch.tensor(indices, device=x.device) % denoiser.paths_per_query
-            for number in sorted({i % denoiser.paths_per_query for i in indices}):
-                path = partial(_path, many, sigma, number)
-                out[numbers == number] = run_in_micro_batches(path, x[numbers == number])
+            numbers = torch.tensor([query.number % denoiser.paths_per_query for query in queries])
+            for number in sorted({*numbers.tolist()}):
+                path, rows = partial(_path, many, sigma, number), (numbers == number).to(x.device)
+                out[rows] = run_in_micro_batches(path, x[rows])
             return out
 
     def pixels(self, queries: Sequence[Query]) -> NDArray[np.uint8]:
         """uint8 (N,H,W,3): what is sent about `queries`, of one shape."""
-        noisy = draw(queries)
         if self._denoiser is None:
-            return noisy
-        return self.clean(noisy, queries).permute(0, 2, 3, 1).cpu().numpy()
+            return draw(queries)
+        return _here(self.clean(draw_on(self._device, queries), queries).permute(0, 2, 3, 1))
+
+
+def for_model(images: Tensor) -> Tensor:
+    """8-bit images (N,3,H,W) in [0,1] units, float32: what a model in this process is given."""
+    return quotient(images, 255)
+
+
+def _here(x: Tensor) -> NDArray[np.uint8]:
+    """What a device holds; of a card through pinned memory, which is copied several times faster."""
+    import torch
+
+    if not x.is_cuda:
+        return x.cpu().numpy()
+    return torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x.contiguous()).numpy()
 
 
 def encode(pixels: NDArray[np.uint8], factor: int = 1) -> EncodedImage:

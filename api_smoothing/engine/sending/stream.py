@@ -5,12 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from api_smoothing.engine.sending.outcome import AnswerStore
 from api_smoothing.errors import ApiSmoothError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Draw(Protocol):
+    """Draws the noisy copies (N,H,W,3) of an image for the queries of these indices.
+
+    They are float32 in [0,1] units for a denoiser, or uint8 as they are sent.
+    """
+
+    def __call__(self, indices: Sequence[int], /) -> NDArray[Any]: ...
+
+    def on(self, device: str, indices: Sequence[int], /) -> Tensor:
+        """The same, bit for bit, drawn on a torch device."""
+        ...
 
 
 @dataclass(slots=True)
@@ -31,15 +47,14 @@ class Usage:
 class Stream:
     """All queries under one `name`, which says everything that decides their answers.
 
-    `draw` gives the noisy copies of the queries of these indices, (N,H,W,3): float32 in [0,1] units for a denoiser, or
-    uint8 as they are sent. `version` is asked before a request leaves, and stamped on its answers; `leave` tells how
+    `version` is asked before a request leaves, and stamped on its answers; `leave` tells how
     many queries the budget must still have room for afterwards. Once `ended`, nothing more of it is sent, and `error`
     says why, where it is an error.
     """
 
     name: str
     answers: AnswerStore
-    draw: Callable[[Sequence[int]], NDArray[Any]] | None = None
+    draw: Draw | None = None
     shape: tuple[int, int] = (0, 0)
     usage: Usage = field(default_factory=Usage)
     ended: threading.Event = field(default_factory=threading.Event)

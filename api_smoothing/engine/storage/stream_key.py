@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from api_smoothing.adapters.base import AdapterCard
 from api_smoothing.noise import NoiseStream
+from api_smoothing.precision import kind_of
 
 if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
@@ -26,8 +27,9 @@ def stream_name(
     """A hex digest; two streams of one name get the same answer to the same query index.
 
     `seed` is the seed's public label, never its key. `factor` is the enlargement before sending. `device` is where
-    images are denoised: its kind is part of the arithmetic, and so is the denoiser's `compute`. `state` is what can
-    be seen of parts without a name, whose answers are kept in memory. The label map is not part of it: the cache
+    images are denoised, and given to a model in this process: its kind is part of the arithmetic, and so is the
+    denoiser's `compute`. The noise is the same integers on all of them. `state` is what can be seen of parts without a
+    name, whose answers are kept in memory. The label map is not part of it: the cache
     keeps what the provider said, and a map only reads it.
     """
     facts: dict[str, object] = {
@@ -43,7 +45,7 @@ def stream_name(
     }
     if factor > 1:
         facts["factor"] = factor
-    if denoiser is not None and (kind := device.partition(":")[0]) != "cpu":
+    if (denoiser is not None or adapter.accepts == "tensor") and (kind := kind_of(device)) != "cpu":
         facts["device"] = kind
     if state:
         facts["state"] = state

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from api_smoothing import SmoothedAPI
-from api_smoothing.adapters import Answer, Label
-from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter
+from api_smoothing.adapters import Adapter, AdapterCard, Answer, Label, Verdict
+from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter, ReplicatedAdapter
 from api_smoothing.errors import ConfigurationError, ProviderError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -209,3 +209,46 @@ def test_answers_cut_off_by_a_smaller_top_hold_no_threshold() -> None:
     assert not adapter.doubt(whole)
     assert "cache clear" in adapter.doubt(Answer(labels=whole.labels[:1]))
     assert "cache clear" in CallableAdapter(len).doubt(Answer(labels=(Label(name="a", score=9.0),)))
+
+
+class Answers:
+    """A model that answers with one name, which does no arithmetic."""
+
+    card = AdapterCard(name="says", fingerprint="says-1", accepts="tensor")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def label(self, images: Any, /) -> list[Answer]:
+        return [Answer(labels=(Label(name=self.name),))] * len(images)
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict.REFUSED
+
+
+def test_images_are_answered_where_they_lie() -> None:
+    """By the replica on their device; those from elsewhere by the first."""
+    found = {"cpu": Answers("here"), "meta": Answers("there")}
+    for replicas, device, want in (
+        (found, "cpu", "here"),
+        (found, "meta", "there"),
+        ({"cuda:0": found["cpu"], "cuda:1": found["meta"]}, "meta", "here"),
+    ):
+        answers = ReplicatedAdapter(replicas).label(torch.zeros(2, 3, 4, 4, device=device))
+        assert [answer.labels[0].name for answer in answers if isinstance(answer, Answer)] == [want] * 2
+
+
+def test_it_is_one_provider() -> None:
+    """With the card of its replicas, which are the same, and what they say of themselves."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    one = ModuleAdapter(module, fingerprint="linear-1", outputs="logits", top=2)
+    unnamed = ModuleAdapter(module)
+    both, plain = ReplicatedAdapter({"cuda:0": one, "cuda:1": one}), Answers("x")
+    assert isinstance(both, Adapter)
+    assert both.card == one.card
+    assert both.state() == one.state() == ""
+    assert ReplicatedAdapter({"cpu": unnamed}).state() == unnamed.state() != ""
+    strange = Answer(labels=(Label(name="0", score=7.0), Label(name="1", score=6.0)))
+    assert both.doubt(strange) == one.doubt(strange) != ""
+    assert ReplicatedAdapter({"cpu": plain}).doubt(strange) == ReplicatedAdapter({"cpu": plain}).state() == ""
+    assert ReplicatedAdapter({"cpu": plain}).verdict(ValueError()) == Verdict.REFUSED

@@ -8,10 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from counting_service import GREY, CountingService, api_of, says
 
-from api_smoothing.adapters.base import EncodedImage
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.denoisers.base import DenoiserCard
+from api_smoothing.engine.sending import Cleaner, Here, Query, Sender, Stream, drawing
+from api_smoothing.engine.sending.outcome import FirstRequestGate
+from api_smoothing.engine.storage.answers import MemoryCache
+from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
+from api_smoothing.engine.votes import StreamAnswers
+from api_smoothing.errors import ProviderError
+from api_smoothing.noise import NoiseStream
+from api_smoothing.results import Budget
 
 
 def test_waiting_for_an_answer_costs_nothing() -> None:
@@ -60,3 +69,96 @@ def test_a_request_never_waits_for_pictures_that_cannot_join_it() -> None:
         running.start()
         running.join(20)
         assert found == [23, 23]
+
+
+class Busy:
+    """A model that says each image's brightness; with `together` it answers only once so many threads are in it."""
+
+    def __init__(self, together: int = 1) -> None:
+        self.card = AdapterCard(name="busy", fingerprint="busy-1", accepts="tensor", batch=16)
+        self.threads: set[int] = set()
+        self.broken = threading.Event()
+        self._barrier = threading.Barrier(together)
+
+    def label(self, images: Any, /) -> list[Answer]:
+        if self.broken.is_set():
+            raise ValueError
+        self._barrier.wait(timeout=20)
+        self.threads.add(threading.get_ident())
+        return [Answer(labels=(Label(name=f"{value:.6f}"),)) for value in images.mean((1, 2, 3)).tolist()]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict.FATAL
+
+
+def here_of(model: Any, device: str) -> tuple[Here, Stream]:
+    """A desk of functions: the stand-in for a card is the processor, as often as it is named."""
+    grid = np.full((4, 4, 3), 128, np.int32)
+    noise = NoiseStream(sigma=0.5, seed=bytes(16), image_digest=bytes(32), shape=(4, 4, 3))
+    answers = StreamAnswers(MemoryCache(), "s", shared=False, retry=False)
+    stream = Stream(name="s", answers=answers, draw=drawing(grid, noise, None), shape=(4, 4))
+    gate = FirstRequestGate()
+    gate.open(answering=True)  # or the first block would go alone
+    sender = Sender(model, account=InMemoryBudget(Budget(), micro_usd=0), limiter=None, gate=gate)
+    return Here(card=model.card, cleaner=Cleaner(None, 0.5, device), sender=sender, device=device), stream
+
+
+def asked(desk: Here, stream: Stream, blocks: int) -> list[tuple[int, object]]:
+    """The outcomes of blocks of 16 queries, in the order they come in; closes the desk."""
+    got: list[tuple[int, object]] = []
+    try:
+        for first in range(0, 16 * blocks, 16):
+            desk.put([Query(stream, number) for number in range(first, first + 16)])
+        while desk.under_way:
+            got += [(query.number, outcome) for query, outcome in desk.step().items()]
+    finally:
+        desk.close()
+    return got
+
+
+def test_several_devices_work_at_once_and_answer_as_one() -> None:
+    """Each of two has a thread, both are in the model at once, and outcomes come in the order of the queries."""
+    alone, both = Busy(), Busy(together=2)
+    want = asked(*here_of(alone, "cpu"), 4)
+    assert alone.threads == {threading.get_ident()}
+    assert asked(*here_of(both, "cpu,cpu"), 4) == want
+    assert len(both.threads) == 2
+    assert [number for number, _ in want] == list(range(64))
+
+
+def test_a_desk_takes_two_blocks_a_device() -> None:
+    """One in the networks and one whose noise is drawn; what is next is chosen as late as it can be."""
+    for device, blocks in (("cpu", 2), ("cpu,cpu,cpu", 6)):
+        desk, stream = here_of(Busy(), device)
+        for number in range(blocks):
+            assert desk.wanted((4, 4)).most == 256
+            desk.put([Query(stream, number)])
+        assert desk.wanted((4, 4)).most == 0
+        desk.close()
+
+
+def test_what_several_devices_have_answered_is_not_lost_at_the_end() -> None:
+    """Closing waits for the blocks that are in the networks and brings their outcomes; alone nothing is in any."""
+    model = Busy(together=2)
+    desk, stream = here_of(model, "cpu,cpu")
+    for first in (0, 16):
+        desk.put([Query(stream, number) for number in range(first, first + 16)])
+    while len(model.threads) < 2:
+        time.sleep(0.01)
+    outcomes = desk.close()
+    assert sorted(query.number for query in outcomes) == list(range(32))
+    assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
+    assert desk.under_way == 0
+    alone, stream = here_of(Busy(), "cpu")
+    alone.put([Query(stream, 0)])
+    assert alone.close() == {}
+
+
+def test_what_breaks_on_one_device_ends_the_run() -> None:
+    """The error comes to who waits, and the threads of all devices end."""
+    model = Busy()
+    model.broken.set()
+    before = threading.active_count()
+    with pytest.raises(ProviderError, match="busy failed: ValueError"):
+        asked(*here_of(model, "cpu,cpu"), 4)
+    assert threading.active_count() == before

@@ -66,7 +66,7 @@ def test_what_is_on_disk_keeps_its_name(choice: str, dtype: str) -> None:
 
 
 def test_without_a_denoiser_the_device_is_no_part() -> None:
-    """Noise is drawn and rounded the same everywhere, so such streams are one, under the name they have on disk."""
+    """Noise is drawn and rounded the same everywhere, so a service's are one, under the name they have on disk."""
     assert name(None) == name(None, device="cuda") == "95fa284705285e7c3ea917a7ad339033329e2187"
     wrapped = denoisers.wrap(lambda x, s: x, id="same@1", sigma_range=(0.1, 1.0))
     assert name(wrapped) == "c21969ea794ef9be2e6477cf4f9e0b02f4b55594"

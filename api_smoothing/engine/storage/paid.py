@@ -68,6 +68,7 @@ class PaidAnswers:
     def __init__(self, path: Path, surroundings: Surroundings | None = None) -> None:
         self._surroundings = surroundings or Surroundings()
         self._pid = 0
+        self._renewed = -math.inf  # when this holder last said where it is
         self._take_name()
         self._path = path
         self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1, 2))
@@ -274,7 +275,7 @@ class PaidAnswers:
             self._here: Whereabouts = self._surroundings.here()
             self._asking: set[tuple[str, int]] = set()
             self._pulse, self._beating, self._registered = threading.Lock(), False, False
-            self._renewed: float = -math.inf  # when this holder last said where it is
+            self._renewed = -math.inf
         _HOLDERS.add(self._holder)
 
     def _register(self, db: sqlite3.Connection) -> None:

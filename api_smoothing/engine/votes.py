@@ -6,8 +6,8 @@ It never asks and never waits, so that one loop can drive many images: see `engi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from api_smoothing.adapters.base import Answer
@@ -68,7 +68,10 @@ class StreamAnswers:
         self._unwritten: dict[int, Answer] = {}
 
     def claim(self, indices: Sequence[int]) -> Claim:
-        return self._cache.claim(self._stream, indices) if self._shared else Claim(granted=tuple(indices))
+        if not self._shared:
+            return Claim(granted=tuple(indices))
+        claim = self._cache.claim(self._stream, indices)
+        return replace(claim, failed={}) if self._retry and claim.failed else claim
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         if self._shared:
@@ -86,11 +89,6 @@ class StreamAnswers:
     def fail(self, reasons: Mapping[int, str]) -> None:
         if reasons:
             self._cache.fail(self._stream, reasons)
-
-    def failed(self, indices: Sequence[int]) -> Collection[int]:
-        if not self._shared or self._retry or not indices:
-            return ()
-        return self._cache.failures(self._stream, indices)
 
     def release(self, indices: Sequence[int]) -> None:
         if self._shared and indices:

@@ -403,6 +403,30 @@ def test_images_travel_in_json(describe: Callable[..., HttpAdapter], server: Ser
     assert server.seen[0].headers["content-type"] == "application/json"
 
 
+def test_an_image_is_encoded_once_and_by_no_json_encoder(
+    describe: Callable[..., HttpAdapter], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its base64 is put into the finished text: an encoder that looks at every letter keeps all threads waiting."""
+    server.reply = Reply({"labels": []})
+    encoded: list[str] = []
+    dumps = json.dumps
+    monkeypatch.setattr(
+        json, "dumps", lambda *given, **how: encoded.append(dumps(*given, **how)) or encoded[-1]
+    )
+    adapter = describe(
+        PLAIN.replace('image = "bytes"', """
+        image = "data-url"
+        body = '{"one": "{image}", "text": "{note}: {image}", "note": "{note}"}'
+        """)
+        + '[variables]\nnote = "ä \\"0-0-1\\""\n',
+    )  # fmt: skip
+    adapter.label(IMAGES[:1])
+    url = f"data:image/png;base64,{base64.b64encode(IMAGES[0].data).decode()}"
+    body = json.loads(server.seen[0].body)
+    assert body == {"one": url, "text": f'ä "0-0-1": {url}', "note": 'ä "0-0-1"'}
+    assert url[-100:] not in "".join(encoded)
+
+
 def test_images_travel_in_a_form(describe: Callable[..., HttpAdapter], server: Server) -> None:
     """Each image is a file of the same field, beside the other fields."""
     server.reply = Reply({"all": [{"labels": []}] * 3})

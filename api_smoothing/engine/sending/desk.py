@@ -193,6 +193,7 @@ class There:
         self, *, card: AdapterCard, cleaner: Cleaner, sender: Sender, workers: int | None = None
     ) -> None:
         self._card, self._cleaner, self._sender, self._workers = card, cleaner, sender, workers
+        self._batches: dict[tuple[int, int], int] = {}
         self._pool = ThreadPoolExecutor(workers or _MOST_IN_FLIGHT, thread_name_prefix="send")
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="denoise")
         self._done: SimpleQueue[tuple[Future[Any], Callable[[Any], Mapping[Query, Outcome]]]] = SimpleQueue()
@@ -230,7 +231,13 @@ class There:
             dropped, self._dropped = self._dropped, {}
             return dropped
         future, then = self._done.get()
-        outcomes = then(future.result())
+        outcomes = dict(then(future.result()))
+        while not self._done.empty():  # what came while others were counted is counted together
+            future, then = self._done.get()
+            if future.exception() is not None:
+                self._done.put((future, then))  # ends the run, once these outcomes are with their images
+                break
+            outcomes |= then(future.result())
         self._go_on()
         return outcomes
 
@@ -313,8 +320,11 @@ class There:
         return {}
 
     def _batch(self, shape: tuple[int, int]) -> int:
-        factor = enlargement(*shape, self._card)
-        return batch_size(shape[0] * factor, shape[1] * factor, self._card)
+        """Images a request takes; looked for once, as it is asked for with every outcome."""
+        if shape not in self._batches:
+            factor = enlargement(*shape, self._card)
+            self._batches[shape] = batch_size(shape[0] * factor, shape[1] * factor, self._card)
+        return self._batches[shape]
 
     def _in_flight(self, batch: int) -> int:
         """Requests at once: enough to use the quota at the latency seen so far."""

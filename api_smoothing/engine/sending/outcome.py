@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
@@ -37,7 +37,7 @@ class AnswerStore(Protocol):
     """Where the answers of one stream are kept; the first answer to a query stays."""
 
     def claim(self, indices: Sequence[int]) -> Claim:
-        """Look for answers that have come meanwhile, and keep others from asking the rest."""
+        """Look for answers and final failures that have come meanwhile, and keep others from asking the rest."""
         ...
 
     def keep(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
@@ -46,10 +46,6 @@ class AnswerStore(Protocol):
 
     def fail(self, reasons: Mapping[int, str]) -> None:
         """Remember final failures and why, by index, and end their claims."""
-        ...
-
-    def failed(self, indices: Sequence[int]) -> Collection[int]:
-        """Those of `indices` (ascending) that somebody else has asked meanwhile, and that finally failed."""
         ...
 
     def release(self, indices: Sequence[int]) -> None:

@@ -48,6 +48,7 @@ class Sender:
         self.latency = latency or Latency()
         self._stopped: ApiSmoothError | None = None
         self._halted = False
+        self._short = True  # the budget, for all one knows
         self._sleep = sleep
         self._jobs: set[Job] = set()
         self._failed: dict[Query, str] = {}  # for good, and not yet remembered
@@ -203,11 +204,10 @@ class Sender:
             for stream, indices in by_stream(part):
                 claim = stream.answers.claim(indices)
                 claimed += [Query(stream, index) for index in claim.granted]
-                failed = stream.answers.failed(claim.granted)
                 job.outcomes.update({Query(stream, index): answer for index, answer in claim.known.items()})
                 job.outcomes.update({Query(stream, index): Open.BUSY for index in claim.busy})
-                job.outcomes.update({Query(stream, index): None for index in failed})
-                mine += [Query(stream, index) for index in claim.granted if index not in failed]
+                job.outcomes.update({Query(stream, index): None for index in claim.failed})
+                mine += [Query(stream, index) for index in claim.granted if index not in claim.failed]
             return self._in_turn(mine, job) if mine else None
         finally:
             left = [query for query in claimed if not isinstance(job.outcomes.get(query), Answer)]
@@ -216,7 +216,7 @@ class Sender:
 
     def _in_turn(self, asked: Sequence[Query], job: Job) -> Verdict | None:
         """The request, paid when its turn has come: a run that ends while it waits has booked nothing."""
-        if self._account.affordable() == 0:  # which needs no turn to be told
+        if self._short and self._account.affordable() == 0:  # which needs no turn to be told
             job.outcomes.update(dict.fromkeys(asked, Open.UNPAID))
             return None
         reserved: list[tuple[Stream, Reservation]] = []
@@ -257,6 +257,7 @@ class Sender:
                 continue
             leave = 0 if stream.leave is None else stream.leave()
             reservation = self._account.reserve(stream.name, indices, leave=leave)
+            self._short = bool(reservation.unpaid)
             job.outcomes.update({Query(stream, index): Open.UNPAID for index in reservation.unpaid})
             if reservation.granted:
                 reserved.append((stream, reservation))

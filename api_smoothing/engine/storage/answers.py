@@ -67,7 +67,8 @@ class MemoryCache:
             busy = tuple(i for i in indices if i not in known and (stream, i) in self._shelf.claims)
             granted = tuple(i for i in indices if i not in known and i not in busy)
             self._shelf.claims.update(((stream, i), self) for i in granted)
-        return Claim(granted=granted, busy=busy, known=known)
+            failed = self.failures(stream, granted)
+        return Claim(granted=granted, busy=busy, known=known, failed=failed)
 
     def release(self, stream: str, indices: Sequence[int]) -> None:
         with self._shelf.lock:

@@ -16,12 +16,13 @@ from api_smoothing.secret import Seed
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What became of queries somebody wants to ask: `granted` are theirs to ask, `busy` are being asked by someone
-    else just now, `known` have been answered.
+    else just now, `known` have been answered. Of those granted `failed` have finally failed before, for a reason.
     """
 
     granted: tuple[int, ...]
     busy: tuple[int, ...] = ()
     known: Mapping[int, Answer] = field(default_factory=dict)
+    failed: Mapping[int, str] = field(default_factory=dict)
 
 
 class VoteCache(Protocol):
@@ -40,7 +41,9 @@ class VoteCache(Protocol):
         ...
 
     def claim(self, stream: str, indices: Sequence[int]) -> Claim:
-        """Look for answers to `indices` (ascending), and keep others from asking the rest meanwhile."""
+        """Look for answers to `indices` (ascending), and keep others from asking the rest meanwhile; tell which of
+        those granted have finally failed. All at one moment.
+        """
         ...
 
     def release(self, stream: str, indices: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import sqlite3
@@ -22,7 +23,13 @@ from api_smoothing.engine.storage.base import Claim
 from api_smoothing.engine.storage.database import UNWRITTEN, Database
 from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, Seal
 from api_smoothing.engine.storage.spill import Row, forget_spilt, spill, spilt
-from api_smoothing.engine.storage.whereabouts import LAPSE_SECONDS, Surroundings, Whereabouts, alive
+from api_smoothing.engine.storage.whereabouts import (
+    BEAT_SECONDS,
+    LAPSE_SECONDS,
+    Surroundings,
+    Whereabouts,
+    alive,
+)
 from api_smoothing.errors import ConfigurationError, DiskError
 
 #: Seconds after which a claim lapses that an earlier version made, where its process cannot be looked up.
@@ -61,6 +68,7 @@ class PaidAnswers:
     def __init__(self, path: Path, surroundings: Surroundings | None = None) -> None:
         self._surroundings = surroundings or Surroundings()
         self._pid = 0
+        self._renewed = -math.inf  # when this holder last said where it is
         self._take_name()
         self._path = path
         self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1, 2))
@@ -179,20 +187,28 @@ class PaidAnswers:
         """Claim those of `indices` (ascending) that are not answered, and that nobody else is asking."""
         self._take_name()
         now = self._surroundings.clock()
+        fresh = 0.0 <= now - self._renewed < BEAT_SECONDS / 2
         mine = (self._holder, self._pid, self._here.birth, now + CLAIM_SECONDS)
 
         def take(db: sqlite3.Connection) -> Claim:
             known = self.read(stream, indices)
             busy = self._held(stream, indices) - known.keys()
             granted = tuple(i for i in indices if i not in known and i not in busy)
-            if granted:
+            if granted and not fresh:
                 self._register(db)
             for i in granted:
                 db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", (stream, i, *mine))
             self._asking.update((stream, i) for i in granted)
-            return Claim(granted=granted, busy=tuple(i for i in indices if i in busy), known=known)
+            return Claim(
+                granted=granted,
+                busy=tuple(i for i in indices if i in busy),
+                known=known,
+                failed=self.failures(stream, granted),
+            )
 
         claim = self._database.write(take, durable=False)  # who claims is dead after a loss of power
+        if claim.granted and not fresh:
+            self._renewed = now
         self._start_beating()
         return claim
 
@@ -235,6 +251,7 @@ class PaidAnswers:
         """End the claims and release the file."""
         if self._pid == os.getpid():
             self._asking.clear()
+            self._renewed = -math.inf
             _HOLDERS.discard(self._holder)
             if self._registered:
                 with contextlib.suppress(*UNWRITTEN):  # they lapse
@@ -258,6 +275,7 @@ class PaidAnswers:
             self._here: Whereabouts = self._surroundings.here()
             self._asking: set[tuple[str, int]] = set()
             self._pulse, self._beating, self._registered = threading.Lock(), False, False
+            self._renewed = -math.inf
         _HOLDERS.add(self._holder)
 
     def _register(self, db: sqlite3.Connection) -> None:

@@ -179,10 +179,12 @@ class RateLimiter:
         """The time, and that of the turn: taken if it has come, else one stands in line for it."""
         self._learn(files)
         now = self._clock()
-        at = max(self._earliest(ticket, images, now, db) for db in files)
+        flows = [self._flow(db) for db in files]
+        pairs = zip(files, flows, strict=True)
+        at = max(self._earliest(ticket, images, now, db, flow) for db, flow in pairs)
         if at <= now + _DUST:
             at = max(at, now)
-            self._take(images, at, files)
+            self._take(images, at, flows, files)
             self._leave(ticket, files)
             return now, at
         for db in files:
@@ -192,20 +194,20 @@ class RateLimiter:
                 db.execute(_JOIN, (ticket, self._key, self._boot, images, looks))
         return now, at
 
-    def _earliest(self, ticket: str, images: int, now: float, db: sqlite3.Connection) -> float:
-        """When the turn of `ticket` comes, after those before it in line."""
-        flow = self._flow(db)
+    def _earliest(self, ticket: str, images: int, now: float, db: sqlite3.Connection, flow: Flow) -> float:
+        """When the turn of `ticket` comes in `flow`, after those before it in line."""
         start = max(now, self._paused_until(now, db))
-        for wanted, looks in db.execute(_LINE, (self._key, self._boot, ticket)):
+        line = db.execute(_LINE, (self._key, self._boot, ticket)).fetchall()
+        flow = flow.copy() if line else flow
+        for wanted, looks in line:
             if now - _GRACE <= looks <= now + _LOOK + _GRACE:
                 due = flow.next(wanted, start)
                 if looks <= due + _GRACE:
                     flow.take(wanted, due)
         return flow.next(images, start)
 
-    def _take(self, images: int, at: float, files: _Files) -> None:
-        for db in files:
-            flow = self._flow(db)
+    def _take(self, images: int, at: float, flows: Sequence[Flow], files: _Files) -> None:
+        for db, flow in zip(files, flows, strict=True):
             flow.take(images, at)
             self._write(flow, db)
 

@@ -400,6 +400,9 @@ class StorageSuite:
             assert cache.failures("s", range(5)) == {0: "refused", 2: "refused"}
             assert cache.failures("s", [1, 2]) == {2: "refused"}
             assert cache.failures("t", range(5)) == {}
+            if paid:
+                claim = cache.claim("s", range(4))
+                assert (claim.granted, claim.failed) == ((0, 2, 3), {0: "refused", 2: "refused"})
             cache.write("s", {2: named("dog")})
             assert cache.failures("s", range(5)) == {0: "refused"}
         storage = opened()

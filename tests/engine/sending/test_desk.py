@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from counting_service import GREY, CountingService, api_of, says
+from counting_service import GREY, CountingService, api_of, says, sender_of
 
 from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.denoisers.base import DenoiserCard
-from api_smoothing.engine.sending import Cleaner, Here, Query, Sender, Stream, drawing
+from api_smoothing.engine.sending import Cleaner, Here, Query, Sender, Stream, There, drawing
 from api_smoothing.engine.sending.outcome import FirstRequestGate
 from api_smoothing.engine.storage.answers import MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
@@ -162,3 +162,36 @@ def test_what_breaks_on_one_device_ends_the_run() -> None:
     with pytest.raises(ProviderError, match="busy failed: ValueError"):
         asked(*here_of(model, "cpu,cpu"), 4)
     assert threading.active_count() == before
+
+
+def test_outcomes_that_came_together_are_given_before_the_error_that_ends_the_run() -> None:
+    """What comes while others are counted is counted with them; a fatal error among them hides no answer."""
+    leave, left = threading.Event(), threading.Barrier(5)
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if first:
+            left.wait(30)
+            leave.wait(30)
+            time.sleep(0.1 * (first == 4))
+        return [says("dog")] * len(images) if first < 4 else [Verdict(kind="fatal", message="no more")]
+
+    service = CountingService(reply)
+    sender = sender_of(service)
+    cleaner = Cleaner(None, 0.25, "cpu")
+    desk = There(card=service.card, cleaner=cleaner, sender=sender.sender, workers=4)
+    sender.stream.draw = lambda indices: np.zeros((len(indices), 8, 8, 3), np.uint8)
+    sender.stream.shape = (8, 8)
+    queries = [Query(sender.stream, number) for number in range(5)]
+    desk.put(queries[:1])
+    while not desk.step():
+        pass
+    desk.put(queries[1:])
+    while desk._raw or desk._denoising:
+        desk.step()
+    left.wait(30)
+    leave.set()
+    time.sleep(0.5)
+    assert len(desk.step()) == 3
+    with pytest.raises(ProviderError):
+        desk.step()
+    desk.close()

@@ -368,6 +368,22 @@ def test_the_budget_cuts_a_batch(tmp_path: Path) -> None:
     assert service.requests == [2]
 
 
+def test_a_budget_is_looked_at_where_it_may_be_short(tmp_path: Path) -> None:
+    """What is left is read before the first request and after one it cut, not before every one: others wait for it."""
+    looks: list[int | None] = []
+
+    class Watched(InMemoryBudget):
+        def affordable(self) -> int | None:
+            looks.append(super().affordable())
+            return looks[-1]
+
+    sender = sender_of(replying(), account=Watched(Budget(queries=5)))
+    for start in (0, 2, 4, 6):
+        sender.send([start, start + 1], images(2))
+    assert looks == [5, 0]
+    assert sender.usage.sent == 5
+
+
 def test_an_answer_that_came_meanwhile_is_not_asked_for(tmp_path: Path) -> None:
     """Between the look into the cache and the claim another process may have been faster; its answer is used."""
     service = replying()

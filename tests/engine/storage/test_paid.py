@@ -18,6 +18,7 @@ from counting_service import GREY, CountingService, api_of, says
 
 from api_smoothing.adapters.base import EncodedImage
 from api_smoothing.engine.storage.answers import DiskCache
+from api_smoothing.engine.storage.whereabouts import BEAT_SECONDS, LAPSE_SECONDS, Surroundings
 
 HOLDER = """
 import sys, time
@@ -96,3 +97,26 @@ def test_two_homes_that_share_a_cache_pay_once(tmp_path: Path, monkeypatch: pyte
     for thread in threads:
         thread.join()
     assert service.seen <= 34
+
+
+def test_a_holder_says_where_it_is_now_and_then(tmp_path: Path) -> None:
+    """Claims of one moment renew their holder's row once; it never comes near its end, and is new after a close."""
+    now = [1e9]
+    surroundings = Surroundings(clock=lambda: now[0], heartbeat=lambda beat: None)
+    cache = DiskCache(tmp_path, surroundings=surroundings)
+
+    def until() -> list[float]:
+        with sqlite3.connect(tmp_path / "paid.db") as db:
+            return [row for (row,) in db.execute("SELECT until FROM holders")]
+
+    cache.claim("s", [0])
+    now[0] += 1.0
+    cache.claim("s", [1])
+    assert until() == [1e9 + LAPSE_SECONDS]
+    now[0] += BEAT_SECONDS
+    cache.claim("s", [2])
+    assert until() == [now[0] + LAPSE_SECONDS]
+    cache.close()
+    assert until() == []
+    cache.claim("s", [3])
+    assert until() == [now[0] + LAPSE_SECONDS]

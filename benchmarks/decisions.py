@@ -113,9 +113,17 @@ def _beside_art(bare: Bare, x: torch.Tensor, sample: int, ours_an_image: float) 
     """The Adversarial Robustness Toolbox, if it is installed, on the same networks."""
     name = "decisions: time of ART over ours"
     try:
-        from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
-    except ImportError:
-        return Row(name=name, figure=None, note="adversarial-robustness-toolbox is not installed")
+        a_copy = _seconds_of_art(bare, x, sample)
+    except ImportError as error:
+        return Row(name=name, figure=None, note=f"adversarial-robustness-toolbox is not there ({error})")
+    note = f"its rate ({1 / a_copy:.0f} a second) measured on {N0 + sample} copies, after our run"
+    return Row(name=name, figure=a_copy * (N0 + N) / ours_an_image, note=note)
+
+
+def _seconds_of_art(bare: Bare, x: torch.Tensor, sample: int) -> float:
+    """Seconds a copy of x. Raises ImportError, also for what ART itself imports late."""
+    from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
+
     smoothed = PyTorchRandomizedSmoothing(
         model=bare.as_module(),
         loss=torch.nn.CrossEntropyLoss(),
@@ -129,9 +137,7 @@ def _beside_art(bare: Bare, x: torch.Tensor, sample: int, ours_an_image: float) 
     )
     pixels = x.cpu().numpy()[None]
     smoothed.certify(pixels, n=BATCH, batch_size=BATCH)  # warm
-    a_copy = seconds(lambda: smoothed.certify(pixels, n=sample, batch_size=BATCH)) / (N0 + sample)
-    note = f"its rate ({1 / a_copy:.0f} a second) measured on {N0 + sample} copies, after our run"
-    return Row(name=name, figure=a_copy * (N0 + N) / ours_an_image, note=note)
+    return seconds(lambda: smoothed.certify(pixels, n=sample, batch_size=BATCH)) / (N0 + sample)
 
 
 def _tensor(api: SmoothedAPI, picture: Any) -> torch.Tensor:

@@ -28,7 +28,7 @@ _BELOW: Final = (".", "cifar-10-batches-bin", "cifar-10-batches-py", "cifar10")
 def pictures(folder: Path | None, count: int) -> tuple[Images, str]:
     """(`count` images (H,W,3) uint8, what they are). Fewer where `folder` holds fewer. Raises ConfigurationError."""
     if folder is None:
-        return made(count), f"{count} images made here"
+        return made(count), "images made here"
     for place in (folder / name for name in _BELOW):
         if (place / "test_batch").is_file():
             images, _ = python_batch(place / "test_batch")

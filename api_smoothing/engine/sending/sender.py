@@ -198,6 +198,7 @@ class Sender:
             for stream, indices in by_stream(part):
                 claim = stream.answers.claim(indices)
                 claimed += [Query(stream, index) for index in claim.granted]
+                stream.usage.found.update(claim.known)
                 failed = stream.answers.failed(claim.granted)
                 job.outcomes.update({Query(stream, index): answer for index, answer in claim.known.items()})
                 job.outcomes.update({Query(stream, index): Open.BUSY for index in claim.busy})

@@ -287,7 +287,7 @@ class Scheduler(Generic[T]):
         self._hand_out(brought)
         if time.monotonic() - self._looked >= _POLL:
             self._looked = time.monotonic()
-            for place in [place for place in self._open if place.elsewhere]:
+            for place in [place for place in self._open if place.elsewhere and not place.ending]:
                 self._advance(place)
 
     def _hand_out(self, brought: Mapping[Query, Outcome]) -> None:
@@ -357,6 +357,7 @@ class Scheduler(Generic[T]):
         for place in [place for place in self._open if place.done]:
             self._open.remove(place)
             del self._of[place.of.stream]
+            place.item = None  # its pixels: many results may wait for an earlier one
             if place.error is not None:
                 self._failed = min(self._failed, place.number)
 

@@ -240,6 +240,7 @@ class VoteSource:
 
     def give(self, outcomes: Mapping[int, Outcome]) -> None:
         self._under_way -= len(outcomes)
+        self._kept |= self._usage.found & outcomes.keys()
         for index, outcome in outcomes.items():
             self._spare += index in self._early
             if outcome is Open.BUSY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from counting_service import GREY, CountingService, api_of, draw, error_of, is_c
 from api_smoothing import Budget, Certificate, SmoothedAPI
 from api_smoothing.adapters.base import EncodedImage, Verdict
 from api_smoothing.engine import scheduler
+from api_smoothing.engine.sending import Stream
 from api_smoothing.errors import DriftError, ImageError, ProviderError
 from api_smoothing.events import Event, ImageCertified, ImageStarted
 
@@ -314,7 +316,32 @@ def test_two_runs_share_what_they_ask(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert service.seen == 250
+    assert all(result.queries + result.cached == 50 for results in found for result in results)
     assert [result.votes for result in found[0]] == [result.votes for result in found[1]]
+
+
+def test_images_that_are_done_keep_no_pixels_while_an_earlier_one_goes_on() -> None:
+    """A stubborn first image lets many others end before it: what waits for their turn is their results."""
+    waits = threading.Event()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if first == 2:  # of the first image, and not the request for which all others wait
+            waits.wait(20)
+        return [says("dog")]
+
+    held = 0
+
+    def series() -> Iterator[Any]:
+        nonlocal held
+        yield np.full((8, 8, 3), 255, np.uint8)
+        for k in range(150):
+            yield np.full((8, 8, 3), k, np.uint8)
+        held = sum(type(thing) is Stream for thing in gc.get_objects())
+        waits.set()
+
+    with apart(CountingService(reply), concurrency=4) as api:
+        assert len(list(api.certify_many(series(), n=20))) == 151
+    assert held < 100
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

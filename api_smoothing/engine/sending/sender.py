@@ -24,6 +24,7 @@ from api_smoothing.errors import ApiSmoothError, DiskError, ProviderError
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
 BROKEN: Final = 3  # answers to one query that can be no vote; of its own REFUSALS, if for one reason
+LATE: Final = 0.01  # seconds after its turn that a request may leave
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
 
 
@@ -204,6 +205,7 @@ class Sender:
             for stream, indices in by_stream(part):
                 claim = stream.answers.claim(indices)
                 claimed += [Query(stream, index) for index in claim.granted]
+                stream.usage.found.update(claim.known)
                 job.outcomes.update({Query(stream, index): answer for index, answer in claim.known.items()})
                 job.outcomes.update({Query(stream, index): Open.BUSY for index in claim.busy})
                 job.outcomes.update({Query(stream, index): None for index in claim.failed})
@@ -224,10 +226,15 @@ class Sender:
         try:
             with self._gate.passing() as first:
                 self._ready(len(asked), job)
+                turn = time.monotonic()
                 granted = self._reserve(asked, job, reserved)
                 if not granted:
                     return None
                 began, sent = time.monotonic(), True
+                if (
+                    began - turn > LATE and self._limiter is not None
+                ):  # a slow disk must not crowd the next window
+                    self._limiter.spare(len(granted))
                 reply = self._label(job.part(granted))
                 sent = not isinstance(reply, Verdict) or reply.sent
                 job.reached.update(granted if sent else ())

@@ -31,9 +31,13 @@ class Draw(Protocol):
 
 @dataclass(slots=True)
 class Usage:
-    """What one stream has cost so far: images sent, failed attempts included, and why the last one failed."""
+    """What one stream has cost so far: images sent, failed attempts included, and why the last one failed.
+
+    `found` are the queries that others had answered when their turn came.
+    """
 
     sent: int = 0
+    found: set[int] = field(default_factory=set)
     last_error: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -102,10 +102,12 @@ class RateLimiter:
                 if in_line := at > now + _DUST:
                     self._say(at - now)
                     sleep(max(_RESOLUTION, min(at - now, _LOOK)) if at - now > _RESOLUTION else at - now)
-                elif self._clock() - at <= self._late:
-                    if stop.is_set():
+                else:
+                    missed = self._clock() - at > self._late
+                    if missed or stop.is_set():  # nothing has left
                         self._in_all(partial(self._give_back, images, at))
-                    return
+                    if not missed:
+                        return
         finally:
             if in_line:
                 with contextlib.suppress(*UNWRITTEN):  # whoever does not look is passed by

@@ -107,7 +107,6 @@ def _of_plugin(entry: EntryPoint, device: str, dtype: str) -> Denoiser:
     """What the plug-in makes. Raises ConfigurationError, naming it, for whatever it raises itself."""
     try:
         made = entry.load()(device=device, dtype=dtype)
-        return adopt(made, compute=asked(compute_type(device, dtype), device))
     except ApiSmoothError:
         raise
     except Exception as error:  # a plugin may raise anything
@@ -115,6 +114,10 @@ def _of_plugin(entry: EntryPoint, device: str, dtype: str) -> Denoiser:
         raise ConfigurationError(
             f"the denoiser {entry.name} ({entry.value}) cannot be loaded: {why}; repair or uninstall its package"
         ) from error
+    try:
+        return adopt(made, compute=asked(compute_type(device, dtype), device))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the denoiser {entry.name} ({entry.value}): {error}") from error
 
 
 def _is_foreign(file: Path, told: bool) -> bool:
@@ -176,7 +179,7 @@ def _card(facts: dict[str, Any], digest: str) -> DenoiserCard:
     low, high = (float(end) for end in facts["sigma_range"])
     sizes, multiple, quality = facts["sizes"], facts["multiple"], facts["quality"]
     whole = [multiple, *sizes]
-    if not 0 <= low <= high < math.inf:
+    if not (isinstance(facts["sigma_range"], list) and 0 <= low <= high < math.inf):
         raise ValueError("sigma_range")
     if not all(type(number) is int and 1 <= number <= 2**16 for number in whole):
         raise ValueError("sizes or multiple")

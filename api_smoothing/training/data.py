@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from api_smoothing.decode import decode, suffixes
 from api_smoothing.errors import ConfigurationError, ImageError
+from api_smoothing.training.pack import read_set
 
 _RECORD = 1 + 3 * 32 * 32  # one record of the binary distribution: label, then R, G, B planes
 
@@ -59,8 +61,11 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
 
     Either lossless WebP sheets `<split>_00.webp` … of side×side tiles with `labels.npz` beside them; or
     CIFAR-10's binary distribution (`data_batch_1.bin` …, `test_batch.bin`); or any pictures, of which one
-    random `side`×`side` crop each is taken (no labels; `split` is ignored). Raises ConfigurationError.
+    random `side`×`side` crop each is taken (no labels; `split` is ignored). Or all of that in a pack (`pack.read_set`).
+    Raises ConfigurationError.
     """
+    if folder.is_file():
+        return _packed(folder, split, side, seed)
     if not folder.is_dir():
         raise ConfigurationError(f"no folder {folder}; give the one with the training images")
     if sheets := sorted(folder.glob(f"{split}_*.webp")):
@@ -70,7 +75,7 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
     if below := sorted(f.parent for f in folder.rglob("labels.npz") if any(f.parent.glob(f"{split}_*.webp"))):
         raise ConfigurationError(f"{folder} holds sheets of {split} images below it; give {below[0]}")
     if pictures := pictures_in(folder):
-        return _crops(folder, pictures, side, seed)
+        return _crops(folder, map(decoded, pictures), side, seed)
     raise ConfigurationError(
         f"{folder} holds no {split} images; expected CIFAR-10 batches, sheets or pictures"
     )
@@ -135,11 +140,18 @@ def decoded(file: Path | bytes, name: str = "") -> np.ndarray:
     return np.rint(pixels.values * (255 / pixels.peak)).astype(np.uint8)
 
 
-def _crops(folder: Path, pictures: list[Path], side: int, seed: int) -> ImageSet:
+def _packed(file: Path, split: str, side: int, seed: int) -> ImageSet:
+    found = read_set(file, split)
+    if found.labels is None:
+        return _crops(file, found.images, side, seed)
+    labels = torch.from_numpy(found.labels.astype(np.int64))
+    return ImageSet(images=torch.from_numpy(found.images), labels=labels, name=found.name)
+
+
+def _crops(folder: Path, pictures: Iterable[np.ndarray], side: int, seed: int) -> ImageSet:
     draw = np.random.default_rng(seed)
     crops = []
-    for file in pictures:
-        a = decoded(file)
+    for a in pictures:
         if min(a.shape[:2]) < side:
             continue
         top, left = (int(draw.integers(0, n - side + 1)) for n in a.shape[:2])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.data import decoded, load_images
+from api_smoothing.training.pack import HELD_OUT, read_set
 
 PHOTOGRAPHS: Final = "imagenette_ilsvrcval500"
 
@@ -92,10 +93,30 @@ def cifar10(folder: Path) -> HeldOut:
 
 
 def photographs(folder: Path) -> HeldOut:
-    """Photographs 250 on, of the archive in `folder`, all of one square size. Raises ConfigurationError.
+    """Photographs 250 on, of the archive in `folder` or of a pack, all of one square size. Raises ConfigurationError.
 
     A classifier is asked for one of the ten classes that occur, and for one of ImageNet's thousand.
     """
+    if folder.is_file():
+        found = read_set(folder, HELD_OUT)
+        if found.labels is None:
+            raise ConfigurationError(f"{folder} holds no held-out photographs with labels")
+        images, labels = [*found.images], found.labels
+    else:
+        files, labels = archived(folder)
+        images = [decoded(file) for file in files]
+    if not images or len({image.shape for image in images}) > 1:
+        raise ConfigurationError(f"{folder} must hold over {_FIRST_PHOTOGRAPH} photographs of one size")
+    return HeldOut(
+        name=f"{PHOTOGRAPHS} {_FIRST_PHOTOGRAPH}-{_FIRST_PHOTOGRAPH + len(labels) - 1}",
+        images=torch.from_numpy(np.stack(images)),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        questions={"_of10": IMAGENETTE, "_of1000": None},
+    )
+
+
+def archived(folder: Path) -> tuple[list[bytes], np.ndarray[Any, Any]]:
+    """(files, labels (N,)) of the photographs from 250 on in the archive in `folder`. Raises ConfigurationError."""
     file = folder / f"{PHOTOGRAPHS}.npz"
     if not file.is_file():
         raise ConfigurationError(f"no {file}; give the folder with the validation photographs")
@@ -104,16 +125,5 @@ def photographs(folder: Path) -> HeldOut:
             data, offsets, labels = archive["data"], archive["offsets"], archive["labels"]
     except (KeyError, ValueError) as error:
         raise ConfigurationError(f"{file} lacks photographs or labels ({error}); give a whole one") from error
-    images = [_decode(data[offsets[row] : offsets[row + 1]]) for row in range(_FIRST_PHOTOGRAPH, len(labels))]
-    if not images or len({image.shape for image in images}) > 1:
-        raise ConfigurationError(f"{file} must hold over {_FIRST_PHOTOGRAPH} photographs of one size")
-    return HeldOut(
-        name=f"{PHOTOGRAPHS} {_FIRST_PHOTOGRAPH}-{len(labels) - 1}",
-        images=torch.from_numpy(np.stack(images)),
-        labels=torch.from_numpy(labels[_FIRST_PHOTOGRAPH:].astype(np.int64)),
-        questions={"_of10": IMAGENETTE, "_of1000": None},
-    )
-
-
-def _decode(file: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return decoded(file.tobytes())
+    rows = range(_FIRST_PHOTOGRAPH, len(labels))
+    return [data[offsets[row] : offsets[row + 1]].tobytes() for row in rows], labels[_FIRST_PHOTOGRAPH:]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.data import centre, decoded, pictures_in
+from api_smoothing.training.pack import read_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,11 @@ def load_photographs(
     """The photographs in `folder` that are at least `least` pixels (`side` by default) wide and high, in memory.
 
     Pictures in it and below, or, where `archives` names them, `<name>.npz` files of encoded pictures: `data`, the
-    files' bytes one after the other, and `offsets`, where each begins and the last ends. Raises ConfigurationError,
-    and ImageError for a picture that cannot be read.
+    files' bytes one after the other, and `offsets`, where each begins and the last ends. Or those in a pack.
+    Raises ConfigurationError, and ImageError for a picture that cannot be read.
     """
+    if folder.is_file():
+        return _packed(folder, side, least or side, archives)
     if not folder.is_dir():
         raise ConfigurationError(f"no folder {folder}; give the one with the training photographs")
     found = _archived(folder, archives) if archives else _files(folder)
@@ -74,6 +77,19 @@ def load_photographs(
     if not images:
         raise ConfigurationError(f"{folder} holds no photograph of {least}×{least} pixels; give larger ones")
     return Photographs(images=images, side=side, name=" and ".join(archives) or folder.name)
+
+
+def _packed(file: Path, side: int, least: int, archives: Sequence[str]) -> Photographs:
+    found = read_set(file, "train")
+    if archives and list(archives) != found.archives:
+        there = " and ".join(found.archives) or "no archive's"
+        raise ConfigurationError(
+            f"{file} holds {there} photographs, and the recipe trains on {' and '.join(archives)}; pack those with "
+            "--archives"
+        )
+    if found.side < least:
+        raise ConfigurationError(f"{file} holds no photograph of {least}×{least} pixels; pack larger squares")
+    return Photographs(images=[*torch.from_numpy(found.images)], side=side, name=found.name)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from api_smoothing.training import train_denoiser
-from api_smoothing.training.state import read_state
 from api_smoothing.training.recipe import read_recipe
+from api_smoothing.training.state import read_state
 
 STEPS = 8  # of each of the two phases
 
@@ -45,7 +45,7 @@ peak = 0.2
     for name in ("first", "second")
 )
 
-#: Trains with a checkpoint after every step, each waiting for a line; as told, it is killed with a file of one half written.
+#: Trains with a checkpoint after every step, each waiting for a line; as told, it is killed amid a file of one.
 CHILD = """
 import os, signal, sys
 from functools import partial

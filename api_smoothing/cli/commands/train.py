@@ -120,7 +120,7 @@ def _recipes(name: str | None) -> int:
 def _pack(args: argparse.Namespace) -> int:
     if args.megabytes is not None and not (math.isfinite(args.megabytes) and args.megabytes > 0):
         raise ConfigurationError(f"--megabytes must be a number above 0, not {args.megabytes}")
-    from api_smoothing.training.pack import write_pack
+    from api_smoothing.training.packing import write_pack
 
     made = write_pack(args.data, args.out, side=args.side, archives=args.archives, megabytes=args.megabytes)
     print(made)

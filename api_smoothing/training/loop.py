@@ -241,7 +241,7 @@ def fit(
                 after(step)
             step += 1
             now = time.monotonic()
-            if step % log_every == 0 or step == steps or now - told > _SILENCE:
+            if step % log_every == 0 or step in (first + 1, steps) or now - told > _SILENCE:
                 told, seconds = now, before + now - start
                 figures = {
                     "step": step,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -165,20 +166,24 @@ def _coded(pictures: list[Picture], limit: float) -> _Coded:
         else ("JPEG", {"subsampling": 0, "optimize": True})
     )
     sample = pictures[:: -(-len(pictures) // _SAMPLE)]
-    for quality in _QUALITIES:
+
+    def fits(quality: int) -> bool:
         foretold = sum(len(_encoded(picture, kind, quality=quality, **more)) for picture in sample)
-        if foretold * len(pictures) / len(sample) > 0.99 * limit:
-            continue
-        files, error = [], 0.0
-        for picture in pictures:
-            files.append(_encoded(picture, kind, quality=quality, **more))
-            seen = np.asarray(Image.open(io.BytesIO(files[-1])).convert("RGB"), np.float32)
-            error += float(np.square(seen - picture, dtype=np.float64).sum())
+        return foretold * len(pictures) / len(sample) <= 0.99 * limit
+
+    for quality in _QUALITIES[bisect_left(_QUALITIES, True, key=fits) :]:  # the lower, the smaller
+        files = [_encoded(picture, kind, quality=quality, **more) for picture in pictures]
         if sum(map(len, files)) <= limit:
+            error = sum(_error(data, picture) for data, picture in zip(files, pictures, strict=True))
             return _Coded(files=files, coding=f"{kind} at quality {quality}", error=error)
     raise ConfigurationError(
         f"{len(pictures)} pictures do not fit; give more --megabytes, or a smaller --side"
     )
+
+
+def _error(data: bytes, picture: Picture) -> float:
+    seen = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float64)
+    return float(np.square(seen - picture).sum())
 
 
 def _encoded(picture: Picture, kind: str, **how: Any) -> bytes:

@@ -159,7 +159,7 @@ def test_no_number_leaves_its_range_in_any_phase(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (("lr = 0.0001\n", "lr = -1\n"), "lr must be 0 or more"),
+        (("lr_rest = 0.0004", "lr_rest = -1"), r"mse\.lr_rest must be 0 or more"),
         (("jitter = 2", "jitter = 500"), "jitter must be below the side of the images, 32 pixels"),
         (("steps = 2", "steps = 0"), "steps must be 1 or more"),
         (("clip = 1.0", "clip = -1"), "clip must be above 0"),

@@ -28,6 +28,11 @@ def sha256_of(tensors: Mapping[str, Tensor], head: str = "") -> str:
     return digest.hexdigest()
 
 
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first of `tensors` that holds an infinity or NaN; None where all numbers are finite."""
+    return next((name for name, value in tensors.items() if not bool(value.isfinite().all())), None)
+
+
 def weights_of(thing: object) -> dict[str, Tensor]:
     """The parameters and buffers, also those that are not saved, of the modules `thing` is, holds or refers to."""
     if isinstance(thing, nn.Module):

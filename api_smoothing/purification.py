@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from api_smoothing.denoisers import samplers
-from api_smoothing.errors import ConfigurationError, MissingExtraError, unknown
+from api_smoothing.errors import ConfigurationError, MissingExtraError, WeightsError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,6 +134,10 @@ def purify_and_measure(
     clean, noisy = _with_noise(loaded, sigma=sigma, key=noise_seed.key, device=place)
     start = perf_counter()
     result, votes = back(noisy, clean, sigma)
+    if not bool(result.isfinite().all()):
+        raise WeightsError(
+            f"{parts.denoiser_name(found)} gave numbers that are not finite; it is broken, use another"
+        )
     levels = result[0].float().clamp(0, 1).mul(255).round().cpu()
     seconds = perf_counter() - start
     return Purified(

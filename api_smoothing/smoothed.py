@@ -190,7 +190,8 @@ class SmoothedAPI:
     ) -> Iterator[Certificate]:
         """Certify images, in order, on one budget; see `certify`.
 
-        Many are asked about at once, so that networks and quota are busy, and each gets what it would get alone. While
+        Many are asked about at once, so that networks and quota are busy, and each gets what it would get alone. So
+        `imgs` is read ahead of the results. While
         the budget cannot surely pay several, they are certified one after the other. An error is raised in the turn
         of its image, when those before it have been certified.
         """

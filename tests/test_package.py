@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "adapters": set(),
     "denoisers": set(),
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "device_noise", "secret"},
-    "training": {"adapters", "denoisers"},
+    "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
 }
 LEAVES = {

@@ -90,3 +90,13 @@ def test_methods_are_the_samplers() -> None:
         name: {**options} for name, options in samplers.METHODS.items() if name != "vote"
     }
     assert METHODS["vote"] == {**samplers.METHODS["vote"], "surrogate": "cifar10"}
+
+
+def test_numbers_that_are_not_finite_are_no_picture() -> None:
+    """A denoiser that gives NaN was once shown as a black image, equal to the input."""
+    from api_smoothing import denoisers
+    from api_smoothing.errors import WeightsError
+
+    broken = denoisers.wrap(lambda x, sigma: x * float("nan"), id="broken", sigma_range=(0.1, 1.0))
+    with pytest.raises(WeightsError, match=r"broken.*not finite"):
+        purify(PICTURE, denoiser=broken, seed=3)

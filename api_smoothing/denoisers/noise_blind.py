@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.padding import padded
+from api_smoothing.digests import not_finite
 from api_smoothing.errors import WeightsError
 from api_smoothing.precision import arithmetic, torch_type
 
@@ -69,7 +70,11 @@ class BlindDenoiser:
 
 
 def fill(net: nn.Module, card: DenoiserCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """`net` with the `weights` of the file of `card`. Raises WeightsError where they do not fit."""
+    """`net` with the `weights` of the file of `card`. Raises WeightsError where they do not fit or are not finite."""
+    if name := not_finite(weights):
+        raise WeightsError(
+            f"the weights of {card.id} are damaged: {name} is not finite; train or fetch them again"
+        )
     try:
         net.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from api_smoothing.denoisers import samplers
 from api_smoothing.denoisers.adopted import adopt, asked
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.samplers import Surrogates
-from api_smoothing.errors import ConfigurationError, WeightsError, unknown
+from api_smoothing.errors import ApiSmoothError, ConfigurationError, WeightsError, unknown
 from api_smoothing.precision import compute_type
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -96,11 +97,27 @@ def load(
         return _from_file(Path(name), None, device, dtype)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            made = entry.load()(device=device, dtype=dtype)
-            return adopt(made, compute=asked(compute_type(device, dtype), device))
+            return _of_plugin(entry, device, dtype)
     raise ConfigurationError(
         f"{unknown('denoiser', name, ['auto', *names()])} Or give a .safetensors file or a checkpoint (.pth, …)"
     )
+
+
+def _of_plugin(entry: EntryPoint, device: str, dtype: str) -> Denoiser:
+    """What the plug-in makes. Raises ConfigurationError, naming it, for whatever it raises itself."""
+    try:
+        made = entry.load()(device=device, dtype=dtype)
+    except ApiSmoothError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(
+            f"the denoiser {entry.name} ({entry.value}) cannot be loaded: {why}; repair or uninstall its package"
+        ) from error
+    try:
+        return adopt(made, compute=asked(compute_type(device, dtype), device))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the denoiser {entry.name} ({entry.value}): {error}") from error
 
 
 def _is_foreign(file: Path, told: bool) -> bool:
@@ -152,22 +169,45 @@ def _read(file: Path, pinned: str | None) -> tuple[DenoiserCard, dict[str, Any],
     if digest != (pinned or facts.get("sha256")):
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; fetch it again")
     try:
-        low, high = facts["sigma_range"]
-        if not 0 <= low <= high:
-            raise ValueError("sigma_range")
-        card = DenoiserCard(
-            id=facts["id"],
-            sha256=digest,
-            sigma_range=(float(low), float(high)),
-            sizes=tuple(facts["sizes"]),
-            multiple=int(facts["multiple"]),
-            classes=tuple(facts.get("classes", ())),
-            quality=facts["quality"],
-            training=facts["training"],
-        )
-        return card, dict(facts["architecture"]), data
-    except (KeyError, TypeError, ValueError) as error:
+        return _card(facts, digest), dict(facts["architecture"]), data
+    except _GARBLED as error:
         raise _garbled(file, error) from error
+
+
+def _card(facts: dict[str, Any], digest: str) -> DenoiserCard:
+    """The card, of which every fact has the form that is relied on; else what `_GARBLED` names."""
+    low, high = (float(end) for end in facts["sigma_range"])
+    sizes, multiple, quality = facts["sizes"], facts["multiple"], facts["quality"]
+    whole = [multiple, *sizes]
+    if not (isinstance(facts["sigma_range"], list) and 0 <= low <= high < math.inf):
+        raise ValueError("sigma_range")
+    if not all(type(number) is int and 1 <= number <= 2**16 for number in whole):
+        raise ValueError("sizes or multiple")
+    if not isinstance(facts["id"], str) or not all(
+        isinstance(name, str) for name in facts.get("classes", ())
+    ):
+        raise ValueError("id or classes")
+    if not isinstance(facts["training"], dict):
+        raise ValueError("training")
+    for figures in quality.values():
+        if not all(isinstance(figure, int | float) for figure in figures.values()):
+            raise ValueError("quality")
+    for level in quality:
+        float(level)
+    return DenoiserCard(
+        id=facts["id"],
+        sha256=digest,
+        sigma_range=(low, high),
+        sizes=tuple(sizes),
+        multiple=multiple,
+        classes=tuple(facts.get("classes", ())),
+        quality=quality,
+        training=facts["training"],
+    )
+
+
+#: What an edited card makes the code that reads it raise.
+_GARBLED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, IndexError)
 
 
 def _garbled(file: Path, error: Exception) -> WeightsError:
@@ -177,6 +217,7 @@ def _garbled(file: Path, error: Exception) -> WeightsError:
 def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoiser:
     card, architecture, data = _read(file, pinned)
     compute = compute_type(device, dtype)
+    from safetensors import SafetensorError
     from safetensors.torch import load as read
 
     from api_smoothing.denoisers import diffusion_net, dncnn, memnet, recogniser, unet
@@ -193,5 +234,7 @@ def _from_file(file: Path, pinned: str | None, device: str, dtype: str) -> Denoi
         if (build := builders.get(architecture["kind"])) is None:
             raise WeightsError(f"{file.name} is a {architecture['kind']}; known are {', '.join(builders)}")
         return build(card, architecture, read(data), device=device, compute=compute)
-    except (KeyError, TypeError, ValueError) as error:
+    except SafetensorError as error:
+        raise WeightsError(f"{file.name} is no whole safetensors file; fetch it again") from error
+    except _GARBLED as error:
         raise _garbled(file, error) from error

@@ -137,6 +137,7 @@ class Scheduler(Generic[T]):
             math.inf
         )  # the number of the first image that raises, after which nothing more is asked
         self._looked = 0.0
+        self._left: int | None = None  # of the budget, as it was last seen
 
     def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
         """The result of each image, in order. What an image raises is raised in its turn, and ends the run.
@@ -187,12 +188,13 @@ class Scheduler(Generic[T]):
 
     def _hand_in(self, source: Iterator[Opening[T]]) -> None:
         """Give the desk what it takes, opening images for it."""
+        self._left = self._affordable()
         while True:
             shape = self._shape()
             least, most = self._desk.wanted(shape)
             if most < max(least, 1):
                 return
-            if self._available(shape) < most and self._open_next(source):
+            if sum(len(place.pending) for place in self._open) < most and self._open_next(source):
                 if self._places[0].done:
                     return  # a result is due
                 continue
@@ -240,15 +242,27 @@ class Scheduler(Generic[T]):
             return True
         if self._most is None:
             return False
-        held = sum(max(0, self._most - place.of.stream.usage.sent) for place in self._open)
-        return affordable >= held + self._most
+        return affordable >= sum(map(self._to_come, self._open)) + self._most
 
     def _shape(self) -> tuple[int, int] | None:
         """That of the image to be served first."""
         return next((place.of.stream.shape for place in self._served() if place.pending), None)
 
     def _served(self) -> Iterator[_Place[T]]:
-        return (place for place in self._policy(self._open) if place.number < self._failed)
+        """The images that may be asked about now, in order: those that the budget surely leaves something for."""
+        left = self._left
+        for place in self._policy(self._open):
+            if place.number >= self._failed:
+                continue
+            yield place
+            if left is not None and self._most is not None:
+                left -= self._to_come(place)
+                if left <= 0:  # attempts that failed were paid as well
+                    return
+
+    def _to_come(self, place: _Place[T]) -> int:
+        """The most queries that an image may still take, if none fails."""
+        return max(0, (self._most or 0) - place.of.stream.usage.sent)
 
     def _available(self, shape: tuple[int, int] | None) -> int:
         return sum(len(place.pending) for place in self._served() if place.of.stream.shape == shape)

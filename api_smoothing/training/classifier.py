@@ -20,7 +20,8 @@ from api_smoothing.training.data import ImageSet, load_images, split_off
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, generator
 from api_smoothing.training.measure import LEVELS
 from api_smoothing.training.objectives import SigmaRange, add_noise, on_grid
-from api_smoothing.training.recipe import read_recipe
+from api_smoothing.training.recipe import read_recipe, recipe_word
+from api_smoothing.training.state import claimed
 
 
 def whiten(net: Cifar10Net, images: Tensor) -> None:
@@ -163,8 +164,12 @@ def train_classifier(
     if rest.labels is None:
         raise ConfigurationError(f"{data} has no labels; a classifier needs them")
     torch.manual_seed(seed)
-    net = Cifar10Net(tuple(plan["widths"]))
-    _start(net)
+    try:
+        net = Cifar10Net(tuple(plan["widths"]))
+        _start(net)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigurationError(f"widths {plan['widths']} make no network ({why}); name three") from error
     whiten(net, rest.floats(slice(0, 5000)))
     net = net.to(memory_format=torch.channels_last)
     order = Order(len(rest), train["batch"], seed)
@@ -180,28 +185,37 @@ def train_classifier(
         nesterov=True,
     )
     average = Average(net, **train["average"])
-    run = fit(
-        net,
-        _loss(net, rest, order, train, seed, denoised_view(plan["noise"]) if "noise" in plan else None),
-        optimizer,
-        steps=order.steps_per_epoch * train["epochs"],
-        schedule=Schedule(**train["schedule"]),
-        average=average,
-        folder=out / plan["id"],
-        settings=plan | {"images": sha256_of(rest.tensors())},
-        seed=seed,
-        minutes=minutes,
-        resume=resume,
-        on_progress=on_progress,
-    )
-    net.load_state_dict(average.state)
-    return _ship(fold(net.eval()), plan, run, held, data, out)
+    with claimed(out / plan["id"]):
+        run = fit(
+            net,
+            _loss(net, rest, order, train, seed, denoised_view(plan["noise"]) if "noise" in plan else None),
+            optimizer,
+            steps=order.steps_per_epoch * train["epochs"],
+            schedule=Schedule(**train["schedule"]),
+            average=average,
+            folder=out / plan["id"],
+            settings=plan | {"images": sha256_of(rest.tensors())},
+            seed=seed,
+            minutes=minutes,
+            resume=resume,
+            on_progress=on_progress,
+            name=plan["id"],
+        )
+        net.load_state_dict(average.state)
+        return _ship(fold(net.eval()), plan, run, held, data, out, minutes)
 
 
 def _ship(
-    net: Cifar10Net, plan: dict[str, Any], run: dict[str, Any], held: ImageSet, data: Path, out: Path
+    net: Cifar10Net,
+    plan: dict[str, Any],
+    run: dict[str, Any],
+    held: ImageSet,
+    data: Path,
+    out: Path,
+    minutes: float | None,
 ) -> Path:
     weights = {k: v.half() for k, v in net.state_dict().items()}
+    file = out / f"{plan['id']}.safetensors"
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
     net = net.to(memory_format=torch.channels_last)
     sets = {"held-out": held}
@@ -224,16 +238,22 @@ def _ship(
         "training": {
             "data": "CIFAR-10, 50,000 training images less the held-out ones",
             "split": plan["data"],
-            "recipe": plan["train"],
+            "recipe": plan,
             "seed": run["seed"],
             "steps": run["step"],
             "minutes": round(run["seconds"] / 60, 1),
+            "images": run["settings"]["images"],
             "noise": plan.get("noise", "none"),
         },
         "created": today(),
-        "command": command_line("classifier", plan["id"], run["seed"]),
+        "command": command_line(
+            "classifier",
+            recipe_word(plan, "classifier", file.with_suffix(".json")),
+            run["seed"],
+            minutes,
+        ),
     }
-    return write_weights(out / f"{plan['id']}.safetensors", weights, card)
+    return write_weights(file, weights, card)
 
 
 def _accuracy_after_noise(net: Cifar10Net, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from api_smoothing.decode import decode, suffixes
 from api_smoothing.errors import ConfigurationError, ImageError
+from api_smoothing.training.pack import read_set
 
-#: What the names of pictures end in.
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 _RECORD = 1 + 3 * 32 * 32  # one record of the binary distribution: label, then R, G, B planes
 
 
@@ -43,10 +42,18 @@ class ImageSet:
         return self.images[rows].permute(0, 3, 1, 2).float().div(255)
 
     def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """The images of `rows` (n,) as `floats` gives them, half of them mirrored."""
-        clean = self.floats(rows)
-        flip = torch.rand(len(rows), generator=draw) < 0.5
+        """The images of `rows` (n,) as `floats` gives them, half of them mirrored; all on the device of `draw`."""
+        clean = self.floats(rows.to(self.images.device))
+        flip = torch.rand(len(rows), generator=draw, device=draw.device) < 0.5
         return torch.where(flip[:, None, None, None], clean.flip(3), clean)
+
+    def to(self, device: str) -> ImageSet:
+        """The same, the images on `device`."""
+        return replace(self, images=self.images.to(device))
+
+    def centres(self, step: int) -> Tensor:
+        """The images (N,H,W,3) uint8, their sides cut to multiples of `step`."""
+        return centre(self.images, 32 - 32 % step)
 
 
 def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int = 0) -> ImageSet:
@@ -54,8 +61,11 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
 
     Either lossless WebP sheets `<split>_00.webp` … of side×side tiles with `labels.npz` beside them; or
     CIFAR-10's binary distribution (`data_batch_1.bin` …, `test_batch.bin`); or any pictures, of which one
-    random `side`×`side` crop each is taken (no labels; `split` is ignored). Raises ConfigurationError.
+    random `side`×`side` crop each is taken (no labels; `split` is ignored). Or all of that in a pack (`pack.read_set`).
+    Raises ConfigurationError.
     """
+    if folder.is_file():
+        return _packed(folder, split, side, seed)
     if not folder.is_dir():
         raise ConfigurationError(f"no folder {folder}; give the one with the training images")
     if sheets := sorted(folder.glob(f"{split}_*.webp")):
@@ -64,8 +74,8 @@ def load_images(folder: Path, split: str = "train", *, side: int = 32, seed: int
         return _binary(records)
     if below := sorted(f.parent for f in folder.rglob("labels.npz") if any(f.parent.glob(f"{split}_*.webp"))):
         raise ConfigurationError(f"{folder} holds sheets of {split} images below it; give {below[0]}")
-    if pictures := sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
-        return _crops(folder, pictures, side, seed)
+    if pictures := pictures_in(folder):
+        return _crops(folder, map(decoded, pictures), side, seed)
     raise ConfigurationError(
         f"{folder} holds no {split} images; expected CIFAR-10 batches, sheets or pictures"
     )
@@ -103,19 +113,45 @@ def _binary(records: list[Path]) -> ImageSet:
     )
 
 
-def decoded(file: Path | io.BytesIO, name: str = "") -> np.ndarray:
-    """The picture in `file` (H,W,3) uint8. Raises ImageError, naming it, or `name`, where it cannot be read."""
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files in `folder` and below, in order of name; hidden ones are other programs' leavings."""
+    known = suffixes()
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in known
+        and not any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
+    )
+
+
+def decoded(file: Path | bytes, name: str = "") -> np.ndarray:
+    """The picture in `file` (H,W,3) uint8, upright and on white, as `decode` reads all. Raises ImageError.
+
+    16 bits are rounded to 8. The error names the picture, or says `name`.
+    """
     try:
-        return np.array(Image.open(file).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name or file} cannot be read ({error}); repair it or take it away") from error
+        pixels = decode(file)
+    except ImageError as error:
+        called = name or str(file)
+        why = str(error).removeprefix("<bytes>: ").removeprefix(f"{called}: ")
+        raise ImageError(f"{called} cannot be read ({why}); repair it or take it away") from error
+    if pixels.peak == 255:
+        return np.ascontiguousarray(pixels.values)
+    return np.rint(pixels.values * (255 / pixels.peak)).astype(np.uint8)
 
 
-def _crops(folder: Path, pictures: list[Path], side: int, seed: int) -> ImageSet:
+def _packed(file: Path, split: str, side: int, seed: int) -> ImageSet:
+    found = read_set(file, split)
+    if found.labels is None:
+        return _crops(file, found.images, side, seed)
+    labels = torch.from_numpy(found.labels.astype(np.int64))
+    return ImageSet(images=torch.from_numpy(found.images), labels=labels, name=found.name)
+
+
+def _crops(folder: Path, pictures: Iterable[np.ndarray], side: int, seed: int) -> ImageSet:
     draw = np.random.default_rng(seed)
     crops = []
-    for file in pictures:
-        a = decoded(file)
+    for a in pictures:
         if min(a.shape[:2]) < side:
             continue
         top, left = (int(draw.integers(0, n - side + 1)) for n in a.shape[:2])
@@ -123,6 +159,12 @@ def _crops(folder: Path, pictures: list[Path], side: int, seed: int) -> ImageSet
     if not crops:
         raise ConfigurationError(f"no picture in {folder} is {side} pixels wide and high; give larger ones")
     return ImageSet(images=torch.from_numpy(np.stack(crops)), labels=None, name=folder.name)
+
+
+def centre(image: Tensor, side: int) -> Tensor:
+    """The side×side pixels in the middle of `image` (…,H,W,3)."""
+    top, left = ((n - side) // 2 for n in image.shape[-3:-1])
+    return image[..., top : top + side, left : left + side, :]
 
 
 def split_off(data: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,18 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images
 from api_smoothing.training.diffusion import prediction_loss
-from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, read_state
+from api_smoothing.training.held_out import HeldOut, own_pictures
+from api_smoothing.training.loop import (
+    Average,
+    Draws,
+    Loss,
+    Order,
+    Progress,
+    Schedule,
+    fit,
+    generator,
+    stream_of,
+)
 from api_smoothing.training.losses import (
     Images,
     Targets,
@@ -29,10 +42,11 @@ from api_smoothing.training.losses import (
     true_targets,
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
-from api_smoothing.training.networks import architecture, begin, create, finished, multiple, shipped
+from api_smoothing.training.networks import architecture, begin, compiled, create, finished, multiple, shipped
 from api_smoothing.training.optimizers import make_optimizer
 from api_smoothing.training.photographs import Photographs, load_photographs
-from api_smoothing.training.recipe import read_recipe, recipe_names
+from api_smoothing.training.recipe import read_recipe, recipe_names, recipe_word
+from api_smoothing.training.state import claimed, read_state
 from api_smoothing.training.surrogates import label_file, load_surrogate, own_labels
 
 
@@ -47,57 +61,76 @@ def train_denoiser(
     on_progress: Progress | None = None,
     surrogates: Path | None = None,
     device: str = "cpu",
+    draws: Draws = "cpu",
 ) -> Path:
-    """Train by `recipe` (a bundled name or a .toml) on the images in `data`; returns the weights written.
+    """Train by `recipe` on the images in `data`; returns the weights written.
+
+    A recipe is a bundled name, a .toml file, or the card (.json) of weights that are to be trained again.
 
     Each phase starts from the averaged weights of the one before, or of the one it names as `after`, and writes
     `<id>-<phase>.safetensors` with a card into `out`, for the phase's own `sigma_range` if it has one, with a `blend`
     as `blended` with the one before. The last without a range of its own is also written as `<id>.safetensors`.
     `minutes` caps the whole, each phase getting its `share`. Surrogates are looked for in the folder `surrogates`, then
-    in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"); what is random is drawn on the CPU, so a seed
-    means the same everywhere. What a phase cannot do is refused before the first begins (ConfigurationError,
-    WeightsError), and so is going on with a run in `out` of another recipe, other images, surrogates or weights.
+    in `out`. `device` is where it is trained ("cpu", "cuda", "cuda:0"). What is random is drawn on the CPU, so that a
+    seed means the same everywhere, or, with `draws` "device", where it is trained, with the images: faster on a GPU,
+    and another stream, which the card names. What a phase cannot do is refused before the first begins
+    (ConfigurationError, WeightsError): each takes a step of a few images for trial. So is going on with a run in `out`
+    of another recipe, stream, other images, surrogates or weights, and a second training there at the same time.
     """
     plan = read_recipe(recipe, "denoiser")
+    stream = stream_of(device, draws)
     torch.manual_seed(seed)
     folders = [folder for folder in (surrogates, out) if folder is not None]
-    sizes = architecture(plan)
-    net = create(sizes)
+    net = create(architecture(plan))
     begin(net, plan, folders)
-    images = training_images(plan, data)
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ready = [_prepared(net, images, phase, folders, seed + k) for k, phase in enumerate(plan["phase"])]
+    images, held = hold_out(plan, training_images(plan, data), multiple(net))
     seen = sha256_of(images.tensors())
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if stream != "cpu":
+        images = images.to(device)
+    about = _About(plan=plan, data=data, held=held, folders=folders, out=out, seed=seed, minutes=minutes)
+    about = replace(about, draws=stream, seen=seen, device=device)
+    ready = [_prepared(net, images, phase, about, seed + k) for k, phase in enumerate(plan["phase"])]
+    about = replace(about, compiled=compiled(net, device))
+    with claimed(out / plan["id"]):
+        return _train(net, ready, about, resume, on_progress)
+
+
+def _train(
+    net: nn.Module, ready: list[_Prepared], about: _About, resume: bool, on_progress: Progress | None
+) -> Path:
+    plan, out, phases = about.plan, about.out, about.plan["phase"]
     history: list[dict[str, Any]] = []
     states: dict[str, dict[str, Tensor]] = {}
-    main = next((p for p in reversed(plan["phase"]) if "sigma_range" not in p), plan["phase"][-1])
+    main = next((p for p in reversed(phases) if "sigma_range" not in p), phases[-1])
     written = out / f"{plan['id']}.safetensors"
-    for number, (phase, part) in enumerate(zip(plan["phase"], ready, strict=True)):
+    shares = max(1.0, sum(phase["share"] for phase in phases))
+    for number, (phase, part) in enumerate(zip(phases, ready, strict=True)):
         folder = out / plan["id"] / phase["name"]
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         if "after" in phase:
             net.load_state_dict(states[phase["after"]])
         asked = [sha256_of(surrogate.state_dict()) for surrogate in part.surrogates]
-        of = {"images": seen, "surrogates": asked}
-        loss = _loss(net, part, phase, folder / label_file(of), device)
+        of = {"images": about.seen, "surrogates": asked}
         average = Average(net, decay=phase["decay"])
-        optimizer = make_optimizer(net, phase)
         run = fit(
             net,
-            loss,
-            optimizer,
+            _loss(net, part, phase, folder / label_file(of), about.device),
+            make_optimizer(net, phase),
             steps=phase["steps"],
             schedule=Schedule(**phase["schedule"]),
             average=average,
             folder=folder,
             settings=plan
-            | {"phase": plan["phase"][: number + 1], "begins": sha256_of(net.state_dict())}
+            | {"phase": phases[: number + 1], "begins": sha256_of(net.state_dict()), "draws": about.draws}
             | of,
-            seed=seed + number,
+            seed=about.seed + number,
             clip=phase["clip"],
             resume=resume,
-            minutes=None if minutes is None else minutes * phase["share"],
+            minutes=None if about.minutes is None else about.minutes * phase["share"] / shares,
             on_progress=on_progress,
+            name=f"{phase['name']} ({number + 1} of {len(phases)})",
+            draws=about.device if about.draws != "cpu" else "cpu",
         )
         state = blended(before, average.state, phase["blend"]) if "blend" in phase else average.state
         net.load_state_dict(state)
@@ -107,8 +140,25 @@ def train_denoiser(
         if phase is main:
             files.append(written)
         for file in files:
-            _ship(state, plan, history, data, folders, file, seed)
+            _ship(state, history, file, about)
     return written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """What is the same for all phases: what a card says of the whole, and what it is measured on."""
+
+    plan: dict[str, Any]
+    data: Path
+    held: HeldOut | None  # own pictures that were kept apart
+    folders: list[Path]
+    out: Path
+    seed: int
+    minutes: float | None = None
+    draws: str = "cpu"
+    seen: str = ""  # sha256 of the images
+    device: str = "cpu"
+    compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +170,7 @@ class _Prepared:
     surrogates: list[nn.Module]
 
 
-def _prepared(
-    net: nn.Module, images: Images, phase: dict[str, Any], folders: list[Path], seed: int
-) -> _Prepared:
+def _prepared(net: nn.Module, images: Images, phase: dict[str, Any], about: _About, seed: int) -> _Prepared:
     """Refuses, before hours are spent on the first phase, what this one could not do."""
     objective, name = phase["objective"], phase["name"]
     for kind, needed in (("prediction", DiffusionNet), ("told", Recogniser)):
@@ -140,8 +188,30 @@ def _prepared(
         )
     if objective == "classification":
         true_targets(images, 1)
-    surrogates = [load_surrogate(each, folders) for each in phase.get("surrogates", [])]
-    return _Prepared(images=images, order=Order(len(images), phase["batch"], seed), surrogates=surrogates)
+    surrogates = [load_surrogate(each, about.folders) for each in phase.get("surrogates", [])]
+    order = Order(len(images), phase["batch"], seed)
+    part = _Prepared(images=images, order=order, surrogates=surrogates)
+    _try_a_step(net, part, phase, about)
+    return part
+
+
+def _try_a_step(net: nn.Module, part: _Prepared, phase: dict[str, Any], about: _About) -> None:
+    """One loss of a few images, each shown to another surrogate, by a copy of the network."""
+    few = min(max(2, len(part.surrogates)), phase["batch"])
+    small = phase | {"batch": few, "groups": few, "turn": phase.get("surrogates", [])}
+    trial = replace(part, order=Order(len(part.images), few, part.order.seed))
+    drawn = about.device if about.draws != "cpu" else "cpu"
+    try:
+        with torch.no_grad():
+            loss = _loss(copy.deepcopy(net).train(), trial, small, None, about.device)
+            value = float(loss(0, generator(part.order.seed, 2, 0, device=drawn))[0])
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ConfigurationError(f"phase {phase['name']} cannot take a step: {why}; correct it") from error
+    if not math.isfinite(value):
+        raise ConfigurationError(
+            f"phase {phase['name']}: the loss is {value} before the first step; look at its surrogates and weights"
+        )
 
 
 def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -152,7 +222,7 @@ def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -
     return {k: before[k].lerp(v, share) if v.is_floating_point() else v for k, v in after.items()}
 
 
-def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path, device: str) -> Loss:
+def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path | None, device: str) -> Loss:
     objective, images, order = phase["objective"], part.images, part.order
     if objective == "mse":
         return mse_loss(net, images, order, phase, device)
@@ -163,7 +233,7 @@ def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path, d
         targets: Targets = told_targets
     elif objective == "classification":
         targets = true_targets(images, len(nets), device)
-    elif isinstance(images, ImageSet):
+    elif isinstance(images, ImageSet) and cache is not None:
         targets = fixed_targets(own_labels(nets, images, cache, device), device)
     else:
         targets = own_targets(nets)
@@ -181,21 +251,38 @@ def training_images(plan: dict[str, Any], folder: Path) -> Images:
     return load_images(folder)
 
 
+def hold_out(plan: dict[str, Any], images: Images, step: int) -> tuple[Images, HeldOut | None]:
+    """(what is trained on, the `holdout` pictures of the recipe's `[data]` that are not, in multiples of `step`)."""
+    count = plan.get("data", {}).get("holdout", 0)
+    if not count:
+        return images, None
+    if count >= len(images):
+        raise ConfigurationError(
+            f"data.holdout is {count} of {len(images)} images; leave some to train on, or give more"
+        )
+    order = torch.randperm(len(images), generator=generator(0, 6))
+    apart = images.pick(order[-count:])
+    return images.pick(order[:-count]), own_pictures(apart.centres(step), images.name)
+
+
 def export_checkpoint(
     recipe: str | Path, data: Path, out: Path, phase: str, file: Path, surrogates: Path | None
 ) -> Path:
     """Write the averaged weights of a run still going as `file`, with a card: the best so far."""
     plan = read_recipe(recipe, "denoiser")
-    state, meta = read_state(out / plan["id"] / phase / "state.safetensors", "average")
-    images = training_images(plan, data)
+    state, meta = read_state(out / plan["id"] / phase, "average")
+    images, held = hold_out(plan, training_images(plan, data), multiple(create(architecture(plan))))
     history = []
     for entry in plan["phase"]:
-        run = read_state(out / plan["id"] / entry["name"] / "state.safetensors", "net")[1]
+        run = read_state(out / plan["id"] / entry["name"], "net")[1]
         history.append(_account(entry, run, images))
         if entry["name"] == phase:
             break
     folders = [folder for folder in (surrogates, out) if folder is not None]
-    return _ship(state, plan, history, data, folders, file, meta["seed"])
+    about = _About(
+        plan=plan, data=data, held=held, folders=folders, out=out, seed=meta["seed"] - len(history) + 1
+    )
+    return _ship(state, history, file, replace(about, draws=meta["settings"]["draws"]))
 
 
 def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict[str, Any]:
@@ -224,15 +311,8 @@ def _trained_here(plan: dict[str, Any]) -> list[str]:
     return sorted(named & set(recipe_names()))
 
 
-def _ship(
-    state: dict[str, Tensor],
-    plan: dict[str, Any],
-    history: list[dict[str, Any]],
-    data: Path,
-    folders: list[Path],
-    file: Path,
-    seed: int,
-) -> Path:
+def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, about: _About) -> Path:
+    plan = about.plan
     sizes = architecture(plan)
     span = _sigma_range(plan, history)
     trained = create(sizes)
@@ -250,13 +330,34 @@ def _ship(
         "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
         **({"classes": list(CLASSES)} if isinstance(net, Recogniser) else {}),
-        "quality": quality(net, data, folders, levels=[level for level in LEVELS if low <= level <= high]),
+        "quality": quality(
+            net,
+            about.data,
+            about.folders,
+            levels=[level for level in LEVELS if low <= level <= high],
+            own=about.held,
+        ),
         "speed": images_per_second(net),
-        "training": {"phases": history, "seed": seed, "recipe": plan["id"]},
+        "training": {
+            "phases": history,
+            "seed": about.seed,
+            "minutes": about.minutes,
+            "draws": about.draws,
+            "device": about.device,
+            "compiled": about.compiled,
+            "images": about.seen,
+            "recipe": plan,
+        },
         "created": today(),
         "commands": [
-            *(command_line("classifier", name, 0) for name in _trained_here(plan)),
-            command_line("denoiser", plan["id"], seed) + " --surrogates NETS",
+            *(command_line("classifier", name) for name in _trained_here(plan)),
+            _command(file, about),
         ],
     }
     return write_weights(file, weights, card)
+
+
+def _command(file: Path, about: _About) -> str:
+    word = recipe_word(about.plan, "denoiser", file.with_suffix(".json"))
+    line = command_line("denoiser", word, about.seed, about.minutes) + " --surrogates NETS"
+    return line if about.draws == "cpu" else f"{line} --device {about.draws} --draws device"

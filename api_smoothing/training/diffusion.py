@@ -30,10 +30,10 @@ def prediction_loss(
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         clean = data.augmented(order.rows(step)[1], draw)
         t = draw_steps(schedule, (low, high), float(phase["log_share"]), len(clean), draw)
-        sigma = (schedule.sigmas[t] / 2).float()
+        sigma = (schedule.sigmas[t] / 2).float().to(clean.device)
         noisy = add_noise(clean.contiguous(memory_format=torch.channels_last), sigma, draw)
         noise = (noisy - clean) / sigma[:, None, None, None]
-        share = schedule.alpha_bar[t].float()[:, None, None, None]
+        share = schedule.alpha_bar[t].float().to(clean.device)[:, None, None, None]
         clean, noisy, noise, share, t = (v.to(device) for v in (clean, noisy, noise, share, t))
         keep, rest = share.sqrt(), (1 - share).sqrt()
         with reduced(noisy):
@@ -47,12 +47,18 @@ def prediction_loss(
 def draw_steps(
     schedule: Schedule, sigma_range: tuple[float, float], log_share: float, n: int, draw: torch.Generator
 ) -> Tensor:
-    """Steps (n,) int64 whose noise is in `sigma_range`, [0,1] units: a share even in ln σ, the others even in t."""
-    low, high = sigma_range
+    """Steps (n,) int64 whose noise is in `sigma_range`, [0,1] units: a share even in ln σ, the others even in t.
+
+    They are on the CPU, as the schedule is, wherever they were drawn.
+    """
+    low, high, place = *sigma_range, draw.device
     first, last = schedule.step(torch.tensor([low, high])).tolist()
-    even = torch.randint(first, last + 1, (n,), generator=draw)
-    wide = schedule.step(torch.empty(n).uniform_(math.log(low), math.log(high), generator=draw).exp())
-    return torch.where(torch.rand(n, generator=draw) < log_share, wide.clamp(first, last), even)
+    even = torch.randint(first, last + 1, (n,), generator=draw, device=place).cpu()
+    drawn = torch.empty(n, device=place).uniform_(math.log(low), math.log(high), generator=draw)
+    wide = schedule.step(drawn.cpu().exp())
+    return torch.where(
+        torch.rand(n, generator=draw, device=place).cpu() < log_share, wide.clamp(first, last), even
+    )
 
 
 def prediction_target(

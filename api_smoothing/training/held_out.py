@@ -6,7 +6,6 @@ validation set, ten classes) those from 250 on. The first halves are for reporti
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.data import load_images
+from api_smoothing.training.data import decoded, load_images
+from api_smoothing.training.pack import HELD_OUT, read_set
 
 PHOTOGRAPHS: Final = "imagenette_ilsvrcval500"
 
@@ -71,6 +70,16 @@ def held_out(folder: Path) -> HeldOut | None:
     return None
 
 
+def own_pictures(images: Tensor, name: str) -> HeldOut:
+    """`images` (N,H,W,3) uint8 without labels, kept apart from those of `name`: closeness is all they tell."""
+    return HeldOut(
+        name=f"{len(images)} of {name}",
+        images=images,
+        labels=torch.zeros(len(images), dtype=torch.int64),
+        questions={},
+    )
+
+
 def cifar10(folder: Path) -> HeldOut:
     """Test images 500 to 999 of CIFAR-10 in `folder`, in either layout. Raises ConfigurationError."""
     test = load_images(folder, "test")
@@ -84,10 +93,30 @@ def cifar10(folder: Path) -> HeldOut:
 
 
 def photographs(folder: Path) -> HeldOut:
-    """Photographs 250 on, of the archive in `folder`, all of one square size. Raises ConfigurationError.
+    """Photographs 250 on, of the archive in `folder` or of a pack, all of one square size. Raises ConfigurationError.
 
     A classifier is asked for one of the ten classes that occur, and for one of ImageNet's thousand.
     """
+    if folder.is_file():
+        found = read_set(folder, HELD_OUT)
+        if found.labels is None:
+            raise ConfigurationError(f"{folder} holds no held-out photographs with labels")
+        images, labels = [*found.images], found.labels
+    else:
+        files, labels = archived(folder)
+        images = [decoded(file) for file in files]
+    if not images or len({image.shape for image in images}) > 1:
+        raise ConfigurationError(f"{folder} must hold over {_FIRST_PHOTOGRAPH} photographs of one size")
+    return HeldOut(
+        name=f"{PHOTOGRAPHS} {_FIRST_PHOTOGRAPH}-{_FIRST_PHOTOGRAPH + len(labels) - 1}",
+        images=torch.from_numpy(np.stack(images)),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        questions={"_of10": IMAGENETTE, "_of1000": None},
+    )
+
+
+def archived(folder: Path) -> tuple[list[bytes], np.ndarray[Any, Any]]:
+    """(files, labels (N,)) of the photographs from 250 on in the archive in `folder`. Raises ConfigurationError."""
     file = folder / f"{PHOTOGRAPHS}.npz"
     if not file.is_file():
         raise ConfigurationError(f"no {file}; give the folder with the validation photographs")
@@ -96,16 +125,5 @@ def photographs(folder: Path) -> HeldOut:
             data, offsets, labels = archive["data"], archive["offsets"], archive["labels"]
     except (KeyError, ValueError) as error:
         raise ConfigurationError(f"{file} lacks photographs or labels ({error}); give a whole one") from error
-    images = [_decode(data[offsets[row] : offsets[row + 1]]) for row in range(_FIRST_PHOTOGRAPH, len(labels))]
-    if not images or len({image.shape for image in images}) > 1:
-        raise ConfigurationError(f"{file} must hold over {_FIRST_PHOTOGRAPH} photographs of one size")
-    return HeldOut(
-        name=f"{PHOTOGRAPHS} {_FIRST_PHOTOGRAPH}-{len(labels) - 1}",
-        images=torch.from_numpy(np.stack(images)),
-        labels=torch.from_numpy(labels[_FIRST_PHOTOGRAPH:].astype(np.int64)),
-        questions={"_of10": IMAGENETTE, "_of1000": None},
-    )
-
-
-def _decode(file: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.asarray(Image.open(io.BytesIO(file.tobytes())).convert("RGB"))
+    rows = range(_FIRST_PHOTOGRAPH, len(labels))
+    return [data[offsets[row] : offsets[row + 1]].tobytes() for row in rows], labels[_FIRST_PHOTOGRAPH:]

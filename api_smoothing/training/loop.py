@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,16 +15,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training.journal import Journal
+from api_smoothing.training.state import MANIFEST, read_whole, under, write_state
+from api_smoothing.training.stopping import stop_between_steps
 
 #: (step, its own random generator) → (mean loss over the batch, figures to log).
 Loss = Callable[[int, torch.Generator], tuple[Tensor, Mapping[str, float]]]
 Progress = Callable[[Mapping[str, Any]], None]
+
+_SILENCE = 15.0  # seconds without a word, on a slow machine
+
+#: Where what is random is drawn: on the CPU whatever the device, or on the device.
+Draws = Literal["cpu", "device"]
+
+
+def stream_of(device: str, draws: Draws) -> str:
+    """The kind of device whose random numbers a run draws: "cpu", "cuda", …; each has its own stream for a seed."""
+    if draws not in ("cpu", "device"):
+        raise ConfigurationError(f"draws is {draws!r}; name cpu or device")
+    return torch.device(device).type if draws == "device" else "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +86,18 @@ class Average:
                 mean.copy_(value)
 
 
-def generator(seed: int, *path: int) -> torch.Generator:
-    """A generator that depends on (seed, path) alone: SplitMix64 over the numbers."""
+def generator(seed: int, *path: int, device: str = "cpu") -> torch.Generator:
+    """A generator on `device` that depends on (seed, path) alone: SplitMix64 over the numbers.
+
+    What it draws is another stream on another kind of device.
+    """
     state = seed & (2**64 - 1)
     for part in (0, *path):
         state = (state + 0x9E3779B97F4A7C15 * (part + 1)) & (2**64 - 1)
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
         state ^= state >> 31
-    return torch.Generator().manual_seed(state >> 1)
+    return torch.Generator(device).manual_seed(state >> 1)
 
 
 @dataclass(slots=True)
@@ -119,52 +133,45 @@ class Order:
 
 
 def _write(
-    file: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, meta: dict[str, Any]
+    folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, meta: dict[str, Any]
 ) -> None:
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
-    part = file.with_suffix(".part")
-    save_file(
-        {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()},
-        part,
-        metadata={"state": json.dumps(meta)},
-    )
-    os.replace(part, file)
-
-
-def read_state(file: Path, prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors under `prefix`., what the run wrote about itself) of a checkpoint. Raises WeightsError."""
-    head = f"{prefix}."
-    try:
-        with safe_open(file, framework="pt") as f:
-            meta = json.loads(f.metadata()["state"])
-            return {k.removeprefix(head): f.get_tensor(k) for k in f.keys() if k.startswith(head)}, meta  # noqa: SIM118
-    except FileNotFoundError:
-        raise WeightsError(f"no checkpoint {file}; name a run that has begun") from None
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise WeightsError(f"the checkpoint {file} is damaged; delete it, or give --no-resume") from error
+    write_state(folder, tensors, meta)
 
 
 def _restore(
-    file: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer
+    folder: Path, meta: Mapping[str, Any], net: nn.Module, average: Average, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    weights, meta = read_state(file, "net")
+    """Go on from the state in `folder`, of a run of the same settings as `meta`; returns what it wrote of itself."""
+    tensors, found = read_whole(folder)
+    drawn, here = (m["settings"].get("draws", "cpu") for m in (found, meta))
+    if drawn != here:
+        raise ConfigurationError(
+            f"{folder} holds a run whose random numbers are those of {drawn}, not of {here}; go on as it began, or "
+            "give a fresh --out or --no-resume"
+        )
+    if any(found[key] != meta[key] for key in ("settings", "seed")):
+        raise ConfigurationError(
+            f"{folder} holds a run with other settings, images or weights; delete it, or give a fresh --out "
+            "or --no-resume"
+        )
     try:
-        net.load_state_dict(weights)
+        net.load_state_dict(under(tensors, "net"))
     except RuntimeError as error:
-        raise WeightsError(f"{file} is of another network; give a fresh --out, or --no-resume") from error
-    for name, value in read_state(file, "average")[0].items():
+        raise WeightsError(f"{folder} is of another network; give a fresh --out, or --no-resume") from error
+    for name, value in under(tensors, "average").items():
         average.state[name].copy_(value)
     slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in read_state(file, "optimizer")[0].items():
+    for key, value in under(tensors, "optimizer").items():
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
     whole = optimizer.state_dict()
     whole["state"] = slots
     optimizer.load_state_dict(whole)
-    return meta
+    return found
 
 
 def fit(
@@ -185,17 +192,20 @@ def fit(
     log_every: int = 50,
     on_progress: Progress | None = None,
     after: Callable[[int], None] | None = None,
+    name: str = "training",
+    draws: str = "cpu",
 ) -> dict[str, Any]:
     """Train `net` in place; afterwards `average.state` holds the weights to ship.
 
     Stops after `steps` steps or, where `minutes` is given, when that much time is spent, whichever is
     first; the schedule follows the nearer of the two ends, so a run cut by the clock still anneals.
-    `folder` receives `state.safetensors` (at most `save_every` seconds old) and a `Journal`. A run whose `settings`
-    differ from the checkpoint's is refused with ConfigurationError. `after(step)` runs after
-    each step. Returns what is known about the run: step, seconds, last figures.
+    `folder` receives the state (`state.write_state`, at most `save_every` seconds old) and a `Journal`. A run whose
+    `settings` differ from the state's is refused with ConfigurationError. A signal to stop waits for the step to end
+    and for the state to be kept. `on_progress` gets the figures with the `name` of the run, the seconds that are left
+    and the step of the last checkpoint; `after(step)` runs after each step. Returns what is known about the run:
+    step, seconds, last figures. Weights, averages or losses that are not finite are a ConfigurationError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "state.safetensors"
     meta: dict[str, Any] = {
         "step": 0,
         "seconds": 0.0,
@@ -203,20 +213,15 @@ def fit(
         "settings": json.loads(json.dumps(settings)),
     }
     bases = [group["lr"] for group in optimizer.param_groups]
-    if resume and file.is_file():
-        found = _restore(file, net, average, optimizer)
-        if found["settings"] != meta["settings"] or found["seed"] != seed:
-            raise ConfigurationError(
-                f"{folder} holds a run with other settings, images or weights; delete it, or give a fresh --out "
-                "or --no-resume"
-            )
-        meta = found
-    start, before = time.monotonic(), float(meta["seconds"])
-    saved, figures = start, dict[str, Any](meta.get("figures", {}))
+    if resume and (folder / MANIFEST).is_file():
+        meta = _restore(folder, meta, net, average, optimizer)
+    start, before, first = time.monotonic(), float(meta["seconds"]), int(meta["step"])
+    saved, told, figures = start, start, dict[str, Any](meta.get("figures", {}))
+    kept = first
     limit = math.inf if minutes is None else max(minutes * 60, 1e-9)
     net.train()
-    step = int(meta["step"])
-    with Journal(folder, step) as journal:
+    step = first
+    with Journal(folder, step) as journal, stop_between_steps() as stop:
         while step < steps:
             spent = before + time.monotonic() - start
             progress = max(step / steps, spent / limit)
@@ -225,7 +230,7 @@ def fit(
             rate = schedule(progress)
             for group, base in zip(optimizer.param_groups, bases, strict=True):
                 group["lr"] = base * rate
-            value, more = loss(step, generator(seed, 2, step))
+            value, more = loss(step, generator(seed, 2, step, device=draws))
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             if clip is not None:
@@ -235,8 +240,9 @@ def fit(
             if after is not None:
                 after(step)
             step += 1
-            if step % log_every == 0 or step == steps:
-                seconds = before + time.monotonic() - start
+            now = time.monotonic()
+            if step % log_every == 0 or step in (first + 1, steps) or now - told > _SILENCE:
+                told, seconds = now, before + now - start
                 figures = {
                     "step": step,
                     "of": steps,
@@ -251,11 +257,13 @@ def fit(
                         f"the loss is {figures['loss']} at step {step}; lower the learning rate"
                     )
                 if on_progress is not None:
-                    on_progress(figures)
-            if time.monotonic() - saved > save_every:
-                saved = time.monotonic()
+                    left = min((steps - step) * (now - start) / (step - first), limit - seconds)
+                    on_progress({"phase": name, **figures, "left": max(left, 0.0), "checkpoint": kept})
+            if stop.asked or now - saved > save_every:
+                saved, kept = now, step
                 meta |= {"step": step, "seconds": before + saved - start, "figures": figures}
-                _write(file, net, average, optimizer, meta)
+                _write(folder, net, average, optimizer, meta)
+            stop.heed()
     meta |= {"step": step, "seconds": before + time.monotonic() - start, "figures": figures, "done": True}
-    _write(file, net, average, optimizer, meta)
+    _write(folder, net, average, optimizer, meta)
     return meta

@@ -37,7 +37,19 @@ class Images(Protocol):
         ...
 
     def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Clean images (n,3,H,W) float32 in [0,1] of `rows` (n,), changed at random."""
+        """Clean images (n,3,H,W) float32 in [0,1] of `rows` (n,), changed at random, where `draw` is and they are."""
+        ...
+
+    def pick(self, rows: Tensor) -> Images:
+        """The images of `rows`, in that order."""
+        ...
+
+    def to(self, device: str) -> Images:
+        """The same, the images on `device`."""
+        ...
+
+    def centres(self, step: int) -> Tensor:
+        """The middle of each image (N,H,W,3) uint8, the sides multiples of `step`."""
         ...
 
 
@@ -62,7 +74,7 @@ def reduced(x: Tensor) -> torch.autocast:
 def noisy_batch(
     data: Images, rows: Tensor, sigmas: SigmaRange, draw: torch.Generator, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(clean, noisy, σ) of one step, drawn on the CPU whatever the device, so that a seed means the same on all."""
+    """(clean, noisy, σ) of one step on `device`, drawn where `draw` is: there a seed means the same."""
     clean = data.augmented(rows, draw).contiguous(memory_format=torch.channels_last)
     sigma = sigmas.draw(len(rows), draw)
     noisy = add_noise(clean, sigma, draw)

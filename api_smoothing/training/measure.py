@@ -35,13 +35,19 @@ _DIGITS = {"psnr": 2}  # of the figures that are written; 4 of the others
 
 
 def quality(
-    net: nn.Module, data: Path, folders: list[Path], *, levels: Sequence[float] = LEVELS
+    net: nn.Module,
+    data: Path,
+    folders: list[Path],
+    *,
+    levels: Sequence[float] = LEVELS,
+    own: HeldOut | None = None,
 ) -> dict[str, dict[str, float]]:
     """PSNR in dB and accuracy of the judges at hand, for each σ of `levels`, on the held-out images in `data`.
 
-    `net` runs in bfloat16. {} where `data` has no held-out images. Photographs have no judge here.
+    `net` runs in bfloat16. {} where `data` has no held-out images, and there are no `own`, which go before. Photographs
+    and own pictures have no judge here.
     """
-    held = held_out(data)
+    held = own or held_out(data)
     if held is None:
         return {}
     net = net.to(memory_format=torch.channels_last).eval()
@@ -50,7 +56,7 @@ def quality(
         with reduced(x):
             return estimate(net, x, sigma)
 
-    judges = find_judges(folders) if held.side == 32 else {}
+    judges = find_judges(folders) if held.side == 32 and held.questions else {}
     return measure(denoise, held, judges, levels=levels, likenesses={"psnr": psnr})
 
 

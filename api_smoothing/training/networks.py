@@ -6,10 +6,13 @@ sizes at the top of the recipe are a U-Net's.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,6 +24,7 @@ from api_smoothing.denoisers.memnet import MemNet
 from api_smoothing.denoisers.recogniser import Recogniser
 from api_smoothing.denoisers.registry import WEIGHTS, load
 from api_smoothing.denoisers.unet import UNet, denoise
+from api_smoothing.digests import not_finite
 from api_smoothing.errors import ConfigurationError, WeightsError
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
@@ -67,11 +71,16 @@ def begin(net: nn.Module, plan: Mapping[str, Any], folders: list[Path]) -> None:
                 f"no {plan['start']}.safetensors to start from; give its folder as --surrogates"
             )
         try:
-            net.load_state_dict({k: v.float() for k, v in load_file(file).items()})
+            weights = {k: v.float() for k, v in load_file(file).items()}
+            net.load_state_dict(weights)
+        except SafetensorError as error:
+            raise WeightsError(f"{file} is damaged; start from another") from error
         except RuntimeError as error:
             raise WeightsError(
                 f"{file} is of another network than the recipe's; start from another"
             ) from error
+        if name := not_finite(weights):
+            raise WeightsError(f"{file} is damaged: {name} is not finite; start from another")
     sizes = architecture(plan)
     if not isinstance(net, Recogniser):
         return
@@ -109,6 +118,23 @@ def estimate_told(net: nn.Module, x: Tensor, sigma: Tensor) -> tuple[Tensor, Ten
     return (
         recogniser.denoise(net, x, sigma) if isinstance(net, Recogniser) else (estimate(net, x, sigma), None)
     )
+
+
+def compiled(net: nn.Module, device: str) -> bool:
+    """Have `net` compiled for its training on a GPU, where torch.compile works there; whether it is."""
+    if torch.device(device).type != "cuda":
+        return False
+    trial = copy.deepcopy(net).train()
+    side = max(32, multiple(net))
+    x, sigma = torch.rand(2, 3, side, side, device=device), torch.full((2,), 0.25, device=device)
+    try:
+        trial.compile()
+        with torch.autocast("cuda", torch.bfloat16):
+            estimate(trial, x, sigma).sum().backward()  # type: ignore[no-untyped-call]
+    except Exception:  # a compiler that is missing or lacking fails in any way; training goes on without
+        return False
+    net.compile()
+    return True
 
 
 def finished(net: nn.Module) -> nn.Module:

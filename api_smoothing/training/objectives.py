@@ -28,16 +28,21 @@ class SigmaRange:
     spread: float = 0.1
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """σ (n,) float32 within [low, high]."""
-        wide = torch.empty(n).uniform_(math.log(self.low), math.log(self.high), generator=generator)
-        near = torch.randn(n, generator=generator) * self.spread + math.log(self.focus)
-        chosen = torch.rand(n, generator=generator) < self.share
+        """σ (n,) float32 within [low, high], on the device of `generator`."""
+        place = generator.device
+        wide = torch.empty(n, device=place).uniform_(
+            math.log(self.low), math.log(self.high), generator=generator
+        )
+        near = torch.randn(n, generator=generator, device=place) * self.spread + math.log(self.focus)
+        chosen = torch.rand(n, generator=generator, device=place) < self.share
         return torch.where(chosen, near, wide).exp().clamp(self.low, self.high)
 
 
 def add_noise(x: Tensor, sigma: Tensor, draw: torch.Generator) -> Tensor:
     """X + σ·N(0, 1), rounded to multiples of 1/255 and not clipped, as in use. x (N,3,H,W), σ (N,)."""
-    noise = torch.randn(x.shape, generator=draw).contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(x.shape, generator=draw, device=draw.device).contiguous(
+        memory_format=torch.channels_last
+    )
     return torch.addcmul(x, noise, sigma[:, None, None, None]).mul_(255).round_().div_(255)
 
 
@@ -54,7 +59,7 @@ def on_grid(x: Tensor) -> Tensor:
 
 def jitter(x: Tensor, border: int, draw: torch.Generator) -> Tensor:
     """X moved by up to `border` pixels, the same for the batch: evidence must survive it to reach the target."""
-    top, left = (int(k) for k in torch.randint(0, 2 * border + 1, (2,), generator=draw))
+    top, left = (int(k) for k in torch.randint(0, 2 * border + 1, (2,), generator=draw, device=draw.device))
     height, width = x.shape[-2:]
     padded = F.pad(x, (border,) * 4, mode="reflect")
     return padded[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)

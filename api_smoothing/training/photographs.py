@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.data import PICTURES, decoded
+from api_smoothing.training.data import centre, decoded, pictures_in
+from api_smoothing.training.pack import read_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,21 @@ class Photographs:
         """The images, by number."""
         return {f"{k}": image for k, image in enumerate(self.images)}
 
+    def pick(self, rows: Tensor) -> Photographs:
+        """The images of `rows`, in that order."""
+        return replace(self, images=[self.images[row] for row in rows.tolist()])
+
+    def to(self, device: str) -> Photographs:
+        """The same, the images on `device`."""
+        return replace(self, images=[image.to(device) for image in self.images])
+
+    def centres(self, step: int) -> Tensor:
+        """The middle of each image (N,side,side,3) uint8, the side cut to a multiple of `step`."""
+        return torch.stack([centre(image, self.side - self.side % step) for image in self.images])
+
     def augmented(self, rows: Tensor, draw: torch.Generator) -> Tensor:
         """One random crop of each of `rows` (n,), half of them mirrored: (n,3,side,side) float32 in [0,1]."""
-        places = torch.rand(len(rows), 3, generator=draw)
+        places = torch.rand(len(rows), 3, generator=draw, device=draw.device)
         crops = []
         for row, (down, right, mirror) in zip(rows.tolist(), places.tolist(), strict=True):
             image = self.images[row]
@@ -51,9 +63,11 @@ def load_photographs(
     """The photographs in `folder` that are at least `least` pixels (`side` by default) wide and high, in memory.
 
     Pictures in it and below, or, where `archives` names them, `<name>.npz` files of encoded pictures: `data`, the
-    files' bytes one after the other, and `offsets`, where each begins and the last ends. Raises ConfigurationError,
-    and ImageError for a picture that cannot be read.
+    files' bytes one after the other, and `offsets`, where each begins and the last ends. Or those in a pack.
+    Raises ConfigurationError, and ImageError for a picture that cannot be read.
     """
+    if folder.is_file():
+        return _packed(folder, side, least or side, archives)
     if not folder.is_dir():
         raise ConfigurationError(f"no folder {folder}; give the one with the training photographs")
     found = _archived(folder, archives) if archives else _files(folder)
@@ -65,11 +79,24 @@ def load_photographs(
     return Photographs(images=images, side=side, name=" and ".join(archives) or folder.name)
 
 
+def _packed(file: Path, side: int, least: int, archives: Sequence[str]) -> Photographs:
+    found = read_set(file, "train")
+    if archives and list(archives) != found.archives:
+        there = " and ".join(found.archives) or "no archive's"
+        raise ConfigurationError(
+            f"{file} holds {there} photographs, and the recipe trains on {' and '.join(archives)}; pack those with "
+            "--archives"
+        )
+    if found.side < least:
+        raise ConfigurationError(f"{file} holds no photograph of {least}×{least} pixels; pack larger squares")
+    return Photographs(images=[*torch.from_numpy(found.images)], side=side, name=found.name)
+
+
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    return ((p, f"{p}") for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES)
+    return ((file, f"{file}") for file in pictures_in(folder))
 
 
-def _archived(folder: Path, archives: Sequence[str]) -> Iterator[tuple[io.BytesIO, str]]:
+def _archived(folder: Path, archives: Sequence[str]) -> Iterator[tuple[bytes, str]]:
     for name in archives:
         file = folder / f"{name}.npz"
         if not file.is_file():
@@ -77,4 +104,4 @@ def _archived(folder: Path, archives: Sequence[str]) -> Iterator[tuple[io.BytesI
         with np.load(file, allow_pickle=False) as archive:
             data, offsets = archive["data"], archive["offsets"]
         for k, (start, stop) in enumerate(pairwise(offsets.tolist())):
-            yield io.BytesIO(data[start:stop].tobytes()), f"picture {k} of {file}"
+            yield data[start:stop].tobytes(), f"picture {k} of {file}"

@@ -5,94 +5,106 @@ Each key is checked when the file is read: a slip of the pen must not come to li
 
 from __future__ import annotations
 
-import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from api_smoothing.errors import ConfigurationError, unknown
+from api_smoothing.training.keys import Keys, Name, Number, check, check_value
+
+Kind = Literal["classifier", "denoiser"]
 
 RECIPES = Path(__file__).parent / "recipes"
 
-#: What a key holds: a type, [type] for a list of it, a table of further keys, or one of a few words. "?" at a key's
-#: end: it may be left out.
-Keys = Mapping[str, "type | list[type] | Keys | frozenset[str]"]
+_SIDE = 32  # pixels of CIFAR-10's images, and of crops where a recipe names no side
 
-_SIGMA: Keys = {"low": float, "high": float, "focus?": float, "share?": float, "spread?": float}
+
+_COUNT, _WHOLE = Number(int, 1), Number(int, 0)
+_POSITIVE, _LEAST_ZERO = Number(float, 0, above=True), Number(float, 0)
+_SHARE, _DECAY = Number(float, 0, 1), Number(float, 0, 1, below=True)
+_NAME = Name()
+
+_SIGMA: Keys = {
+    "low": _POSITIVE,
+    "high": _POSITIVE,
+    "focus?": _POSITIVE,
+    "share?": _SHARE,
+    "spread?": _LEAST_ZERO,
+}
 _SCHEDULE: Keys = {
-    "start?": float,
-    "peak?": float,
-    "end?": float,
+    "start?": _LEAST_ZERO,
+    "peak?": _DECAY,
+    "end?": _LEAST_ZERO,
     "shape?": frozenset({"linear", "cosine"}),
 }
 _PHASE: Keys = {
-    "name": str,
+    "name": _NAME,
     "objective": frozenset({"mse", "stability", "classification", "told", "prediction"}),
-    "steps": int,
-    "share": float,
-    "batch": int,
-    "lr": float,
-    "clip": float,
-    "decay": float,
+    "steps": _COUNT,
+    "share": Number(float, 0, 1, above=True),
+    "batch": _COUNT,
+    "lr": _LEAST_ZERO,
+    "clip": _POSITIVE,
+    "decay": _DECAY,
     "sigma": _SIGMA,
     "schedule": _SCHEDULE,
     "optimizer?": str,
-    "lr_rest?": float,
-    "betas?": [float],
-    "side?": int,
-    "sigma_range?": [float],
-    "after?": str,
-    "blend?": float,
+    "lr_rest?": _LEAST_ZERO,
+    "betas?": [_DECAY],
+    "side?": _COUNT,
+    "sigma_range?": [_POSITIVE],
+    "after?": _NAME,
+    "blend?": _SHARE,
 }
 _ASKING: Keys = {  # classifiers
-    "mse_weight": float,
-    "jitter": int,
-    "groups": int,
-    "surrogates": [str],
-    "turn": [str],
-    "temperature?": float,
+    "mse_weight": _LEAST_ZERO,
+    "jitter": _WHOLE,
+    "groups": _COUNT,
+    "surrogates": [_NAME],
+    "turn": [_NAME],
+    "temperature?": _POSITIVE,
 }
 _OF_OBJECTIVE: Mapping[str, Keys] = {
     "stability": _ASKING,
     "classification": _ASKING,
     "told": _ASKING,
-    "prediction": {"log_share": float},
+    "prediction": {"log_share": _SHARE},
 }
 _DENOISER: Keys = {
-    "id": str,
+    "id": _NAME,
     "kind": str,
-    "sigma_range": [float],
+    "sigma_range": [_POSITIVE],
     "phase": [dict],
-    "start?": str,
+    "start?": _NAME,
     "architecture?": dict,  # its keys depend on its kind: `networks.create` says what is missing
-    "channels?": [int],
-    "blocks?": [int],
-    "width?": int,
-    "data?": {"side": int, "archives?": [str]},
+    "channels?": [_COUNT],
+    "blocks?": [_WHOLE],
+    "width?": _COUNT,
+    "data?": {"side?": _COUNT, "archives?": [_NAME], "holdout?": _WHOLE},
 }
 _CLASSIFIER: Keys = {
-    "id": str,
+    "id": _NAME,
     "kind": str,
-    "widths": [int],
-    "data": {"holdout": int, "holdout_seed": int},
+    "widths": [_COUNT],
+    "data": {"holdout": _WHOLE, "holdout_seed": _WHOLE},
     "train": {
-        "epochs": int,
-        "batch": int,
-        "lr": float,
-        "momentum": float,
-        "weight_decay": float,
-        "bias_lr": float,
-        "label_smoothing": float,
-        "whiten_bias_epochs": int,
-        "translate": int,
-        "cutout": int,
+        "epochs": _COUNT,
+        "batch": _COUNT,
+        "lr": _LEAST_ZERO,
+        "momentum": _DECAY,
+        "weight_decay": _LEAST_ZERO,
+        "bias_lr": _POSITIVE,
+        "label_smoothing": _SHARE,
+        "whiten_bias_epochs": _WHOLE,
+        "translate": Number(int, 0, _SIDE - 1),
+        "cutout": Number(int, 0, _SIDE),
         "schedule": _SCHEDULE,
-        "average": {"decay": float, "every?": int, "pull?": bool},
+        "average": {"decay": _DECAY, "every?": _COUNT, "pull?": bool},
     },
     "noise?": {"denoiser": str, "sigma": _SIGMA},
 }
-_TYPES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
 
 
 def recipe_names() -> list[str]:
@@ -100,86 +112,104 @@ def recipe_names() -> list[str]:
     return sorted(file.stem for file in RECIPES.glob("*.toml"))
 
 
-def read_recipe(recipe: str | Path, kind: Literal["classifier", "denoiser"]) -> dict[str, Any]:
-    """The settings in a bundled recipe, or in a .toml file. Raises ConfigurationError, naming the key."""
+def recipe_text(name: str) -> str:
+    """The TOML of the bundled recipe `name`. Raises ConfigurationError for another name."""
+    if name not in recipe_names():
+        raise ConfigurationError(unknown("recipe", name, recipe_names()))
+    return (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def recipe_word(plan: Mapping[str, Any], kind: Kind, card: Path) -> str:
+    """What to give as --recipe to train by `plan` again: the name of the bundled one, or the `card` that holds it."""
+    name = str(plan["id"])
+    bundled = name in recipe_names() and tomllib.loads(recipe_text(name)) == plan
+    return name if bundled and plan["kind"] == kind else card.name
+
+
+def read_recipe(recipe: str | Path, kind: Kind) -> dict[str, Any]:
+    """The settings in a bundled recipe, in a .toml file, or on the card (.json) of weights that were trained here.
+
+    Raises ConfigurationError, naming the key.
+    """
+    plan, name = _settings(recipe)
+    if plan.get("kind") != kind:
+        raise ConfigurationError(f"recipe {name} is for a {plan.get('kind')}, not a {kind}")
+    try:
+        if kind == "classifier":
+            check(plan, _CLASSIFIER, "")
+            _check_sigma(plan.get("noise", {}).get("sigma"), "noise.sigma")
+        else:
+            _check_denoiser(plan)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"recipe {name}: {error}") from None
+    return plan
+
+
+def _settings(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    """(what stands in the recipe, its name in messages)."""
     file = Path(recipe)
+    if file.suffix == ".json":
+        return _on_card(file), file.stem
     if file.suffix != ".toml":
         file = RECIPES / f"{recipe}.toml"
-    if not file.is_file():
+    if not file.is_file() or (file.parent == RECIPES and file.stem not in recipe_names()):
         raise ConfigurationError(
             f"{unknown('recipe', str(recipe), recipe_names())} Or give the path of a .toml file"
         )
     try:
-        plan = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8")), file.stem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {file} is not valid TOML: {error}") from error
-    if plan.get("kind") != kind:
-        raise ConfigurationError(f"recipe {file.stem} is for a {plan.get('kind')}, not a {kind}")
+
+
+def _on_card(file: Path) -> dict[str, Any]:
     try:
-        if kind == "classifier":
-            _check(plan, _CLASSIFIER, "")
-        else:
-            _check_denoiser(plan)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"recipe {file.stem}: {error}") from None
-    return plan
-
-
-def _check(table: object, keys: Keys, where: str) -> None:
-    """Every key of `table` is known and holds what it should, and none is missing; `where` is its name and a dot."""
-    if not isinstance(table, Mapping):
-        raise ConfigurationError(f"{where.removesuffix('.')} must be a table")
-    needed = {key for key in keys if not key.endswith("?")}
-    known = {key.removesuffix("?"): what for key, what in keys.items()}
-    for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise ConfigurationError(f"unknown key {where}{key}; {hint}")
-        what = known[key]
-        if isinstance(what, Mapping):
-            _check(value, what, f"{where}{key}.")
-        elif isinstance(what, frozenset):
-            if value not in sorted(what):
-                raise ConfigurationError(f"{where}{key} is {value!r}; name {', '.join(sorted(what))}")
-        elif isinstance(what, list):
-            if not isinstance(value, list) or not all(_is(each, what[0]) for each in value):
-                raise ConfigurationError(
-                    f"{where}{key} must be a list, each {_TYPES[what[0]]}, not {value!r}"
-                )
-        elif not _is(value, what):
-            raise ConfigurationError(f"{where}{key} must be {_TYPES[what]}, not {value!r}")
-    if missing := sorted(needed - set(table)):
-        raise ConfigurationError(f"{where}{missing[0]} is missing; give it")
-
-
-def _is(value: object, what: type) -> bool:
-    if isinstance(value, bool):
-        return what is bool
-    return isinstance(value, int | float if what is float else what)
+        found = json.loads(file.read_text(encoding="utf-8"))["training"]["recipe"]
+    except FileNotFoundError:
+        raise ConfigurationError(f"no card {file}; name the .json beside weights that train wrote") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        found = None
+    if isinstance(found, str):
+        return tomllib.loads(recipe_text(found))
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"the card {file} holds no recipe; give a .toml file, or a bundled name")
+    return found
 
 
 def _check_denoiser(plan: Mapping[str, Any]) -> None:
-    _check(plan, _DENOISER, "")
+    check(plan, _DENOISER, "")
     _check_range(plan["sigma_range"], "sigma_range")
     if "architecture" not in plan and (lacking := {"channels", "blocks", "width"} - set(plan)):
         raise ConfigurationError(
             f"{min(lacking)} is missing; give it, or an [architecture] with the network's kind"
         )
-    if plan.get("data", {}).get("side", 1) < 1:
-        raise ConfigurationError(f"data.side must be 1 or more, not {plan['data']['side']}")
+    _check_sizes(plan.get("architecture", {}), "architecture")
     if not plan["phase"]:
         raise ConfigurationError("it has no [[phase]]; give one")
     names: list[str] = []
     for phase in plan["phase"]:
         where = f"{phase.get('name', 'phase')}."
-        _check(phase, {**_PHASE, **_OF_OBJECTIVE.get(str(phase.get("objective")), {})}, where)
-        _check_phase(phase, names, where)
+        check(phase, {**_PHASE, **_OF_OBJECTIVE.get(str(phase.get("objective")), {})}, where)
+        _check_phase(phase, plan.get("data", {}).get("side", _SIDE), names, where)
         names.append(phase["name"])
 
 
-def _check_phase(phase: Mapping[str, Any], before: list[str], where: str) -> None:
-    """What the keys of one phase say together, and to the names of those `before` it."""
+def _check_sizes(table: Mapping[str, Any], where: str) -> None:
+    """No number of an architecture is one that no network could have; `networks.create` knows the rest."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _check_sizes(value, f"{where}.{key}")
+        if key == "reader":
+            check_value(value, _NAME, f"{where}.{key}")
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, float) or (isinstance(each, int) and not isinstance(each, bool)):
+                least = _WHOLE if key == "blocks" and isinstance(value, list) else _POSITIVE
+                if not least.holds(each):
+                    raise ConfigurationError(f"{where}.{key} must be {least}, not {each}")
+
+
+def _check_phase(phase: Mapping[str, Any], side: int, before: list[str], where: str) -> None:
+    """What the keys of one phase say together, and to the recipe's `side` and the names of the phases `before` it."""
     from api_smoothing.training.optimizers import check_optimizer  # brings torch
 
     check_optimizer(phase)
@@ -191,16 +221,27 @@ def _check_phase(phase: Mapping[str, Any], before: list[str], where: str) -> Non
         )
     if "sigma_range" in phase:
         _check_range(phase["sigma_range"], f"{where}sigma_range")
-    _check_range([phase["sigma"]["low"], phase["sigma"]["high"]], f"{where}sigma")
-    for key in ("batch", "groups", "side"):
-        if phase.get(key, 1) < 1:
-            raise ConfigurationError(f"{where}{key} must be 1 or more, not {phase[key]}")
+    _check_sigma(phase["sigma"], f"{where}sigma")
+    if len(phase.get("betas", (0, 0))) != 2:
+        raise ConfigurationError(f"{where}betas must be two numbers, not {phase['betas']}")
+    if phase.get("groups", 1) > phase["batch"]:
+        raise ConfigurationError(f"{where}groups must be at most batch, {phase['batch']}, for one image each")
+    if phase.get("jitter", 0) >= (least := phase.get("side", side)):
+        raise ConfigurationError(f"{where}jitter must be below the side of the images, {least} pixels")
+    for key in ("surrogates", "turn"):
+        if key in phase and not phase[key]:
+            raise ConfigurationError(
+                f"{where}{key} is empty; name the classifiers, as often as they are asked"
+            )
     if strangers := [name for name in phase.get("turn", []) if name not in phase["surrogates"]]:
         raise ConfigurationError(
             f"{where}turn names {strangers[0]}, which is not in surrogates; add it there"
         )
-    if "turn" in phase and not phase["turn"]:
-        raise ConfigurationError(f"{where}turn is empty; name the surrogates in the order they are asked")
+
+
+def _check_sigma(sigma: Mapping[str, Any] | None, where: str) -> None:
+    if sigma is not None:
+        _check_range([sigma["low"], sigma["high"]], where)
 
 
 def _check_range(ends: list[float], where: str) -> None:

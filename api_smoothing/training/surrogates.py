@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from api_smoothing.adapters.local.cifar10net import load_cifar10net
+from api_smoothing.digests import not_finite
 from api_smoothing.errors import WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
@@ -97,6 +98,10 @@ def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
     `cifar10` is the bundled one, and other names are torchvision's with its own weights. Raises WeightsError.
     """
     net = _find(name, folders).eval().requires_grad_(False)
+    if where := not_finite(net.state_dict()):
+        raise WeightsError(
+            f"the weights of {name} are damaged: {where} is not finite; fetch or train it again"
+        )
     return net.to(memory_format=torch.channels_last)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -281,3 +283,77 @@ def test_no_module_imports_one_that_imports_it() -> None:
     while floor := {name for name, above in arrows.items() if not above & set(arrows)}:
         arrows = {name: above for name, above in arrows.items() if name not in floor}
     assert arrows == {}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"sigma_range": None},
+        {"sigma_range": [0.1, float("inf")]},
+        {"sigma_range": [float("nan"), 1.0]},
+        {"sigma_range": "01"},
+        {"sigma_range": [1.0, 0.1]},
+        {"sizes": 32},
+        {"sizes": ["32"]},
+        {"multiple": 0},
+        {"multiple": 1e400},
+        {"id": ["x"]},
+        {"classes": [1]},
+        {"quality": []},
+        {"quality": {"0.25": 3}},
+        {"quality": {"0.25": {"psnr": "high"}}},
+        {"quality": {"much": {"psnr": 3}}},
+        {"training": "long"},
+        {"architecture": ["unet"]},
+        {"architecture": {"kind": ["unet"]}},
+        {"architecture": {"kind": "unet", "channels": [-4, 8], "blocks": [1, 1], "width": 8}},
+        {"architecture": {"kind": "unet", "channels": [], "blocks": [], "width": 8}},
+        {"architecture": {"kind": "unet", "channels": [16, 16], "blocks": [1, 1], "width": 0}},
+        {"architecture": {"kind": "memnet", "channels": [16, 16]}},
+    ],
+)
+def test_an_edited_card_is_one_line(tmp_path: Path, edit: dict[str, object]) -> None:
+    """Whatever stands there, loading says in one line that the card is not as it was."""
+    file = tmp_path / "own.safetensors"
+    shutil.copy(WEIGHTS / "unet-cifar10.safetensors", file)
+    card = json.loads((WEIGHTS / "unet-cifar10.json").read_text())
+    file.with_suffix(".json").write_text(json.dumps(card | edit))
+    with pytest.raises(WeightsError, match=r"card|is a memnet|unet") as told:
+        denoisers.load(file, dtype="fp32")
+    assert "\n" not in str(told.value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    """With a right digest too: their answers would be one colour, and certified."""
+    file = tmp_path / "own.safetensors"
+    state = load_file(WEIGHTS / "unet-cifar10.safetensors")
+    state["out.bias"][3] = torch.nan
+    file.write_bytes(save(state))
+    card = json.loads((WEIGHTS / "unet-cifar10.json").read_text())
+    file.with_suffix(".json").write_text(
+        json.dumps(card | {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
+    )
+    with pytest.raises(WeightsError, match=r"out\.bias is not finite"):
+        denoisers.load(file)
+
+
+def test_a_broken_plugin_is_named_and_breaks_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot be imported, one that fails, one that makes nothing: each is told by its name alone."""
+    (tmp_path / "broken-1.dist-info").mkdir()
+    (tmp_path / "broken-1.dist-info" / "METADATA").write_text("Name: broken\nVersion: 1\n")
+    (tmp_path / "broken-1.dist-info" / "entry_points.txt").write_text(
+        "[api_smoothing.denoisers]\ngone=no_such_module:make\nfails=failing_plugin:make\nnothing=failing_plugin:none\n"
+    )
+    (tmp_path / "failing_plugin.py").write_text(
+        "def make(**given):\n    raise OSError('no weights\\nhere')\ndef none(**given):\n    return None\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"gone", "fails", "nothing", "unet-cifar10"} <= set(denoisers.names())
+    for name, why in (("gone", "no_such_module"), ("fails", "no weights here"), ("nothing", "NoneType|None")):
+        with pytest.raises(ConfigurationError, match=why) as told:
+            denoisers.load(name)
+        assert name in str(told.value)
+        assert "\n" not in str(told.value)
+    assert denoisers.load("unet-cifar10").card.id == "unet-cifar10"

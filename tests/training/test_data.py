@@ -91,3 +91,23 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "some.npz", data=np.frombuffer(b"".join(both), np.uint8), offsets=offsets)
     with pytest.raises(ImageError, match=r"picture 1 of .*some\.npz"):
         load_photographs(tmp_path, side=32, archives=["some"])
+
+
+def test_own_pictures_are_read_as_everywhere_else(tmp_path: Path) -> None:
+    """Turned as EXIF says, on white where they are clear, 16 bits rounded, in any format; hidden files are nothing."""
+    ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
+    Image.fromarray(ramp * 64).save(tmp_path / "a16.png")
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "bclear.png")
+    turned = np.zeros((32, 40, 3), np.uint8)
+    turned[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(turned[:, :32]).save(tmp_path / "c.tiff", exif=exif)
+    (tmp_path / "._a16.png").write_bytes(b"leavings")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "a16.png").write_bytes(b"leavings")
+    sixteen, clear, upside = load_images(tmp_path).images.numpy()
+    assert np.array_equal(sixteen[:, :, 0], np.rint(ramp * 64 / 257).astype(np.uint8))
+    assert (clear == 255).all()
+    assert (upside[-1] == 255).all()
+    assert (upside[0] == 0).all()

@@ -137,13 +137,14 @@ def test_a_phase_is_not_taken_up_from_another_start(tmp_path: Path) -> None:
         train_denoiser(file, tmp_path, tmp_path / "out", surrogates=tmp_path)
 
 
+@pytest.mark.parametrize("which", ["state.json", "state-*"])
 @pytest.mark.parametrize("kept", [0, 40, -9])
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int, which: str) -> None:
     """Going on from it is refused in one line; --no-resume starts over."""
     write_binary(tmp_path, 96)
     file = tiny_recipe("cifar10", tmp_path, widths=[8, 8, 8], epochs=1, batch=16, holdout=32)
     train_classifier(file, tmp_path, tmp_path / "out")
-    state = tmp_path / "out" / "cifar10" / "state.safetensors"
+    state = next((tmp_path / "out" / "cifar10").glob(which))
     state.write_bytes(state.read_bytes()[:kept])
     with pytest.raises(WeightsError, match="damaged; delete it"):
         train_classifier(file, tmp_path, tmp_path / "out")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
-from training_files import write_cifar
+from training_files import photographs, tiny_recipe, write_cifar
 
 from api_smoothing.denoisers.unet import UNet
+from api_smoothing.errors import ConfigurationError
+from api_smoothing.training import train_denoiser
+from api_smoothing.training.data import centre
+from api_smoothing.training.denoiser import hold_out
 from api_smoothing.training.held_out import PHOTOGRAPHS, held_out
 from api_smoothing.training.measure import quality
+from api_smoothing.training.photographs import Photographs, load_photographs
+from api_smoothing.training.recipe import read_recipe
 
 
 def write_photographs(folder: Path, encode: Callable[[int], bytes], count: int = 253) -> None:
@@ -67,3 +76,30 @@ def test_pictures_that_are_trained_on_are_not_measured(tmp_path: Path) -> None:
     assert quality(net, tmp_path, []) == {}
     np.savez(tmp_path / f"{PHOTOGRAPHS}.npz", data=np.zeros(3, np.uint8))
     assert quality(net, tmp_path, []) == {}
+
+
+def test_own_pictures_that_are_kept_apart_fill_the_card(tmp_path: Path) -> None:
+    """With a `holdout` in its data, a recipe is measured on pictures it never trains on, always the same ones."""
+    photographs(tmp_path, *range(40, 52))
+    file = tiny_recipe("unet-photographs", tmp_path, side=32, holdout=3, steps=2, batch=4)
+    weights = train_denoiser(file, tmp_path, tmp_path / "out")
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert sorted(card["quality"]) == ["0.12", "0.25", "0.5", "1"]
+    assert card["quality"]["0.25"]["psnr"] > 5
+    plan = read_recipe(file, "denoiser")
+    images = load_photographs(tmp_path, side=32)
+    rest, held = hold_out(plan, images, 8)
+    again = hold_out(plan, images, 8)[1]
+    assert held is not None
+    assert again is not None
+    assert held.images.shape == (3, 32, 32, 3)
+    assert torch.equal(held.images, again.images)
+    assert isinstance(rest, Photographs)
+    left = [image for image in images.images if len(image) not in {len(other) for other in rest.images}]
+    assert {bytes(centre(image, 32).numpy().tobytes()) for image in left} == {
+        bytes(image.numpy().tobytes()) for image in held.images
+    }
+    assert len(rest) == 9
+    plan["data"]["holdout"] = 12
+    with pytest.raises(ConfigurationError, match="leave some to train on"):
+        hold_out(plan, images, 8)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from api_smoothing.training import train_denoiser
-from api_smoothing.training.loop import read_state
 from api_smoothing.training.recipe import read_recipe
+from api_smoothing.training.state import read_state
 
 STEPS = 8  # of each of the two phases
 
@@ -45,26 +45,27 @@ peak = 0.2
     for name in ("first", "second")
 )
 
-#: Trains with a checkpoint after every step, each waiting for a line; as told, it is killed with one half written.
+#: Trains with a checkpoint after every step, each waiting for a line; as told, it is killed amid a file of one.
 CHILD = """
 import os, signal, sys
 from functools import partial
 from pathlib import Path
 import torch
-from api_smoothing.training import denoiser, loop
+from api_smoothing.training import denoiser, state
 recipe, data, out, threads, torn = sys.argv[1:]
 torch.set_num_threads(int(threads))
-write, written = loop.save_file, []
+replace, written = os.replace, []
 
-def save(tensors, file, metadata):
-    write(tensors, file, metadata=metadata)
-    written.append(file)
+def torn_replace(part, file):
+    if "state" in Path(file).name:
+        written.append(file)
     if len(written) == int(torn):
-        whole = Path(file).read_bytes()
-        Path(file).write_bytes(whole[: len(whole) // 2])
+        whole = Path(part).read_bytes()
+        Path(part).write_bytes(whole[: len(whole) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
+    replace(part, file)
 
-loop.save_file = save
+state.os.replace = torn_replace
 denoiser.fit = partial(denoiser.fit, save_every=0.0, log_every=1)
 
 def tell(figures):
@@ -88,7 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(place: Path, out: Path, *, torn: int = 0) -> subprocess.Popen[str]:
-    """A process that trains into `out`, and is killed while its checkpoint number `torn` is written."""
+    """A process that trains into `out`, and is killed while file number `torn` of its checkpoints is written."""
     words = [place / "small.toml", place, out, torch.get_num_threads(), torn]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, *map(str, words)],
@@ -100,7 +101,7 @@ def start(place: Path, out: Path, *, torn: int = 0) -> subprocess.Popen[str]:
 
 def step_of(out: Path, phase: str) -> int:
     """How many steps the checkpoint of that phase holds."""
-    return int(read_state(out / "small" / phase / "state.safetensors", "net")[1]["step"])
+    return int(read_state(out / "small" / phase, "net")[1]["step"])
 
 
 def finish(place: Path, out: Path) -> None:
@@ -110,9 +111,7 @@ def finish(place: Path, out: Path) -> None:
     for name in ("small", "small-first", "small-second"):
         assert (out / f"{name}.safetensors").read_bytes() == (whole / f"{name}.safetensors").read_bytes()
     for part in ("net", "average", "optimizer"):
-        ours, theirs = (
-            read_state(folder / "small" / "second" / "state.safetensors", part)[0] for folder in (out, whole)
-        )
+        ours, theirs = (read_state(folder / "small" / "second", part)[0] for folder in (out, whole))
         assert ours
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
@@ -133,12 +132,13 @@ def test_a_run_killed_between_steps_goes_on(place: Path, tmp_path: Path) -> None
     finish(place, tmp_path)
 
 
-def test_a_checkpoint_torn_by_the_kill_does_no_harm(place: Path, tmp_path: Path) -> None:
-    """Killed with a checkpoint half written, a run goes on from the one before it."""
-    with start(place, tmp_path, torn=4) as child:
+@pytest.mark.parametrize("torn", [7, 8])  # each checkpoint is one part and the manifest
+def test_a_checkpoint_torn_by_the_kill_does_no_harm(place: Path, tmp_path: Path, torn: int) -> None:
+    """Killed with a part or the manifest half written, a run goes on from the checkpoint before it."""
+    with start(place, tmp_path, torn=torn) as child:
         child.communicate("go on\n" * STEPS)
     assert child.returncode == -signal.SIGKILL
-    assert (tmp_path / "small" / "first" / "state.part").is_file()
+    assert any((tmp_path / "small" / "first").glob("state*.part"))
     assert step_of(tmp_path, "first") == 3
     finish(place, tmp_path)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 from training_files import write_binary
 
@@ -69,3 +71,31 @@ def test_a_surrogate_in_a_folder_goes_before_the_bundled_one(tmp_path: Path) -> 
     write_weights(tmp_path / "cifar10.safetensors", state, {"id": "cifar10", "widths": [8, 8, 8]})
     count = [sum(p.numel() for p in load_surrogate("cifar10", f).parameters()) for f in ([tmp_path], [])]
     assert count[0] < count[1]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    """Written, and read where they came about otherwise: a classifier of NaN calls everything its first class."""
+    net = fold(Cifar10Net((8, 8, 8)).eval())
+    state = {name: value.half() for name, value in net.state_dict().items()}
+    card = {"id": "cifar10", "widths": [8, 8, 8]}
+    file = write_weights(tmp_path / "own.safetensors", state, card)
+    load_surrogate("own", [tmp_path])
+    name = next(iter(state))
+    state[name].view(-1)[0] = torch.nan
+    with pytest.raises(WeightsError, match=f"{name} is not finite"):
+        write_weights(tmp_path / "new.safetensors", state, card)
+    assert not (tmp_path / "new.safetensors").exists()
+    file.write_bytes(save(state))
+    facts = card | {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    file.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(WeightsError, match="not finite"):
+        load_surrogate("own", [tmp_path])
+    for widths in ([8, 8], [8, 8, "8"], [8, 8, 0], None, [16, 8, 8]):
+        file.with_suffix(".json").write_text(json.dumps(facts | {"widths": widths}))
+        with pytest.raises(WeightsError, match=r"card|fit"):
+            load_surrogate("own", [tmp_path])
+    resnet = CifarResNet(3).state_dict()
+    resnet["linear.bias"][0] = torch.inf
+    torch.save(resnet, tmp_path / "resnet20-x.th")
+    with pytest.raises(WeightsError, match="not finite"):
+        load_surrogate("resnet20", [tmp_path])

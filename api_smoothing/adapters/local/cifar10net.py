@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from api_smoothing.convnet import CLASSES, Cifar10Net
+from api_smoothing.digests import not_finite
 from api_smoothing.errors import WeightsError
 
 __all__ = ["CLASSES", "SHA256", "WEIGHTS", "load_cifar10net", "read_card"]
@@ -28,7 +30,14 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
         raise WeightsError(
             f"no card {card.name} beside the weights; reinstall api-smooth, or train the classifier again"
         )
-    loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+    try:
+        loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        if [type(width) for width in loaded["widths"]] != [int, int, int] or min(loaded["widths"]) < 1:
+            raise ValueError("widths")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(
+            f"the card {card.name} is not as training wrote it; fetch both files again"
+        ) from error
     return loaded
 
 
@@ -46,11 +55,14 @@ def load_cifar10net(path: Path | None = None) -> Cifar10Net:
     digest = hashlib.sha256(data).hexdigest()
     if digest != (SHA256 if path is None else card.get("sha256")):
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; reinstall api-smooth")
-    net = Cifar10Net(tuple(card["widths"]), folded=True).eval()
     try:
-        net.load_state_dict({k: v.float() for k, v in load(data).items()})
-    except RuntimeError as error:
+        net = Cifar10Net(tuple(card["widths"]), folded=True).eval()
+        weights = {k: v.float() for k, v in load(data).items()}
+        net.load_state_dict(weights)
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"{file.name} does not fit the network; give a file its own training wrote"
         ) from error
+    if name := not_finite(weights):
+        raise WeightsError(f"{file.name} is damaged: {name} is not finite; train it again")
     return net.to(memory_format=torch.channels_last).requires_grad_(False)

@@ -58,7 +58,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME")
     args = parser.parse_args()
-    found = sorted(file.parent for file in args.cases.glob("[0-9]*/run.sh"))
+    found = sorted(file.parent for file in args.cases.resolve().glob("[0-9]*/run.sh"))
     chosen = [case for case in found if not args.names or case.name.startswith(tuple(args.names))]
     passed = 0
     for case in chosen:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from api_smoothing.adapters._transport import (
     BadRequest,
     BrokenContract,
+    OtherWords,
     bound_boto,
     check_encrypted,
     check_proxy,
@@ -54,6 +55,7 @@ __all__ = [
     "EncodedImage",
     "Label",
     "LabelMap",
+    "OtherWords",
     "Provider",
     "Quota",
     "SandboxDeclaration",

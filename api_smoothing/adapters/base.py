@@ -120,13 +120,15 @@ class Verdict:
     succeed now. "throttled": it may after `retry_after` seconds, and everyone on this quota waits. "refused":
     the provider will not answer about this image. "broken": what came can be no vote, as it is of another kind, is cut
     off, or does not know; it is asked for once more. `message` is one line without secrets: what, and what to do.
-    `sent` is False only when the request surely never reached the provider, so that it cannot have cost.
+    `sent` is False only when the request surely never reached the provider, so that it cannot have cost. `of_image`
+    says that the service works, and that another image may well be answered.
     """
 
     kind: VerdictKind
     message: str = ""
     retry_after: float | None = None
     sent: bool = True
+    of_image: bool = False
 
     FATAL: ClassVar[Verdict]
     TRANSIENT: ClassVar[Verdict]

@@ -32,6 +32,7 @@ from api_smoothing.adapters._transport.proxies import (
 )
 from api_smoothing.adapters._transport.service import (
     BrokenContract,
+    OtherWords,
     missing_credentials,
     one_line,
     read_each,
@@ -48,6 +49,7 @@ __all__ = [
     "BrokenContract",
     "CallFailed",
     "Connection",
+    "OtherWords",
     "best_first",
     "bound_boto",
     "check_encrypted",

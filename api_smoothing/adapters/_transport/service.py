@@ -25,6 +25,10 @@ class BrokenContract(Exception):
     """A response that succeeded but does not have the provider's documented shape. Never a vote."""
 
 
+class OtherWords(BrokenContract):
+    """A model that may say anything named no class of this image. Never a vote; of another image it may name one."""
+
+
 def read_each(
     outputs: Iterable[T], read: Callable[[T], Answer | Verdict], verdict: Callable[[Exception], Verdict]
 ) -> list[Answer | Verdict]:

@@ -16,6 +16,7 @@ from api_smoothing.adapters import (
     BrokenContract,
     Credentials,
     EncodedImage,
+    OtherWords,
     Verdict,
     check_encrypted,
     is_sendable,
@@ -171,7 +172,11 @@ class HttpAdapter:
         if isinstance(error, Failed):
             return error.verdict
         if isinstance(error, BrokenContract):
-            verdict = Verdict(kind="broken", message=f"{self.card.name}: {error}; it is no vote")
+            verdict = Verdict(
+                kind="broken",
+                message=f"{self.card.name}: {error}; it is no vote",
+                of_image=isinstance(error, OtherWords),
+            )
         elif isinstance(error, ApiSmoothError):
             verdict = Verdict(kind="fatal", message=str(error), sent=False)
         else:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from api_smoothing.adapters import Answer, BrokenContract, Label, Verdict, one_line, read_each
+from api_smoothing.adapters import Answer, BrokenContract, Label, OtherWords, Verdict, one_line, read_each
 from api_smoothing.adapters.http.path import Path
 from api_smoothing.adapters.http.schema import Description, Json, bare
 
@@ -86,7 +86,7 @@ def _chosen(description: Description, document: Json, item: Json) -> tuple[Label
         raise BrokenContract(f"{shape.text.text} is empty")
     found = tuple(Label(name=name) for name in shape.classes if bare(name) == bare(reported))
     if not found:
-        raise BrokenContract(f"the answer {_quoted(reported)} is none of answer.classes")
+        raise OtherWords(f"the answer {_quoted(reported)} is none of answer.classes")
     return found
 
 

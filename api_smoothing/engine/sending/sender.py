@@ -179,6 +179,8 @@ class Sender:
         # of a response that is broken as a whole no image is to blame
         alike = REFUSALS if len(asked) == 1 else BROKEN
         final |= {query for query in asked if job.same[query, reason_of(verdict)] >= alike}
+        if verdict.of_image:  # what a model says of a picture it says again
+            final = set(asked)
         self._give_up([query for query in asked if query in final], job)
         return [query for query in asked if query not in final]
 
@@ -291,7 +293,7 @@ class Sender:
     def _learn(self, replies: Sequence[Answer | Verdict]) -> None:
         """Tell the gate what a request came to. Raises ProviderError when it is plain that nothing will be answered."""
         verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
-        if len(verdicts) < len(replies):
+        if len(verdicts) < len(replies) or any(verdict.of_image for verdict in verdicts):
             self._gate.open(answering=True)
             if self._limiter is not None:
                 self._limiter.answered()

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from api_smoothing.engine.collecting import collect
 from vote_shares import facade, pictures
 
 from api_smoothing import images
@@ -36,8 +35,9 @@ def taken(api: Any, picture: Any, specs: dict[int, Spec]) -> dict[str, Any]:
     noise = api._noise_stream(loaded)
     began, found = time.perf_counter(), {}
     for cap in sorted(specs):
-        inquiry = api._inquiry(loaded, noise)
-        collect(certifier_of(specs[cap]), inquiry.votes, inquiry.ask, lambda count: None)
+        sender = api._session.sender()
+        inquiry = api._inquiry(loaded, noise, sender)
+        api._drive(inquiry, certifier_of(specs[cap]), sender, most=cap)
         found[str(cap)] = inquiry.votes.count.n
     return {"queries": found, "seconds": time.perf_counter() - began}
 

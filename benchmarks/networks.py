@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from api_smoothing import SmoothedAPI, images
-from api_smoothing.adapters.local.adapter import micro_batch
+from api_smoothing.adapters.local.batches import micro_batch
 from api_smoothing.noise import to_float
 
 READY = 1024  # noisy copies that lie in memory

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.data import PICTURES, decoded, load_images
+from api_smoothing.training.data import decoded, load_images, pictures_in
 
 Images = list[NDArray[np.uint8]]
 
@@ -35,7 +35,7 @@ def pictures(folder: Path | None, count: int) -> tuple[Images, str]:
             return list(images[:count]), "CIFAR-10 test images"
         if any(place.glob("test_batch*.bin")) or any(place.glob("test_*.webp")):
             return list(load_images(place, "test").images[:count].numpy()), "CIFAR-10 test images"
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
+    files = pictures_in(folder)
     if not files:
         raise ConfigurationError(
             f"{folder} holds neither CIFAR-10's test images nor pictures; give another --data"

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipes",
         "list the bundled recipes, or print one to start from",
         "List the bundled recipes; of one that is named, print the file.",
-        "api-smooth train recipes unet-photographs > my.toml",
+        "api-smooth train recipes unet-photographs",
     )
     recipes.add_argument("name", nargs="?", metavar="NAME", help="the one to print")
     pack = sub(

@@ -38,6 +38,7 @@ from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.events import Event, ImageCertified, ImageStarted, Observer, RunStarted, VotesCounted
 from api_smoothing.noise import NoiseKind, NoiseStream
+from api_smoothing.notebook import observers_of
 from api_smoothing.results import Budget, Certificate, CostEstimate, Look, Prediction, Provenance
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class SmoothedAPI:
     SDK asks a server on this machine, free of charge. `prior` shapes the rules for a radius: a Prior made without the
     images' own votes, or "learn" for what the images done before have taught; however wrong, it costs queries and never
     soundness. `reuse` "ball" lets an image that was certified answer for those within its radius, without a query: for
-    a larger radius than is asked for there, or where no radius is.
+    a larger radius than is asked for there, or where no radius is. `observers` are called with every event of a run
+    (`events`); left out, that is progress below the cell in a notebook, and nobody elsewhere, as with ().
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -104,7 +106,7 @@ class SmoothedAPI:
         retry_failures: bool = False,
         prior: Prior | Literal["learn"] | None = None,
         reuse: Literal["ball"] | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Observer] | None = None,
         **options: Any,
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
@@ -140,7 +142,7 @@ class SmoothedAPI:
             card, cost = self._adapter.card, price(self._adapter.card)
             self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
             self._budget = budget or defaults.usual_budget(card, cost)
-            self._observers, self._warned = tuple(observers), False
+            self._observers, self._warned = observers_of(observers), False
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,

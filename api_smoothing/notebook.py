@@ -112,7 +112,7 @@ class NotebookProgress:
         votes = self._votes + sum(told.n for told in heard)
         usd = self._usd + sum(told.cost_usd for told in heard)
         under_way = f", {len(self._open):,} under way" if self._open else ""
-        dollars = f", ${usd:.4f}" if usd else ""
+        dollars = f", ${usd:.4f} at list prices" if usd else ""
         return (
             f"{self._decided:,} decided{under_way}, {self._certified:,} certified, {votes:,} votes{dollars}"
         )

@@ -454,7 +454,10 @@ def _object(text: str, kind: str) -> dict[str, Any]:
 
 
 def _cost(found: Certificate | Prediction) -> tuple[str, str]:
-    return "queries", f"{found.queries} sent, {found.cached} cached, ${found.cost_usd:.4f}"
+    usd = f"${found.cost_usd:.4f}"
+    if found.cost_usd and found.provider.endswith("@sandbox"):
+        usd = f"nothing charged ({usd} at list prices)"
+    return "queries", f"{found.queries} sent, {found.cached} cached, {usd}"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -67,7 +67,15 @@ def curve(
         x, y = place(radius, per_cent)
         crowded = any(one == radius and 0 < other - per_cent < 12 for one, other in above)
         parts.append(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='4' fill='{color}'/>")
-        parts.append(text(x + (2 if crowded else 6), y + (24 if crowded else -8), f"{per_cent:g} %", color=color, size=12))
+        parts.append(
+            text(
+                x + (2 if crowded else 6),
+                y + (24 if crowded else -8),
+                f"{per_cent:g} %",
+                color=color,
+                size=12,
+            )
+        )
     return parts
 
 

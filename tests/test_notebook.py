@@ -92,7 +92,7 @@ def test_a_label_writes_no_html(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "&lt;script&gt; 50.0%" in state["text/html"]
     assert (
         state["text/plain"]
-        == "0 decided, 1 under way, 0 certified, 2 votes, $0.5000 · a\\n<b>: 2 votes, <script> 50.0%"
+        == "0 decided, 1 under way, 0 certified, 2 votes, $0.5000 at list prices · a\\n<b>: 2 votes, <script> 50.0%"
     )
 
 

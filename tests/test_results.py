@@ -146,6 +146,7 @@ def test_a_notebook_shows_predictions_and_estimates() -> None:
     assert "<td>61 of 64, 2 failed</td>" in shown
     assert "question 2 about these votes" in shown
     assert "60 sent, 4 cached, $0.0600" in shown
+    assert "nothing charged ($0.0600 at list prices)" in replace(found, provider="toy@sandbox")._repr_html_()
     assert "abstained" in replace(found, label=None)._repr_html_()
     cost = CostEstimate(
         images=3, queries_low=60, queries_expected=1200, queries_high=3000, usd_low=0.06, usd_expected=1.2,

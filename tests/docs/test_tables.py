@@ -248,3 +248,12 @@ def test_scripts_of_the_documents_start() -> None:
         [sys.executable, str(DOCS / "tables.py")], capture_output=True, text=True, check=True
     )
     assert "| `sigma` |" in done.stdout
+
+
+def test_the_picture_of_the_idea_is_the_example_of_the_readme() -> None:
+    """docs/idea.svg shows the noise, the radius and the votes of the README's first certificate."""
+    idea, text = script("idea"), (DOCS / "idea.svg").read_text(encoding="utf-8")
+    votes = re.search(r"votes +(\d+ of \d+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert votes
+    for told in (f"+ noise, σ = {idea.SIGMA:g}<", f"R = {idea.RADIUS:g}<", f">{votes[1]} votes<"):
+        assert told in text

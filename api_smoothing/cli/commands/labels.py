@@ -110,7 +110,7 @@ def _show(args: argparse.Namespace) -> int:
             "# A class has the words that count for it with every provider; [classes.CLASS.PROVIDER] those of one;"
         )
         print(
-            "# `parents` are what a label may stand below. More: docs/clouds.md, Labels. Use: --labels FILE."
+            "# `parents` are what a label may stand below. More: docs/formats.md. Use: --labels FILE."
         )
         print(f"\n{text_of(args.map).strip()}")
         return 0

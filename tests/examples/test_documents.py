@@ -33,7 +33,9 @@ PAGES = (
 )
 LANGUAGES = ("console", "python", "sh", "bash", "shell", "pycon")
 
-_BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^\n]*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^\n]*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+)
 _NOT_RUN, _SANDBOX = "not run: ", "run in the sandbox"
 #: Commands in a help that go on until somebody stops them: their words are looked at, and no more.
 _ENDLESS = ("sandbox", "train")

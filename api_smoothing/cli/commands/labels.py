@@ -109,9 +109,7 @@ def _show(args: argparse.Namespace) -> int:
         print(
             "# A class has the words that count for it with every provider; [classes.CLASS.PROVIDER] those of one;"
         )
-        print(
-            "# `parents` are what a label may stand below. More: docs/formats.md. Use: --labels FILE."
-        )
+        print("# `parents` are what a label may stand below. More: docs/formats.md. Use: --labels FILE.")
         print(f"\n{text_of(args.map).strip()}")
         return 0
     print(f"{found.name}  sha256 {found.sha256}")

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
     "datasets": {"adapters", "decode", "images"},
+    "corruptions": {"datasets", "decode", "images"},
 }
 LEAVES = {
     "mobilenet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ def names_in(given: Sequence[str] | Mapping[int, str] | str | Path | None) -> Na
     for number, name in names.items():
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"class {number} must have a name, not {name!r}")
-    twice = next((name for name in names.values() if list(names.values()).count(name) > 1), None)
-    if twice is not None:
-        raise ConfigurationError(f"two classes are called {twice!r}: give each its own name")
+    (name, count), *_ = Counter(names.values()).most_common(1) or [("", 0)]
+    if count > 1:
+        raise ConfigurationError(f"{count} classes are called {name!r}: give each its own name")
     return names
 
 

@@ -47,7 +47,8 @@ def map_truths(
     if not counts or names is None:
         told = ["labels are compared with the provider's words as they are spelled"] if counts else []
         return Truths(classes={name: name for name in counts}, unmapped={}, told=tuple(told))
-    found = {label: _candidates(label, names, labels) for label in counts}
+    alike = _by_spelling(names)
+    found = {label: _candidates(label, alike, labels) for label in counts}
     told = []
     if labels is None and not any(found.values()) and _are_numbers(counts, len(names)):
         found = {label: [names[int(label)]] for label in counts}
@@ -72,12 +73,21 @@ def _names(labels: LabelMap | None, known: Sequence[str] | None) -> list[str] | 
     return list(dict.fromkeys([*labels.classes, *extra]))
 
 
-def _candidates(label: str, names: Sequence[str], labels: LabelMap | None) -> list[str]:
-    if label in names:
+def _by_spelling(names: Sequence[str]) -> dict[str, list[str]]:
+    """The names that are one but for case, spaces, hyphens and underscores."""
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(_folded(name), []).append(name)
+    return alike
+
+
+def _candidates(label: str, alike: Mapping[str, list[str]], labels: LabelMap | None) -> list[str]:
+    """The classes that a label fits."""
+    near = alike.get(_folded(label), [])
+    if label in near:
         return [label]
-    alike = list(dict.fromkeys(name for name in names if _folded(name) == _folded(label)))
-    if alike or labels is None:
-        return alike
+    if near or labels is None:
+        return near
     for spelling in dict.fromkeys([label, _folded(label)]):
         _, entries = labels.find(Label(name=spelling, id=spelling))
         owners = [entry.owner for entry in entries if entry.owner is not None]

@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "device_noise", "secret"},
     "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
+    "datasets": {"adapters", "decode", "images"},
+    "corruptions": {"datasets", "decode", "images"},
 }
 LEAVES = {
     "mobilenet",

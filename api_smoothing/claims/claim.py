@@ -1,32 +1,35 @@
 """The claim "certified accuracy is at least X", looked at after every image, and true with the confidence it states.
 
-What is counted. An image is *right* where the smoothed classifier's label is the truth and stays so within the radius;
-θ is the share of right images. Nobody sees it: what is seen is whether an image gets a *certificate* for the truth. Of
-an image that is not right that happens with probability at most α, its certificate's `alpha_total`. So certificates may
-be too many as well as too few, and the bound from below is on θ, with α paid for. The other way round nothing is known:
-an image without a certificate may be right. What is bounded from above is the share of certificates that *all* images
-would get under the same plan, which is "certify all, then count".
+What is counted. An image is *right* where the smoothed classifier's label is the truth and stays so within the
+radius; θ is the share of right images. Nobody sees it: what is seen is whether an image gets a *certificate* for
+the truth. Of an image that is not right that happens with probability at most α, its certificate's `alpha_total`.
+So certificates may be too many as well as too few, and the bound from below is on θ, with α paid for. The other way
+round nothing is known: an image without a certificate may be right. What is bounded from above is the share of
+certificates that *all* images would get under the same plan, which is "certify all, then count".
 
-*Proved*: the lower bound on θ has reached X. *Refuted*: the upper bound on what certifying all would count is below X.
-Each is wrong with probability at most 1 − confidence, over the random order and the noise together, however often one
-looks, and whenever one stops for want of money.
+*Proved*: the lower bound on θ has reached X. *Refuted*: the upper bound on what certifying all would count is below
+X. Each is wrong with probability at most 1 − confidence, over the random order and the noise together, however
+often one looks, and whenever one stops for want of money.
 
-*A finite set of N.* For each m of a grid, from below, the e-process of `finite` tests "at most m are right" until that is
-rejected. The lower bound is one more than the last m rejected; it only grows. *Proof.* Let M be right, and g the first
-point of the grid with g ≥ M. A bound above M takes that g is rejected, and it is true: probability ≤ δ, at any time. ∎ The grid
-has every m up to 400 images; beyond, steps of N/400, and always the one below X. From above the same is done with what is
-not certified, and no error to be paid: the certificates that all N would get are a fixed number once the noise is given.
+*A finite set of N.* For each m of a grid, from below, the e-process of `finite` tests "at most m are right" until
+that is rejected. The lower bound is one more than the last m rejected; it only grows. *Proof.* Let M be right, and
+g the first point of the grid with g ≥ M. A bound above M takes that g is rejected, and it is true: probability ≤ δ,
+at any time. ∎ The grid has every m up to 400 images; beyond, steps of N/400, and always the one below X. From above
+the same is done with what is not certified, and no error to be paid: the certificates that all N would get are a
+fixed number once the noise is given.
 
 *Images drawn from a population without end.* The null θ ≤ g has P(certificate | past) ≤ q = g + (1−g)α, and every
-component p > q of the Beta(½, ½) mixture of `certify.mixture` has expectation ≤ 1 under it. The grid is steps of 1/400,
-and X.
+component p > q of the Beta(½, ½) mixture of `certify.mixture` has expectation ≤ 1 under it. The grid is steps of
+1/400, and X.
 
-The order must be random: drawn after X, the set and the settings were fixed, and results are taken in that order. An
-image that is not done holds up those after it: taking them as they finish would take the easy ones first.
+The order must be random: drawn after X, the set and the settings were fixed, and results are taken in that order.
+An image that is not done holds up those after it: taking them as they finish would take the easy ones first.
 
-Nothing is assumed of how the certificates come about, but that one of an image that is not right has probability at most
-α given the order and the images before it. It holds for streams of noise of one's own for each image, and with a prior
-learned from the others; not where a neighbour's certificate answers for an image (`reuse="ball"`).
+Nothing is assumed of how the certificates come about, but that one of an image that is not right has probability at
+most α given the order and the images before it. It holds for streams of noise of one's own for each image, and with
+a prior learned from the others; not where a neighbour's certificate answers for an image (`reuse="ball"`). Refuting
+further takes that an image's outcome does not depend on its place in the order, which such a prior would make it
+do.
 """
 
 from __future__ import annotations
@@ -69,8 +72,8 @@ class Claim:
         """`at_least` in (0, 1], read as the decimal that is written; `confidence` in [½, 1).
 
         `population` is the size of the set that the claim is about, drawn from without replacement; None: images
-        drawn independently from a population without end. `alpha` in [0, ½): the largest `alpha_total` of a certificate.
-        Raises ConfigurationError out of these ranges.
+        drawn independently from a population without end. `alpha` in [0, ½): the largest `alpha_total` of a
+        certificate. Raises ConfigurationError out of these ranges.
         """
         error = error_of(confidence)
         if not 0.0 < at_least <= 1.0:
@@ -97,7 +100,7 @@ class Claim:
 
     @property
     def state(self) -> State:
-        """ "proved" or "refuted" once it is; further images do not change it."""
+        """What is decided; further images do not change it."""
         return self._state
 
     @property

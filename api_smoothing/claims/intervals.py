@@ -1,18 +1,19 @@
 """Intervals for a share of images and for the mean of their radii: each end errs with at most half of what is allowed.
 
-*A share* of images drawn independently, or of a set of which all were looked at and that stands for more like it: the
-binomial interval of Clopper and Pearson (1934), `exact`. Of a finite set from which some were drawn without
+*A share* of images drawn independently, or of a set of which all were looked at and that stands for more like it:
+the binomial interval of Clopper and Pearson (1934), `exact`. Of a finite set from which some were drawn without
 replacement: the hypergeometric one, `exact_finite`, by the same inversion of tests; it is the shorter one.
 
-*A mean of bounded values*, the average certified radius: `mean`. With the values scaled to [0, 1] and m the mean, the
-product of 1 + λ·(x_i − m) over the images has expectation 1 for every λ, and is not negative for λ·m ≤ 1. So a mixture
-over several λ fixed beforehand reaches 2/(1 − confidence) with probability at most half of 1 − confidence (Markov), and
-the m at which it does are left out, from below, and with 1 − x_i from above. Drawn without replacement the values are
-negatively associated, and as every factor grows with its value the expectation is at most 1: the interval holds as
-well. It assumes nothing about the values but their range, and does not depend on their order. Each component falls with
-m, and to 0 where λ·m > 1, so what is left out from below is one interval from 0 on: bisection finds its end. ∎
-Which λ: for n values of standard deviation s the best is √(2·ln(2/(1 − confidence))/n)/s, so the λ stand for s = ½, ½/√2,
-¼, …, and the weights fall with s: a radius is 0 or large more often than in between.
+*A mean of bounded values*, the average certified radius: `mean`. With the values scaled to [0, 1] and m the mean,
+the product of 1 + λ·(x_i − m) over the images has expectation 1 for every λ, and is not negative for λ·m ≤ 1. So a
+mixture over several λ fixed beforehand reaches 2/(1 − confidence) with probability at most half of 1 − confidence
+(Markov), and the m at which it does are left out, from below, and with 1 − x_i from above. Drawn without
+replacement the values are negatively associated, and as every factor grows with its value the expectation is at
+most 1: the interval holds as well. It assumes nothing about the values but their range, and does not depend on
+their order. Each component falls with m, and to 0 where λ·m > 1, so what is left out from below is one interval
+from 0 on: bisection finds its end. ∎ Which λ: for n values of standard deviation s the best is √(2·ln(2/(1 −
+confidence))/n)/s, so the λ stand for s = ½, ½/√2, ¼, …, and the weights fall with s: a radius is 0 or large more
+often than in between.
 
 Sources: Clopper and Pearson 1934; Waudby-Smith and Ramdas 2024 (betting); Joag-Dev and Proschan 1983 (association).
 """

@@ -51,8 +51,8 @@ def test_the_interval_of_a_finite_set_covers_every_set(n: int, population: int) 
     for ones in range(population + 1):
         share = ones / population
         draws = range(max(0, n - population + ones), min(n, ones) + 1)
-        for wrong in (lambda low, high: low > share, lambda low, high: high < share):
-            assert sum(hypergeometric(k, n, ones, population) for k in draws if wrong(*found[k])) <= HALF
+        for wrong in ({k for k in draws if found[k][0] > share}, {k for k in draws if found[k][1] < share}):
+            assert sum(hypergeometric(k, n, ones, population) for k in wrong) <= HALF
     if n == population:
         assert found == [(k / n, k / n) for k in range(n + 1)]
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -49,7 +50,7 @@ class Verdict:
 
 
 def mcnemar(only_before: int, only_after: int) -> float:
-    """The exact one-sided p-value against "no worse": P(Bin(b + c, ½) ≥ b), for b right before only and c after only."""
+    """The exact one-sided p-value against "no worse", P(Bin(b + c, ½) ≥ b): b right before only, c after only."""
     _check(only_before, only_after, only_before + only_after)
     return _at_least(only_before, only_before + only_after, 0.5)
 
@@ -73,8 +74,7 @@ def drop_p_value(only_before: int, only_after: int, n: int, most: float = 0.0) -
     high = max(low, float(clopper_pearson.upper(changed, n, _MISSED / 2)))
     ends = np.linspace((low - most) / 2.0, (high - most) / 2.0, _CELLS + 1)
     tails = [
-        _difference_at_least(seen, n, min(1.0, right + most), float(left))
-        for left, right in zip(ends[:-1], ends[1:], strict=True)
+        _difference_at_least(seen, n, min(1.0, right + most), left) for left, right in pairwise(ends.tolist())
     ]
     return min(1.0, max(tails) * _UP + _MISSED)
 

@@ -227,9 +227,10 @@ def _first(votes: list[Any], p: float, alpha: float) -> tuple[str | None, int]:
 
 
 def flipped(lines: Lines, rng: random.Random) -> Lines | None:
-    """One vote is for another class."""
+    """One vote that is counted is for another class."""
     line = _one(lines, "answers", rng)
-    answer = rng.choice(line["answers"])
+    n0 = _of(lines, "commitment")[0]["plan"]["n0"]  # votes that choose the class are told by no count
+    answer = rng.choice([answer for answer in line["answers"] if answer[0] >= n0])
     answer[1] = "ship" if answer[1] != "ship" else "cat"
     return lines
 
@@ -254,7 +255,7 @@ def flipped_and_counted(lines: Lines, rng: random.Random) -> Lines | None:
         if answer[0] == number:
             answer[1] = c["label"]
     if number < c["n0"]:
-        return lines
+        return None
     c["counts"][c["label"]] += 1
     c["votes"] += 1
     c["counts"][other] -= 1

@@ -48,9 +48,9 @@ def test_it_stands_alone() -> None:
 
 def test_honest_files_pass_and_tampered_ones_are_caught(bench: ModuleType) -> None:
     """Of every rule, with kills, budgets and failures; every way to tamper, mostly with the chain made anew."""
-    found = bench.measure(120, seed=7)
+    found = bench.measure(64, seed=7)
     assert not found["wrong"]
-    assert found["passed"] == found["caught"] == 120
+    assert found["passed"] == found["caught"] == 64
 
 
 @pytest.mark.parametrize("way", ["flipped", "omitted", "second_try", "number", "lower_boundary", "truncated"])
@@ -102,13 +102,13 @@ def test_without_the_package(bench: ModuleType, tmp_path: Path) -> None:
 def test_bounds_agree_with_the_certifiers() -> None:
     """Sums and continued fractions here, scipy there: the same bounds to 10⁻¹⁰, in thousands of random cases."""
     rng, worst = random.Random(3), 0.0
-    for _ in range(1500):
+    for _ in range(250):
         n, alpha = rng.choice([2, 5, 20, 60, 100, 300, 1000]), rng.choice([0.1, 0.01, 0.001])
         k = min(n, int(rng.triangular(0, n + 1, n)))
         pairs = [
-            (verify.no_split(k, n, alpha), fixed.no_split_lower(k, n, alpha)),
-            (verify.of_leader(k, n, alpha), fixed.leader_lower(k, n, alpha)),
-            (verify.chosen_before(k, n, alpha), float(clopper_pearson.lower(k, n, alpha))),
+            (verify.bound("no-split", k, n, alpha), fixed.no_split_lower(k, n, alpha)),
+            (verify.bound("leader", k, n, alpha), fixed.leader_lower(k, n, alpha)),
+            (verify.bound("cohen", k, n, alpha), float(clopper_pearson.lower(k, n, alpha))),
             (verify.of_leader_anytime(k, n, alpha), anytime.leader_lower(k, n, alpha)),
         ]
         p = rng.choice([0.5, 0.6, 0.8413, 0.9, 0.977])
@@ -142,7 +142,7 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
         "sigma": spec.sigma,
         "noise": spec.noise,
     }
-    for _ in range(400):
+    for _ in range(120):
         top, certifier, votes = rng.choice([1.0, 0.97, 0.9, 0.7, 0.5]), certifier_of(spec), list[Any]()
         while wanted := certifier.need():
             rest = (1.0 - top) / 3
@@ -154,9 +154,9 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
             continue
         votes = [verify.FAILED if vote is FAILED else vote for vote in votes]
         if isinstance(certifier, TargetCertifier):
-            label, p, radius, told = verify.capped(plan, votes, certifier.boundary())
+            label, p, radius, told = verify.capped(plan, votes, spec.slack, certifier.boundary())
         elif spec.rule == "anytime/1":
-            label, p, radius, told = verify.anytime(plan, votes, spec.slack, {})
+            label, p, radius, told = verify.anytime(plan, votes, spec.slack, None, {})
         else:
             label, p, radius, told = verify.fixed(plan, votes, spec.slack)
         if radius <= 0:

@@ -32,7 +32,9 @@ def test_the_claim_is_cheapest_with_a_cap_that_gives_up_early() -> None:
 
 def test_a_claim_that_needs_the_dear_images_gets_a_larger_cap() -> None:
     """The nearer X is to what is certifiable, the larger the cap."""
-    found = [for_claim(SHARES, WEIGHTS, p0=P0, at_least=x, population=400, caps=CAPS) for x in (0.2, 0.3, 0.45)]
+    found = [
+        for_claim(SHARES, WEIGHTS, p0=P0, at_least=x, population=400, caps=CAPS) for x in (0.2, 0.3, 0.45)
+    ]
     caps = [plans[0].cap for plans in found]
     assert caps == sorted(caps)
     assert caps[0] < caps[-1]

@@ -6,7 +6,6 @@ answers in RUN, to one part in 10⁹. A CHAIN published while it was made must s
 each fault on a line; 2: no run file that can be read. The format: docs/evidence.md; the proofs: docs/soundness.md.
 """
 # fmt: off
-
 import hashlib
 import json
 import math
@@ -186,7 +185,7 @@ class Run:  # what the lines have told so far; a method for each kind of line
     def planned(self, line: Any) -> None:
         need(line["number"] == len(self.items) and not self.about, "an image is planned too late, or out of its place")
         need(self.places.setdefault(line["id"], line["number"]) == line["number"], "an image is planned twice")
-        self.told.setdefault(line["image_sha256"], {})
+        self.told[line["image_sha256"]], self.open[line["image_sha256"]] = dict[int, Any](), list[Any]()
         self.items.append({name: line[name] for name in ("id", "path", "truth", "image_sha256")})
         self.digest.update(canonical(line) + b"\n")
 
@@ -197,15 +196,15 @@ class Run:  # what the lines have told so far; a method for each kind of line
 
     def answers(self, line: Any) -> None:  # from number 0 on without a gap; after a stop they are told again, as kept
         image = line["image_sha256"]
-        need(image in self.told, "answers about an image that was not planned")
-        self.about[image] = line
+        need(image in self.open, "answers about an image that was not planned")
+        self.about[image], tries = line, self.open[image]
         for number, vote, how, digest, *_ in line["answers"]:
-            self.open[image] = self.open.get(image, []) if number else []
-            need(number == len(self.open[image]), f"answer {number} is out of its place, or one before it is missing")
+            tries += [] if number else [[]]
+            need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
             told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest)
             need(told, f"answer {number} {'was asked twice' if how == 'asked' else 'is not what it was'}")
             need(vote is None or digest is not None, f"answer {number} failed, and has a vote")
-            self.open[image].append((FAILED if digest is None else vote, how))
+            tries[-1].append((FAILED if digest is None else vote, how))
 
     def unreadable(self, line: Any) -> None:
         place, last = self.places[line["item"]], max(self.done, default=-1)
@@ -214,24 +213,25 @@ class Run:  # what the lines have told so far; a method for each kind of line
         need(due, "an image before this one is missing, or this one is not in its place")
 
     def clean(self, line: Any) -> None:
-        self.queries += round(line["cost_usd"] / (self.price or 1))
-        whole = round(line["cost_usd"] / (self.price or 1)) * self.price
-        need(same(line["cost_usd"], whole), f"the dollars are not those of whole queries at {self.price}")
+        self.queries += (queries := round(line["cost_usd"] / (self.price or 1)))
+        need(same(line["cost_usd"], queries * self.price), "the dollars are not those of whole queries")
 
     def certificate(self, c: Any) -> None:
         plan, rule, image = self.plan, c["rule"], c["image_sha256"]
-        item, segment = self.items[self.places[c["item"]["id"]]], self.open.pop(image, [])
+        item, n, tries = self.items[self.places[c["item"]["id"]]], c["n"] + c["n0"], self.open[image]
         self.queries, self.certificates = self.queries + c["queries"], self.certificates + 1
         self.unreadable({"item": item["id"]})
         self.versions |= {c["model_version"]} if c["n"] > c["failed"] else set()
         need(len(self.versions) <= 1, f"the model is another one: {c['model_version']}")
         need(rule == plan["rule"] or (rule == "anytime/1" and c["looks"] > 1), f"rule {rule} was not planned")
+        kept = [t for t in tries if sum(how == "kept" for _, how in t) == c["cached"]]  # not one that was cut off
+        fits = [t for t in kept if len(t) // plan["paths"] == n or (c["stopped"] == "failed" and len(t) > n)]
+        need(fits or n == c["cached"] == 0, f"there are no {n} answers for it, {c['cached']} of them kept")
+        segment = tries.pop(tries.index(fits[0])) if n else []
         asked = sum(how == "asked" and vote is not FAILED for vote, how in segment)
         need(c["queries"] >= asked, f"{asked} answers were asked for, with {c['queries']} queries")
-        votes, paths = [vote for vote, _ in segment], plan["paths"]
-        polls = [votes[i : i + paths] for i in range(0, len(votes) - paths + 1, paths)]  # a vote is that of most paths
+        polls = [[vote for vote, _ in segment[i * plan["paths"] :][: plan["paths"]]] for i in range(n)]  # of all paths
         votes = [FAILED if FAILED in poll else max(dict.fromkeys(poll), key=poll.count) for poll in polls]
-        votes = votes[: c["n"] + c["n0"]] if c["stopped"] == "failed" else votes
         about: Any = self.about[image] if votes else {"slack": 0.0}
         line, slack, hits = self.boundaries[about.get("boundary", "")], about["slack"], dict[float, Any]()
         for r, p in [(plan["radius"] or 0.0, line["p0"]), *((r, p) for r, p, _ in line["levels"])]:
@@ -249,7 +249,7 @@ class Run:  # what the lines have told so far; a method for each kind of line
             "item": {name: item[name] for name in ("id", "path", "truth")}, "image_sha256": item["image_sha256"],
             "kind": "label", "parent": None, "exploratory": False, "target_radius": plan["radius"],
             "alpha_total": total if c["looks"] == 1 else min(max(c["alpha_total"], total), 2 * total),
-            "cached": sum(how == "kept" for _, how in segment), "cost_usd": c["queries"] * self.price,
+            "cost_usd": c["queries"] * self.price,
             "n0": min(plan["n0"], len(votes)), "n": max(0, len(votes) - plan["n0"]), "counts": counted.counts,
             "failed": votes.count(FAILED), "votes": counted.counts.get(counted.leader if label is None else label, 0),
             "label": label, "radius": radius, "p_lower": p, "reached": None if plan["radius"] is None else hit,

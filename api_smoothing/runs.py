@@ -39,7 +39,18 @@ from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader, on
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
-__all__ = ["COMMITMENT", "PLANNED", "UNDECIDED", "RunFile", "canonical", "chained", "header", "open", "read"]
+__all__ = [
+    "COMMITMENT",
+    "PLANNED",
+    "UNDECIDED",
+    "RunFile",
+    "canonical",
+    "chained",
+    "header",
+    "lines",
+    "open",
+    "read",
+]
 
 UNDECIDED: Final = frozenset({"budget", "failed"})  # stopped for want of answers: asked again by the next run
 
@@ -77,6 +88,16 @@ def read(path: str | Path) -> Iterator[Certificate]:
         for number, values in _lines(file, path, on_torn=warn):
             if (found := _certificate(values, head, path, number)) is not None:
                 yield found
+
+
+def lines(path: str | Path) -> Iterator[Certificate | Mapping[str, Any]]:
+    """All lines after the header, in order: certificates, and every other line as it is; as `read` otherwise."""
+    path = Path(path)
+    with _opened(path, "rb") as file:
+        head = _header(file, path)
+        for number, values in _lines(file, path, on_torn=lambda size: None):
+            found = _certificate(values, head, path, number)
+            yield values if found is None else found
 
 
 @contextmanager

@@ -104,8 +104,7 @@ def error(text: str) -> float:  # of a boundary and the levels below it, over al
     last = low(1 - levels[-1][1]) if levels else 0.0
     grid = [0.5 + share * (p0 - 0.5) for share in (0.0, 0.4, 0.7, 0.85, 0.95, 1.0)]
     errors = [2 * (f(0.5) + low(0.5)), *(f(b) + f(1 - a) + last for a, b in pairwise(grid))]
-    pairs = pairwise(levels)
-    return max(*errors, *(met(b[2], b[1]) + f(b[1]) + low(1 - a[1]) + f(1 - a[1]) for a, b in pairs))
+    return max(*errors, *(met(b, q) + f(q) + low(1 - p) + f(1 - p) for (_, p, _), (_, q, b) in pairwise(levels)))
 
 class Tally:
     def __init__(self, votes: Any = ()) -> None:
@@ -145,7 +144,8 @@ def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float,
         label = max(proved, key=lambda name: proved[name], default=None)
         p = GRID[proved[label] - 1] if label is not None else 0.0
         hits |= {r: (label, n) for r, share in wanted.items() if p >= share and r not in hits}
-    return label, p, radius_of(p, plan, slack), of_leader_anytime(top, len(votes), plan["alpha"])
+    radius = radius_of(p, plan, slack)
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
 
 def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Any:  # and levels below, on the way
     tally, label, level, levels, top = Tally(), None, 0, line["levels"], 0
@@ -155,7 +155,7 @@ def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Any:  
         while level < len(levels) and top >= levels[level][2][n] and (level == 0 or tally.leader == label):
             label, level = tally.leader, level + 1
     radius, p = levels[level - 1][:2] if level > 1 else (0.0, 0.0)
-    return label, p, radius, of_leader_anytime(top, len(votes), plan["alpha"])
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
 
 KINDS = ("commitment", "planned", "boundary", "answers", "unreadable", "clean", "certificate")
 RULES: dict[str, Any] = {"no-split/1": fixed, "cohen/1": fixed, "anytime/1": anytime, "capped/2": capped}

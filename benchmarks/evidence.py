@@ -367,9 +367,11 @@ def price(lines: Lines, rng: random.Random) -> Lines | None:
 def planned(lines: Lines, rng: random.Random) -> Lines | None:
     """The plan says another n, error or rule, or there are other images than were committed to."""
     commitment = _of(lines, "commitment")[0]
-    way = rng.choice(["alpha", "rule", "items", "image"])
+    way = rng.choice(["alpha", "rule", "sigma", "items", "image"])
     if way == "alpha":
         commitment["plan"]["alpha"] = 0.0001
+    elif way == "sigma":
+        commitment["plan"]["sigma"] = 0.5
     elif way == "rule":
         commitment["plan"]["rule"] = "runner-up/1"
     elif way == "items":

@@ -22,8 +22,7 @@ FAILED = object()
 SETTINGS = ("provider", "model", "denoiser", "label_map", "sigma", "alpha", "noise", "seed")
 GRID = [math.erfc(-i / 1000 / math.sqrt(2)) / 2 for i in range(7000)]  # of the confidence sequence
 
-class Fault(ValueError):  # what does not hold, in a line
-    pass
+class Fault(ValueError): ...  # what does not hold, in a line
 
 def need(truth: object, says: str) -> None:
     if not truth:
@@ -180,6 +179,8 @@ class Run:  # what the lines have told so far; a method for each kind of line
     def commitment(self, line: Any) -> None:
         need(not (self.plan or self.about or self.done), "it was not committed to once, before everything")
         self.plan, self.price, self.promise = line["plan"], line["price_usd"], line
+        for name, value in {**self.plan, "price_usd": self.price}.items():
+            need(name in ("radius", "radii") or same(self.settings.get(name, value), value), f"{name} is not the run's")
 
     def planned(self, line: Any) -> None:
         need(line["number"] == len(self.items) and not self.about, "an image is planned too late, or out of its place")
@@ -200,9 +201,8 @@ class Run:  # what the lines have told so far; a method for each kind of line
         for number, vote, how, digest, *_ in line["answers"]:
             tries += [] if number else [[]]
             need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
-            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest)
+            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest) and (vote is None or digest)
             need(told, f"answer {number} {'was asked twice' if how == 'asked' else 'is not what it was'}")
-            need(vote is None or digest is not None, f"answer {number} failed, and has a vote")
             tries[-1].append((FAILED if digest is None else vote, how))
 
     def unreadable(self, line: Any) -> None:

@@ -47,6 +47,13 @@ def test_each_fault_is_a_line(run_file: Path, capsys: pytest.CaptureFixture[str]
     assert found["faults"] == told[:-1]
 
 
+def test_a_run_file_without_a_commitment_is_no_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says so, whatever certificates it has."""
+    golden = Path(__file__).parents[1] / "golden" / "run-0.1.0.jsonl"
+    assert main(["verify", str(golden)]) == 1
+    assert capsys.readouterr().out.splitlines()[0].startswith("it has no commitment")
+
+
 @pytest.mark.parametrize("text", ["", "no json\n", '{"schema": "other/1"}\n', "[1]\n"])
 def test_what_is_no_run_file_is_one_line(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -100,6 +100,8 @@ class Writer:
             if facts["boundary"] not in self._boundaries:
                 self._boundaries.add(facts["boundary"])
                 self._run.append_line({"schema": BOUNDARY, "sha256": facts["boundary"], **boundary})
+        if event.index in self._images:  # of a call that was ended early
+            self._write()
         self._images[event.index] = _Image(facts, [])
 
 

@@ -25,7 +25,7 @@ from api_smoothing.claims.course import boundaries, course
 from api_smoothing.claims.intervals import error_of
 from api_smoothing.errors import ConfigurationError
 
-_MOST: Final = 2000  # answers: a cap beyond certifies little more of any prior that is known
+_MOST: Final = 4000  # answers: a cap beyond certifies little more of any prior that is known
 _RATIO: Final = 1.4  # of one cap to the next that is tried
 _NODES: Final = 48
 _SETS: Final = 9

@@ -11,7 +11,7 @@ budget it is nearly so.
 the answers paid: 1 where the boundary of the open rule is met, else max(0, −λ + P(vote)·V(k+1, n+1) + P(none)·V(k,
 n+1)), P(vote) from the posterior of the prior given k of n. Going on pays at λ below the index, and only there. V
 is computed backwards from a horizon for a grid of λ at once. Beyond it the index is the posterior chance that p >
-p0 by the answers that the share k/n would take.
+p0, by the answers that the mean of such p would take.
 
 *Soundness.* The rule is the open one, valid at every look whenever one stops: what makes one go on or leave off may
 depend on all votes of all images (`certify.sequential`; an image's votes are independent of those of others). The
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -41,6 +42,7 @@ _SHORTEST, _LONGEST = 256, 2048  # answers that the index looks ahead
 _TIMES: Final = 8  # the unanimous minimum: between those two
 _FIRST: Final = 4  # answers an image gets at once at least,
 _GROWTH: Final = 8  # and n/8 later: what is learnt of it meanwhile comes too late
+_MORE: Final = 1.1  # that spreading must promise, as a multiple, to be preferred to a cap
 _EDGE: Final = (
     1e-6  # shares of 0 and 1 are taken to be this far inside: one vote must not exclude all of the prior
 )
@@ -67,6 +69,7 @@ class Spreading:
         self.horizon = min(_LONGEST, max(_SHORTEST, _TIMES * least))
         self._prices = 1.0 / np.geomspace(max(1, least // 2), 2 * self.horizon, _PRICES)
         self._pays = self._solve()
+        self._known = lru_cache(maxsize=1 << 16)(self._index)
 
     def certified(self, votes: int, n: int) -> bool:
         """Whether the votes so far certify the class; once they have, later ones do not undo it."""
@@ -74,6 +77,9 @@ class Spreading:
 
     def index(self, votes: int, n: int) -> float:
         """Certificates that an answer buys, at best, of an image with `votes` of `n` and not certified yet."""
+        return self._known(votes, n)
+
+    def _index(self, votes: int, n: int) -> float:
         if n >= self.horizon:
             return self._far(votes, n)
         # `_pays[i, n]` is the fewest votes with which price i is worth it, prices falling.
@@ -146,7 +152,7 @@ class Spreading:
 class Way:
     """How to spend a budget: with `cap`, fixed beforehand for all images in their order, or by `Spreading` where None.
 
-    About `certified` images will be certified for the true class; for `Spreading` that is what it cannot exceed.
+    About `certified` images will be certified for the true class.
     """
 
     cap: int | None
@@ -164,15 +170,19 @@ def way(
     right: float = 1.0,
     caps: Sequence[int] | None = None,
 ) -> Way:
-    """The way that certifies more of `images` with `budget` answers; arguments as in `Spreading` and `for_budget`.
+    """The way that likely certifies more of `images` with `budget` answers; see `Spreading` and `for_budget`.
 
-    While there are images not begun an answer buys at most the index of one, afterwards the images within reach end it.
-    The capped rule certifies with fewer answers than the open one, so that it is the better one of a small budget.
+    While there are images not begun an answer buys at most the index of one; in the end the images within reach are
+    all there is. Between the two their norm of order −4 is near what spending on images drawn from the prior comes to.
+    The capped rule depends less on the prior, and certifies a near-unanimous image with fewer answers than the open
+    one: it is taken unless the other promises a tenth more.
     """
     capped = for_budget(shares, weights, p0=p0, images=images, budget=budget, alpha=alpha, caps=caps)[0]
-    fresh = Spreading(shares, weights, p0=p0, alpha=alpha, right=right).index(0, 0)
-    within = right * float(np.asarray(weights)[np.asarray(shares) > p0].sum() / np.asarray(weights).sum())
-    spread = min(budget * fresh, images * within)
-    if right * capped.certified >= spread:
+    fresh = budget * Spreading(shares, weights, p0=p0, alpha=alpha, right=right).index(0, 0)
+    within = (
+        images * right * float(np.asarray(weights)[np.asarray(shares) > p0].sum() / np.asarray(weights).sum())
+    )
+    spread = (fresh**-4 + within**-4) ** -0.25 if fresh > 0.0 and within > 0.0 else 0.0
+    if _MORE * right * capped.certified >= spread:
         return Way(cap=capped.cap, certified=right * capped.certified)
     return Way(cap=None, certified=spread)

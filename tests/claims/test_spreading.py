@@ -123,4 +123,4 @@ def test_a_small_budget_has_a_cap_and_a_larger_one_is_spread() -> None:
     assert small.cap < 60
     large = way(SHARES, WEIGHTS, budget=12_000, **settings)  # type: ignore[arg-type]
     assert large.cap is None
-    assert large.certified == pytest.approx(0.9 * 0.6 * 200)
+    assert 0.9 * 0.9 * 0.6 * 200 < large.certified < 0.9 * 0.6 * 200

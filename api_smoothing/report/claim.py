@@ -1,0 +1,165 @@
+"""The claim of a run in one sentence, and what every word of it means."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from api_smoothing.report.entries import Entry
+from api_smoothing.report.words import between, escaped, floored, percent
+
+
+def sentence(entry: Entry) -> str:
+    """HTML: how many images are certified at the claim's radius, and how sure that is."""
+    total, radius = len(entry.rows), entry.headline
+    if total == 0:
+        return "This run has no image yet, so it claims nothing."
+    k, low, high = _at(entry, radius)
+    who = f"{escaped(_classifier(entry))}"
+    if radius == 0:
+        what = (
+            f"{who} answers <strong>{k:,} of {total:,} images</strong> {_rightly(entry)} by a proved majority"
+        )
+    else:
+        what = (
+            f"For <strong>{k:,} of {total:,} images</strong> it is proved that no change of {entry.norm} size"
+            f" up to <strong>{radius:g}</strong> makes {who} give up its {_right(entry)} answer"
+        )
+    return (
+        f'{what}: certified accuracy <strong class="nw">{percent(k / total)}</strong>, <span class="nw">95'
+        f' %</span> interval <span class="nw">{between(low, high)}</span>.'
+    )
+
+
+def meaning(entry: Entry) -> list[tuple[str, str]]:
+    """Term and HTML explanation of everything the sentence leaves out."""
+    radius, settings = entry.headline, entry.settings
+    found = [("Where the distance is measured", _space(entry))]
+    if radius > 0 and (picture := _levels(entry, radius)):
+        found.append((f"How large {radius:g} is", picture))
+    if original := _original(entry):
+        found.append(("For the images as they were given", original))
+    found.append(
+        (
+            "Whose answer",
+            (
+                "The smoothed classifier: the label that most copies of the image get under"
+                f" {escaped(settings.get('noise', 'gaussian'))} noise of σ ="
+                f" {escaped(_number(settings.get('sigma')))}, each behind {escaped(_denoiser(entry))} and"
+                f" read by {escaped(settings.get('provider', 'an unnamed provider'))}. It says nothing of a"
+                " single call without noise."
+            ),
+        )
+    )
+    alpha = settings.get("alpha")
+    if isinstance(alpha, float):
+        wrong = alpha * int((entry.rows.reach >= radius).sum())
+        found.append(
+            (
+                "How sure one certificate is",
+                (
+                    f"Each is wrong with probability at most α = {alpha:g}, so of those counted here at most"
+                    f" {wrong:.2g} are expected to be."
+                ),
+            )
+        )
+    found.append(
+        (
+            "How sure the share is",
+            (
+                "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at"
+                " random from those the claim is meant for. Images picked by hand have no such interval."
+            ),
+        )
+    )
+    found.append(("What counts as right", _judged(entry)))
+    return found
+
+
+def _at(entry: Entry, radius: float) -> tuple[int, float, float]:
+    step = entry.curve.at(radius)
+    return int(entry.curve.k[step]), float(entry.curve.low[step]), float(entry.curve.high[step])
+
+
+def _classifier(entry: Entry) -> str:
+    return (
+        f"{entry.settings.get('provider', 'the classifier')} behind noise of σ ="
+        f" {_number(entry.settings.get('sigma'))}"
+    )
+
+
+def _rightly(entry: Entry) -> str:
+    return "rightly" if entry.judged_by_truth else "as it does without noise"
+
+
+def _right(entry: Entry) -> str:
+    return "right" if entry.judged_by_truth else "usual"
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _denoiser(entry: Entry) -> str:
+    name = entry.settings.get("denoiser")
+    return "no denoiser" if name is None else f"the denoiser {str(name).partition('@')[0]}"
+
+
+def _space(entry: Entry) -> str:
+    spaces = Counter(c.space for c in entry.rows.certificates if c is not None and min(c.space) > 0)
+    if not spaces:
+        return f"{entry.norm} distance of the pixel values in [0, 1], as the file's own program has them."
+    (height, width), _ = spaces.most_common(1)[0]
+    others = f" ({len(spaces) - 1} other sizes occur)" if len(spaces) > 1 else ""
+    return (
+        f"{entry.norm} distance over the {height} × {width} × 3 values, each in [0, 1], of the image as it"
+        f" enters the noise{others}: after resizing, before the denoiser."
+    )
+
+
+def _levels(entry: Entry, radius: float) -> str | None:
+    space = next((c.space for c in entry.rows.certificates if c is not None and min(c.space) > 0), None)
+    if space is None:
+        return None
+    values = 3 * space[0] * space[1]
+    each = 255 * radius / (math.sqrt(values) if entry.norm == "ℓ2" else values)
+    one = min(255.0, 255 * radius)
+    return (
+        f"As much as one value changed by {one:.0f} of its 255 levels, or all {values:,} values by {each:.2g}"
+        " levels each. The pictures below show both."
+    )
+
+
+def _original(entry: Entry) -> str | None:
+    pairs = [
+        (c.radius, c.radius_original)
+        for c in entry.rows.certificates
+        if c is not None and c.label is not None and c.radius > 0
+    ]
+    if not pairs or all(a == b for a, b in pairs):
+        return None
+    originals = sorted(b for _, b in pairs)
+    middle = floored(originals[len(originals) // 2])
+    return (
+        "Each certificate also has the radius for the file before it was resized, in that file's own values:"
+        f" half of them reach {middle:g} or more. The curves here do not speak of it."
+    )
+
+
+def _judged(entry: Entry) -> str:
+    known = sum(truth is not None for truth in entry.rows.truths)
+    total = len(entry.rows)
+    if known == total:
+        return "The label that the data set gives."
+    if known:
+        return (
+            f"The label that the data set gives, known for {known:,} of {total:,} images; for the others the"
+            " answer to the image without noise, where there is one. Images that cannot be read count as not"
+            " certified."
+        )
+    if any(entry.rows.clean):
+        return (
+            "No true label is known: an image counts where its smoothed label is the answer to the image"
+            " without noise."
+        )
+    return "Neither a true label nor an answer without noise is known, so nothing counts as right."

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from api_smoothing.report import markup
 from api_smoothing.report.comparing import Comparison, compare
 from api_smoothing.report.entries import Entry, asked, at
-from api_smoothing.report.words import between, dollars, duration, escaped, p_value, percent, points, signed
+from api_smoothing.report.words import (
+    average,
+    between,
+    dollars,
+    duration,
+    escaped,
+    p_value,
+    percent,
+    points,
+    signed,
+)
 
 if TYPE_CHECKING:
     from api_smoothing.evaluation.summary import Share
@@ -39,7 +49,9 @@ def glance(entries: Sequence[Entry]) -> str:
         markup.row(
             "Average certified radius",
             [
-                f'<span class="main">{s.acr:.4f}</span> <small>{s.acr_low:.4f}–{s.acr_high:.4f}</small>'
+                '<span class="main">{}</span> <small>{}</small>'.format(
+                    *average(s.acr, s.acr_low, s.acr_high)
+                )
                 for s in summaries
             ],
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -15,7 +14,7 @@ from api_smoothing.report.cards import gallery
 from api_smoothing.report.entries import Entry, entries_of
 from api_smoothing.report.gallery import cards
 from api_smoothing.report.rows import OUTCOMES, Rows
-from api_smoothing.report.words import escaped, floored, in_script, listed, short
+from api_smoothing.report.words import escaped, file_name, floored, in_script, listed, short
 from api_smoothing.version import __version__
 
 if TYPE_CHECKING:
@@ -124,8 +123,7 @@ def _title(entries: Sequence[Entry]) -> str:
 
 
 def _data_name(entry: Entry) -> str:
-    name = str(entry.settings.get("data") or entry.source or "images").rstrip("/\\")
-    return re.split(r"[/\\]", name)[-1]
+    return short(file_name(entry.settings.get("data") or entry.source or "images"))
 
 
 def _style() -> str:

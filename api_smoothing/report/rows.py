@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -63,11 +64,20 @@ class Rows:
 
 
 def reach_of(certificate: Certificate) -> float:
-    """The largest radius at which its label is certified, from its own radius and the several asked at once."""
+    """The largest radius at which its label counts as certified.
+
+    Its own radius, but for several asked at once: then one that was not reached bounds it, and where the votes stopped
+    as radii were decided those alone count, as what else they prove depends on where they stopped.
+    """
     if certificate.label is None:
         return NEVER
     reached = [one["radius"] for one in certificate.radii if one["reached"]]
-    return max([certificate.radius, *reached])
+    open_ones = [one["radius"] for one in certificate.radii if not one["reached"]]
+    own = 0.0 if certificate.radii and certificate.method == "sequential" else certificate.radius
+    reach = max([own, *reached])
+    if open_ones and reach >= min(open_ones):
+        return math.nextafter(min(open_ones), NEVER)
+    return reach
 
 
 def rows_of(run: Run) -> Rows:

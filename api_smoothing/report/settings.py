@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from api_smoothing.report.entries import Entry
-from api_smoothing.report.words import told
+from api_smoothing.report.words import file_name, told
 
 #: Flags of the commands whose value stands in the header under another word, or as it is.
 _FLAGS: Final = {
@@ -27,6 +27,7 @@ _FLAGS: Final = {
     "sample_seed": "--sample-seed",
     "epoch": "--epoch",
 }
+_LONGEST: Final = 400  # characters of a setting
 _USUAL: Final = {"method": "auto", "noise": "gaussian", "denoiser": None}
 
 
@@ -64,7 +65,7 @@ def commands(entry: Entry) -> str:
     provider, _, place = str(settings.get("provider", "")).partition("@")
     name, _, model = provider.partition("/")
     words = (
-        ["api-smooth", "evaluate", str(settings.get("data") or "DATASET")]
+        ["api-smooth", "evaluate", file_name(settings.get("data") or "DATASET")]
         if evaluated
         else ["api-smooth", "certify", "IMAGE…"]
     )
@@ -116,9 +117,7 @@ def _facts(entry: Entry) -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    if isinstance(value, Path):
-        value = value.name
-    return told(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:400]
+    return file_name(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:_LONGEST]
 
 
 def _marked_lines(entry: Entry) -> Mapping[str, Mapping[str, Any]]:

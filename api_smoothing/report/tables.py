@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from api_smoothing.report.comparing import compare
 from api_smoothing.report.entries import Entry, entries_of
 from api_smoothing.report.rows import OUTCOMES
-from api_smoothing.report.words import between, dollars, p_value, percent, points, signed, told
+from api_smoothing.report.words import average, between, dollars, p_value, percent, points, signed, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Run, Share
+    from api_smoothing.evaluation.summary import Run, Share, Summary
 
 COLUMNS: Final = (
     "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",
@@ -38,7 +38,7 @@ def markdown(entries: Sequence[Entry]) -> str:
         ["smoothed as without noise", *(_share(s.agreement) for s in summaries)],
         ["abstained", *(_share(s.abstained) for s in summaries)],
         ["failed or unreadable", *(_share(s.failed) for s in summaries)],
-        ["average certified radius", *(f"{s.acr:.4f} ({s.acr_low:.4f}–{s.acr_high:.4f})" for s in summaries)],
+        ["average certified radius", *(_average(s) for s in summaries)],
         ["images", *(f"{len(entry.rows):,}" for entry in entries)],
         ["queries, from the cache", *(f"{s.queries:,}, {s.cached:,}" for s in summaries)],
         ["dollars", *(dollars(s.usd) for s in summaries)],
@@ -120,6 +120,11 @@ def _share(share: Share | None) -> str:
     if share is None or share.value is None:
         return "–"
     return f"{percent(share.value)} ({between(share.low, share.high)})"
+
+
+def _average(summary: Summary) -> str:
+    value, interval = average(summary.acr, summary.acr_low, summary.acr_high)
+    return value if value == "–" else f"{value} ({interval})"
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

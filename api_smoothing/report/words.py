@@ -38,6 +38,12 @@ def short(text: object, most: int = _LONGEST) -> str:
     return f"{whole[:head]}…{whole[len(whole) - (most - 1 - head) :]}"
 
 
+def file_name(text: object) -> str:
+    """`told` text; of a whole path its last part alone."""
+    whole = told(text).rstrip("/\\")
+    return re.split(r"[/\\]", whole)[-1] if re.match(r"/|\\|~|[A-Za-z]:[/\\]", whole) else whole
+
+
 def in_script(value: Any) -> str:
     """Compact JSON that may stand in a <script> element: nothing in it can end one, or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -81,6 +87,13 @@ def floored(radius: float, digits: int = 4) -> float:
 def dollars(usd: float) -> str:
     """An amount: "$0.0042", "$12.50"."""
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def average(value: float, low: float, high: float) -> tuple[str, str]:
+    """A mean radius and its interval, rounded outwards; dashes where there is none."""
+    if any(map(math.isnan, (value, low, high))):
+        return "–", "–"
+    return f"{value:.4f}", f"{floored(low):.4f}–{math.ceil(high * 1e4 - 1e-9) / 1e4:.4f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -71,6 +71,7 @@ def certificates(
         if given["n"] is None:
             listed, used = _decided(given["radii"], float(shares[i]), reach, label, sigma, n)
             reach = max((one["radius"] for one in listed if one["reached"]), default=0.0)
+            label = label if listed[0]["reached"] else None
         held = round(used * int(votes[i]) / n)
         identity = f"test/{CLASSES[true[i]]}/{i:05}.png" if names is None else names[i]
         found.append(

@@ -37,7 +37,7 @@ LEAVES = {
     "private",
     "convnet",
     "digests",
-    "evaluation",
+    "eval_mode",
     "home",
     "testing",
 }

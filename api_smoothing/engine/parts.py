@@ -227,6 +227,15 @@ def denoiser_name(chosen: Denoiser) -> str:
     return f"{chosen.card.id}@{chosen.card.sha256[:16]}"
 
 
+def epoch(name: str | None) -> str | None:
+    """The name of a round of fresh votes. Raises ConfigurationError for one that names nothing."""
+    if name is not None and not (
+        isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= 64
+    ):
+        raise ConfigurationError(f"epoch must be a name of 1 to 64 printable characters, not {name!r}")
+    return name
+
+
 def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
     """What a session remembers by: `store` if it is one, the installation's folder for None, or "memory".
 

@@ -15,7 +15,15 @@ from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
 from api_smoothing.certify.radius import linf_from_l2
 from api_smoothing.engine.votes import QueryCount
-from api_smoothing.results import Certificate, Kind, Look, Prediction, Provenance
+from api_smoothing.results import (
+    Certificate,
+    Kind,
+    Look,
+    Prediction,
+    Provenance,
+    RadiusReached,
+    Unsmoothed,
+)
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 _NAMED: Final = 3  # more specific labels that are told of a general tag
@@ -32,8 +40,12 @@ def certificate(
     look: Look,
     kind: Kind = "label",
     threshold: float | None = None,
+    radii: Sequence[float] = (),
 ) -> Certificate:
-    """The certificate of one image: `bound` in the noise space, carried back to the original image."""
+    """The certificate of one image: `bound` in the noise space, carried back to the original image.
+
+    `radii` are to be read from a bound that was not made for them.
+    """
     label = None if bound.label is None else str(bound.label)
     norm = NORMS[provenance.noise]
     radius = 0.0 if label is None else bound.radius
@@ -98,8 +110,35 @@ def certificate(
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,
+        radii=_read(bound, stopped) if bound.radii else _read_off(bound, stopped, radii),
+        epoch=provenance.epoch,
         extra=extra,
     )
+
+
+def _read(bound: Bound, stopped: str) -> tuple[RadiusReached, ...]:
+    """What was decided of each radius; where the budget has ended it, what is open stays so."""
+    return tuple(
+        RadiusReached(
+            radius=read.radius,
+            label=None if read.label is None else str(read.label),
+            reached=None
+            if stopped == "budget" and not read.reached and bound.stopped is None
+            else read.reached,
+            n=read.n,
+        )
+        for read in bound.radii
+    )
+
+
+def _read_off(bound: Bound, stopped: str, radii: Sequence[float]) -> tuple[RadiusReached, ...]:
+    """Each radius by the one bound of a fixed number of answers; open where those were not had."""
+    found = []
+    for radius in sorted(radii):
+        reached = None if stopped == "budget" else bound.label is not None and bound.radius >= radius
+        label = str(bound.label) if reached else None
+        found.append(RadiusReached(radius=radius, label=label, reached=reached, n=bound.n + bound.n0))
+    return tuple(found)
 
 
 def _of_general_tag(label: str, reports: Reports | None, alpha: float) -> tuple[str, dict[str, Any]]:
@@ -208,4 +247,20 @@ def prediction(
         looks=look.looks,
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,
+    )
+
+
+def unsmoothed(
+    votes: Sequence[Hashable | None], count: QueryCount, loaded: images.Loaded, *, cost_usd: float
+) -> Unsmoothed:
+    """The one answer about an image as it is, if there is one."""
+    vote = votes[0] if votes else None
+    return Unsmoothed(
+        label=None if vote is None or vote is FAILED else str(vote),
+        failed=vote is FAILED,
+        queries=count.sent,
+        cached=count.cached,
+        cost_usd=cost_usd,
+        image=loaded.source,
+        image_sha256=loaded.digest.hex(),
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.limits import Limited, limited
@@ -238,7 +238,7 @@ class _Run:
                     unseen_ok=self._args.unseen_ok,
                 )
             return
-        more = {} if settings.n0 is None else {"n0": settings.n0}
+        more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
         for certificate in api.certify_many(images, radius=settings.radius, n=settings.n, **more):
             yield [certificate]
 

@@ -4,9 +4,10 @@ from api_smoothing.engine.storage.base import Claim, Contents, Limiter, Looks, S
 from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
-from api_smoothing.engine.storage.stream_key import stream_name
+from api_smoothing.engine.storage.stream_key import Asked, stream_name
 
 __all__ = [
+    "Asked",
     "BudgetAccount",
     "Claim",
     "Contents",

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "device_noise", "secret"},
     "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
+    "report": {"evaluation", "certify", "denoisers", "images", "noise", "secret"},
 }
 LEAVES = {
     "mobilenet",

@@ -77,6 +77,15 @@ class Page:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", "it threw"))
         return found["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """Press a key where the focus is."""
+        code = {"Enter": 13, "ArrowRight": 39, "ArrowDown": 40}[key]
+        more = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more
+            )
+
     def picture(self, file: Path, *, whole: bool = True) -> None:
         """A PNG of the page, all of it or what fits."""
         size = self.send("Page.getLayoutMetrics")["cssContentSize"]

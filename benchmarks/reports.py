@@ -1,7 +1,7 @@
 """What a report of many images takes: `python benchmarks/reports.py [--images 10000]`.
 
-CPU time and size of the page of one run of simulated votes, from its file to the text, limits 10 s and 5 MB; and what of
-it is reading the run file. No pictures are made.
+CPU time and size of the page of one run of simulated votes, from its file to the text, limits 10 s and 5 MB; what of it
+is reading the run file. No pictures are made.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "support")]
 
-from rows import Plan, Row, table
-from run_files import run_file
+from rows import Plan, Row, table  # noqa: E402
+from run_files import run_file  # noqa: E402
 
-from api_smoothing import report
+from api_smoothing import report  # noqa: E402
 
 
 def rows(plan: Plan) -> list[Row]:

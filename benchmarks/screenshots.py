@@ -8,6 +8,7 @@ axe.min.js`, from `npm pack axe-core`) finds something serious. Chromium is Debi
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,25 @@ sys.path.insert(0, str(Path(__file__).parent))  # also as a script, which is run
 import browser
 
 VIEWS = [(390, False), (390, True), (1280, False), (1280, True)]
+#: Control, its selector, a key, and what the key must change.
+USES = [
+    ("theme", ".theme", "Enter", "getComputedStyle(document.body).backgroundColor"),
+    ("slider", "#radius", "ArrowRight", "document.querySelector('#radius-is').textContent"),
+    (
+        "sort",
+        "#all th:nth-child(5) button",
+        "Enter",
+        "document.querySelector('#all tbody td:nth-child(5)').textContent",
+    ),
+    (
+        "sort back",
+        "#all th:nth-child(5) button",
+        "Enter",
+        "document.querySelector('#all th:nth-child(5)').ariaSort",
+    ),
+    ("outcome", "#outcome", "ArrowDown", "document.querySelector('#page-is').textContent"),
+    ("gallery", "#kind", "ArrowDown", "document.querySelector('#card-count').textContent"),
+]
 SERIOUS = ("serious", "critical")
 
 
@@ -49,11 +69,25 @@ def shots(opened: browser.Page, page: Path, out: Path, axe: str | None) -> list[
             faults.append(f"{name}: the page is {wide} pixels wide")
         if axe is not None:
             faults += [f"{name}: {found}" for found in checked(opened, axe)]
+    faults += used(opened)
     opened.open(page, width=794, height=1123, dark=True, media="print")
     opened.picture(out / "print.png")
     opened.pdf(out / "print.pdf")
     faults += [f"network: {url}" for url in opened.called]
     faults += [f"console: {text}" for text in opened.complaints]
+    return faults
+
+
+def used(opened: browser.Page) -> list[str]:
+    """What does not work by keyboard alone, in the page that is open: the theme, the slider, sorting, filters, pages."""
+    faults = []
+    for name, focus, key, script in USES:
+        before = opened.value(script)
+        opened.value(f"document.querySelector({json.dumps(focus)}).focus()")
+        opened.press(key)
+        after = opened.value(script)
+        if before == after:
+            faults.append(f"keyboard: {name}: {key} changes nothing ({before!r})")
     return faults
 
 

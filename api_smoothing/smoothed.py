@@ -34,9 +34,18 @@ from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.storage import FolderStorage
-from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
+from api_smoothing.engine.votes import LabelReader, QueryCount, Told, Votes
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.events import Event, ImageCertified, ImageStarted, Observer, RunStarted, VotesCounted
+from api_smoothing.events import (
+    AnswersCounted,
+    CountedAnswer,
+    Event,
+    ImageCertified,
+    ImageStarted,
+    Observer,
+    RunStarted,
+    VotesCounted,
+)
 from api_smoothing.noise import NoiseKind, NoiseStream
 from api_smoothing.results import (
     Budget,
@@ -244,7 +253,8 @@ class SmoothedAPI:
         read: Sequence[float],
     ) -> Opening[Certificate]:
         noise = self._noise_stream(loaded)
-        inquiry = self._inquiry(loaded, noise, sender)
+        told = partial(self._tell_answers, loaded, index) if self._observers else None
+        inquiry = self._inquiry(loaded, noise, sender, told=told)
         visit = self._visit(loaded, spec, noise, inquiry, run=visits)
         learns = self._prior == "learn" and spec.learns
 
@@ -267,7 +277,16 @@ class SmoothedAPI:
                 about_the_label(replace(spec, prior=prior), self._provenance().label_map),
                 partial(self._certifier_of, replace(spec, slack=noise.slack), votes),
             )
-            self._tell(ImageStarted(image=loaded.source, index=index, planned=spec.n))
+            self._tell(
+                ImageStarted(
+                    image=loaded.source,
+                    index=index,
+                    planned=spec.n,
+                    image_sha256=loaded.digest.hex(),
+                    slack=noise.slack,
+                    boundary=getattr(certifier, "boundary", None),  # of a target, by count
+                )
+            )
             return Item(
                 stream=inquiry.stream,
                 votes=votes,
@@ -669,7 +688,12 @@ class SmoothedAPI:
         return images.load(img, size=self.size)
 
     def _inquiry(
-        self, loaded: images.Loaded, noise: NoiseStream, sender: Sender, read: LabelReader | None = None
+        self,
+        loaded: images.Loaded,
+        noise: NoiseStream,
+        sender: Sender,
+        read: LabelReader | None = None,
+        told: Told | None = None,
     ) -> Inquiry:
         return self._session.inquiry(
             loaded,
@@ -678,6 +702,7 @@ class SmoothedAPI:
             seed=self._seed.label,
             provenance=self._provenance(),
             read=read or parts.reader(self._labels, self._adapter),
+            told=told,
         )
 
     def _known(self, img: images.ImageLike) -> list[Any]:
@@ -696,6 +721,13 @@ class SmoothedAPI:
             leader=leader,
             leader_votes=votes,
             cost_usd=self._session.account.cost_usd(count.sent),
+        )
+
+    def _tell_answers(self, loaded: images.Loaded, index: int, answers: Sequence[CountedAnswer]) -> None:
+        self._tell(
+            AnswersCounted(
+                image=loaded.source, index=index, image_sha256=loaded.digest.hex(), answers=tuple(answers)
+            )
         )
 
     def _tell(self, event: Event) -> None:

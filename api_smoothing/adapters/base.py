@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -22,10 +22,15 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the provider said about one query: labels, best first; empty when it said "nothing"."""
+    """What the provider said about one query: labels, best first; empty when it said "nothing".
+
+    `request_id` is what the provider calls the request, for evidence; two answers that differ in it alone are equal,
+    and it is not kept.
+    """
 
     labels: tuple[Label, ...]
     model_version: str | None = None
+    request_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

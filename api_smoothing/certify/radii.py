@@ -8,7 +8,7 @@ between the reached ones and those given up.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -58,18 +58,45 @@ class RadiiCertifier:
         self._give_up()
 
     def need(self) -> int:
-        """See Certifier: until the smallest open radius may be reached, or the largest given up."""
+        """See Certifier: until some radii may be reached and all larger ones given up, in either order.
+
+        Until the first of the two nothing is shorter than answers of one kind, and from there on neither.
+        """
         if self._stopped:
             return 0
-        top, n, last = self._tally.top, self._tally.n, self._open - 1
-        ways = [
-            self._sequence.reach(self._p0[self._reached], top, n),
-            until_likely(self._lower[last], top, n),
-        ]
-        floor = self._floor[last]
-        if self._limit is not None and floor is not None:
-            ways += [self._limit - n, self._limit - n - (floor - top) + 1]
+        top, n = self._tally.top, self._tally.n
+        ways = [None if self._limit is None else self._limit - n]
+        for number in range(self._reached, self._open + 1):
+            ways.append(
+                self._then(self._until_reached(number, top, n), self._until_given_up, number, agree=True)
+            )
+            ways.append(
+                self._then(self._until_given_up(number, top, n), self._until_reached, number, agree=False)
+            )
         return max(1, min((way for way in ways if way is not None), default=1))
+
+    def _then(
+        self, first: int | None, second: Callable[[int, int, int], int | None], number: int, *, agree: bool
+    ) -> int | None:
+        """The answers until `first` has come, which all agree or none, and the `second` after that."""
+        if first is None:
+            return None
+        rest = second(number, self._tally.top + (first if agree else 0), self._tally.n + first)
+        return None if rest is None else first + rest
+
+    def _until_reached(self, number: int, top: int, n: int) -> int | None:
+        """The fewest further answers, all for one class, with which `number` radii are reached."""
+        return 0 if number == self._reached else self._sequence.reach(self._p0[number - 1], top, n)
+
+    def _until_given_up(self, number: int, top: int, n: int) -> int | None:
+        """The fewest further answers, all for others, with which no more than `number` radii are left."""
+        if number == self._open:
+            return 0
+        likely, floor = until_likely(self._lower[number], top, n), self._floor[number]
+        if self._limit is None or floor is None:
+            return likely
+        certain = max(0, self._limit - n - (floor - top) + 1)
+        return certain if likely is None else min(likely, certain)
 
     def add(self, answers: Sequence[Hashable | None], /) -> None:
         """See Certifier; raises ConfigurationError beyond the decision."""

@@ -31,7 +31,7 @@ from api_smoothing.engine.sending import (
     enlargement,
 )
 from api_smoothing.engine.storage import Asked, Storage, stream_name
-from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Told, Votes, VoteSource
 from api_smoothing.events import TurnAwaited
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Look, Provenance
@@ -138,8 +138,12 @@ class Session:
         provenance: Provenance,
         read: LabelReader,
         sender: Sender,
+        told: Told | None = None,
     ) -> Inquiry:
-        """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
+        """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label.
+
+        `told` hears of every answer that is counted.
+        """
         name = self._undrifted(self._name(noise, seed))
         self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
         stream = Stream(
@@ -160,6 +164,7 @@ class Session:
             stop=stream.ended,
             watch=watch,
             retry=self._retry,
+            told=told,
         )
         paths = self.queries_per_vote
         return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)

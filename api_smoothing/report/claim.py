@@ -12,8 +12,6 @@ from api_smoothing.report.words import between, escaped, floored, percent
 def sentence(entry: Entry) -> str:
     """HTML: how many images are certified at the claim's radius, and how sure that is."""
     total, radius = len(entry.rows), entry.headline
-    if total == 0:
-        return "This run has no image yet, so it claims nothing."
     k, low, high = _at(entry, radius)
     who = f"{escaped(_classifier(entry))}"
     if radius == 0:
@@ -147,19 +145,20 @@ def _original(entry: Entry) -> str | None:
 
 
 def _judged(entry: Entry) -> str:
-    known = sum(truth is not None for truth in entry.rows.truths)
-    total = len(entry.rows)
-    if known == total:
-        return "The label that the data set gives."
-    if known:
-        return (
-            f"The label that the data set gives, known for {known:,} of {total:,} images; for the others the"
-            " answer to the image without noise, where there is one. Images that cannot be read count as not"
-            " certified."
+    summary, rows = entry.summary, entry.rows
+    if not entry.judged_by_truth:
+        if any(rows.clean):
+            return "No true label is known: an image counts where its smoothed label is the answer without noise."
+        return "Neither a true label nor an answer without noise is known, so nothing counts as right."
+    parts = ["The label that the data set gives."]
+    if summary.unmapped:
+        parts.append(
+            f"That of {summary.unmapped:,} images is no class of the provider’s label map: they count as not certified."
         )
-    if any(entry.rows.clean):
-        return (
-            "No true label is known: an image counts where its smoothed label is the answer to the image"
-            " without noise."
+    if summary.failed.k:
+        parts.append(f"So do {summary.failed.k:,} that failed or could not be read.")
+    if summary.planned > summary.images:
+        parts.append(
+            f"{summary.planned - summary.images:,} of {summary.planned:,} images were not come to and are in no figure."
         )
-    return "Neither a true label nor an answer without noise is known, so nothing counts as right."
+    return " ".join(parts)

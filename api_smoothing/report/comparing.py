@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, gammaln
+from scipy.special import gammaln
 
+from api_smoothing.claims.paired import mcnemar_two_sided
 from api_smoothing.report.curves import CONFIDENCE, exact
 from api_smoothing.report.rows import Rows
 
@@ -82,7 +83,7 @@ def _compared(runs: Sequence[Rows], other: int, radius: float, pairs: NDArray[np
         a, b = a[pairs[:, 0]], b[pairs[:, 1]]
         only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
         low, high = _interval((only_b, len(a)), (only_a, len(a)))
-        p = mcnemar(only_a, only_b)
+        p = mcnemar_two_sided(only_a, only_b)
     else:
         low, high = _interval((int(b.sum()), len(b)), (int(a.sum()), len(a)))
         p = fisher(int(a.sum()), len(a), int(b.sum()), len(b))
@@ -110,12 +111,6 @@ def _interval(plus: tuple[int, int], minus: tuple[int, int]) -> tuple[float, flo
     (low_a,), (high_a,) = exact(np.array([plus[0]]), plus[1], half)
     (low_b,), (high_b,) = exact(np.array([minus[0]]), minus[1], half)
     return float(low_a - high_b), float(high_a - low_b)
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """The exact two-sided p-value of as many images certified in one run alone, were both runs equally good."""
-    n = only_a + only_b
-    return 1.0 if n == 0 else min(1.0, 2.0 * float(bdtr(min(only_a, only_b), n, 0.5)))
 
 
 def fisher(k_a: int, n_a: int, k_b: int, n_b: int) -> float:

@@ -61,12 +61,12 @@ def curve(certificates: Iterable[Certificate]) -> Curve:
     it falls at those alone: between two it says what is proved at the larger one. An image without a known truth counts
     by its label alone.
     """
-    from api_smoothing.report.rows import NEVER, reach_of
+    from api_smoothing.report.rows import NEVER, counted_of
 
     reaches = []
     for one in certificates:
         truth = None if one.item is None else one.item["truth"]
-        reaches.append(NEVER if truth is not None and one.label != truth else reach_of(one))
+        reaches.append(NEVER if truth is not None and one.label != truth else counted_of(one))
     return curve_of(np.array(reaches, dtype=np.float64))
 
 

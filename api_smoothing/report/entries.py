@@ -13,7 +13,8 @@ from api_smoothing.report.rows import Rows, rows_of
 from api_smoothing.report.words import between, percent, short, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Run, Summary
+    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.evaluation.summary import Summary
 
 #: By what runs are told apart, the first that differ: setting, and how its value is said.
 _TELLING: Final = ("provider", "denoiser", "sigma", "size", "noise", "label_map", "model", "epoch", "n")
@@ -22,15 +23,15 @@ _MOST: Final = 3  # settings in a name
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Entry:
-    """One run. `settings` are its header's; `source` the file's name and `sha256` its digest, where it is a file."""
+    """One run. `settings` are its header's; `source` the file's name, `sha256` its digest."""
 
     name: str
     run: Run
     rows: Rows
     summary: Summary
     curve: Curve
-    source: str | None
-    sha256: str | None
+    source: str
+    sha256: str
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -54,8 +55,8 @@ class Entry:
 
     @property
     def judged_by_truth(self) -> bool:
-        """Whether the true label of any image is known; else the unsmoothed answer takes its place."""
-        return any(truth is not None for truth in self.rows.truths) or not any(self.rows.clean)
+        """Whether labels are held to the true ones; else the unsmoothed answers take their place."""
+        return self.summary.reference == "truth"
 
 
 def entries_of(runs: Iterable[Run]) -> list[Entry]:
@@ -66,7 +67,7 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
     found = []
     for name, run in zip(names_of(runs), runs, strict=True):
         rows = rows_of(run)
-        path = getattr(run, "path", None)
+        path = Path(run.path)
         found.append(
             Entry(
                 name=name,
@@ -74,8 +75,8 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
                 rows=rows,
                 summary=summarize(run),
                 curve=curve_of(rows.right_reach),
-                source=None if path is None else told(Path(path).name),
-                sha256=None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+                source=told(path.name),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             )
         )
     return found
@@ -91,10 +92,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         names = [", ".join(_said(key, one.get(key)) for key in keys) for one in settings]
         if len(set(names)) == len(names):
             return names
-    files = [getattr(run, "path", None) for run in runs]
-    names = [
-        name if f is None else f"{name} ({told(Path(f).stem)})" for name, f in zip(names, files, strict=True)
-    ]
+    names = [f"{name} ({told(run.name)})" for name, run in zip(names, runs, strict=True)]
     return [name if names.count(name) == 1 else f"{name}, run {i + 1}" for i, name in enumerate(names)]
 
 

@@ -36,7 +36,7 @@ def glance(entries: Sequence[Entry]) -> str:
     rows.append(markup.group("Accuracy and answers", len(entries)))
     named: list[tuple[str, Callable[[int], Share | None]]] = [
         ("Without noise", lambda i: summaries[i].clean),
-        ("Smoothed", lambda i: summaries[i].smoothed),
+        ("Smoothed, most frequent answer", lambda i: summaries[i].smoothed),
         ("Smoothed as without noise", lambda i: summaries[i].agreement),
         ("Abstained", lambda i: summaries[i].abstained),
         ("Failed or unreadable", lambda i: summaries[i].failed),

@@ -18,7 +18,7 @@ from api_smoothing.report.words import escaped, file_name, floored, in_script, l
 from api_smoothing.version import __version__
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Run
+    from api_smoothing.evaluation.recorded import Run
 
 PICTURES: Final = 12  # images shown, of all runs together
 _DARK: Final = """
@@ -123,7 +123,7 @@ def _title(entries: Sequence[Entry]) -> str:
 
 
 def _data_name(entry: Entry) -> str:
-    return short(file_name(entry.settings.get("data") or entry.source or "images"))
+    return short(file_name(entry.settings.get("data") or entry.source))
 
 
 def _style() -> str:

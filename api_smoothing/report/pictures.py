@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIDE: Final = 256  # the longest side of a picture in the report
 _PIXELATED: Final = 64  # sides up to which every pixel is shown as a square, without loss
+_CLOSE: Final = 24  # pixels a side around a spot that is seen close
 _LARGEST: Final = 100_000_000  # bytes of a file that is read for a picture
 _FACTORS: Final = [m * 10**d for d in range(5) for m in (1, 2, 5)]
 _SEED: Final = 19  # of the direction of the drawn change, the same for every image
@@ -91,11 +92,23 @@ def changes(clean: NDArray[np.float32], radius: float, norm: str) -> list[tuple[
     size = f"{floored(radius, 3):g}"
     factor = max((f for f in _FACTORS if f * most <= 0.5), default=1)
     spot, side = _spot(clean, radius, norm)
+    close = max(_CLOSE, 3 * side)
+    near = _middle(clean + spot, close)
+    nearer = ", seen close" if near.shape[:2] != clean.shape[:2] else ""
     return [
         (f"changed by {size}, spread", clean + spread),
         (f"that change × {factor:,}", 0.5 + factor * spread),
-        (f"changed by {size}, in {_square(side)}", clean + spot),
+        (f"changed by {size}, in {_square(side)}{nearer}", near),
     ]
+
+
+def _middle(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """The middle of a large image, `side` pixels wide and high; a small one whole."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= _PIXELATED or min(height, width) <= side:
+        return pixels
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
 
 
 def size_of(change: NDArray[np.float32], norm: str) -> float:

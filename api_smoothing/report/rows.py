@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from api_smoothing.report.words import common_folder, short
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Run
+    from api_smoothing.evaluation.recorded import Run
     from api_smoothing.results import Certificate
 
 NEVER: Final = -1.0  # below every radius: nothing is certified
@@ -23,7 +22,7 @@ RIGHT, WRONG, UNJUDGED, ABSTAINED, FAILED, UNREADABLE = range(6)
 OUTCOMES: Final = (
     "certified, right",
     "certified, wrong",
-    "certified, truth unknown",
+    "certified, no truth to hold it to",
     "abstained",
     "cut short",
     "unreadable",
@@ -35,8 +34,8 @@ class Rows:
     """One run's images, in the order of its file, those that could not be read last.
 
     `ids` are as the data set has them, `names` fit to be shown. `reach` is the largest radius at which a label is
-    certified, −1 where none is; `right` whether that label is the truth (where no truth is known: the unsmoothed
-    answer). `certificates` has None for an image that was not read.
+    certified, −1 where none is, and `counted` what of it counts in a curve; `right` whether that label is the truth (of
+    a run without any: the unsmoothed answer). `certificates` has None for an image that was not read.
     """
 
     ids: tuple[str, ...]
@@ -47,6 +46,7 @@ class Rows:
     clean: tuple[str | None, ...]
     outcomes: NDArray[np.int8]
     reach: NDArray[np.float64]
+    counted: NDArray[np.float64]
     right: NDArray[np.bool_]
     votes: NDArray[np.int64]
     answers: NDArray[np.int64]
@@ -59,56 +59,55 @@ class Rows:
 
     @property
     def right_reach(self) -> NDArray[np.float64]:
-        """The largest radius at which the right label is certified; −1 where it is not."""
-        return np.where(self.right, self.reach, NEVER)
+        """Up to which radius an image counts as certified right; −1 where it does not."""
+        return np.where(self.right, self.counted, NEVER)
 
 
 def reach_of(certificate: Certificate) -> float:
-    """The largest radius at which its label counts as certified.
-
-    Its own radius, but for several asked at once: then one that was not reached bounds it, and where the votes stopped
-    as radii were decided those alone count, as what else they prove depends on where they stopped.
-    """
-    if certificate.label is None:
-        return NEVER
+    """The largest radius at which a label is certified, from its own radius and the several asked at once."""
     reached = [one["radius"] for one in certificate.radii if one["reached"]]
-    open_ones = [one["radius"] for one in certificate.radii if not one["reached"]]
-    own = 0.0 if certificate.radii and certificate.method == "sequential" else certificate.radius
-    reach = max([own, *reached])
-    if open_ones and reach >= min(open_ones):
-        return math.nextafter(min(open_ones), NEVER)
-    return reach
+    own = [] if certificate.label is None else [certificate.radius]
+    return max([*own, *reached], default=NEVER)
+
+
+def counted_of(certificate: Certificate) -> float:
+    """As `reach_of`, as a curve counts it.
+
+    Votes that stopped as several radii were decided prove what they do in between by where they stopped; of those the
+    radii asked about count alone, or the bare label below them.
+    """
+    reach = reach_of(certificate)
+    if reach < 0.0 or not certificate.radii or certificate.method != "sequential":
+        return reach
+    return max((one["radius"] for one in certificate.radii if one["radius"] <= reach), default=0.0)
 
 
 def rows_of(run: Run) -> Rows:
     """The columns of a run."""
-    certificates = list(run.certificates)
-    unreadable = [_unread(line) for line in run.unreadable]
-    paths = [*map(_path, certificates), *(path for _, path in unreadable)]
-    folder = common_folder(path for path in paths if path.startswith(("/", "\\")) or path[1:3] == ":\\")
-    named = [*map(_id, certificates), *(name for name, _ in unreadable)]
-    clean = [run.clean.get(name) for name in named]
-    truths = [None if c.item is None else c.item["truth"] for c in certificates] + [None] * len(unreadable)
-    judged = [truth if truth is not None else plain for truth, plain in zip(truths, clean, strict=True)]
-    empty: list[Certificate | None] = [None] * len(unreadable)
-    every = [*certificates, *empty]
-    reach = np.array([NEVER if c is None else reach_of(c) for c in every], dtype=np.float64)
-    labels = [None if c is None else c.label for c in every]
-    right = np.array(
-        [label is not None and label == true for label, true in zip(labels, judged, strict=True)], dtype=bool
-    )
-    outcomes = [_outcome(c, truth) for c, truth in zip(every, judged, strict=True)]
+    from api_smoothing.evaluation.recorded import item_of
+    from api_smoothing.evaluation.summary import Judged, certified_at
+
+    lost = list(run.unreadable)
+    missing: list[None] = [None] * len(lost)
+    every: list[Certificate | None] = [*run.certificates, *missing]
+    ids = [*map(item_of, run.certificates), *lost]
+    named = [*map(_name, run.certificates), *lost]
+    labels = [None if c is None else certified_at(c, 0.0) for c in every]
+    judged = [*Judged(run).right, *missing]
+    reach = [NEVER if c is None else reach_of(c) for c in every]
     whole = _integers(every)
+    folder = common_folder(name for name in named if _is_absolute(name))
     return Rows(
-        ids=tuple(named),
+        ids=tuple(ids),
         names=tuple(short(name.removeprefix(folder)) for name in named),
         digests=tuple("" if c is None else c.image_sha256 for c in every),
-        truths=tuple(truths),
+        truths=tuple(None if c is None or c.item is None else c.item["truth"] for c in every),
         labels=tuple(labels),
-        clean=tuple(clean),
-        outcomes=np.array(outcomes, dtype=np.int8),
-        reach=reach,
-        right=right,
+        clean=tuple(run.clean.get(name) for name in ids),
+        outcomes=np.array([_outcome(*one) for one in zip(every, labels, judged, strict=True)], dtype=np.int8),
+        reach=np.array(reach, dtype=np.float64),
+        counted=np.array([NEVER if c is None else counted_of(c) for c in every], dtype=np.float64),
+        right=np.array([a is not None and a == b for a, b in zip(labels, judged, strict=True)], dtype=bool),
         votes=whole[:, 0],
         answers=whole[:, 1],
         queries=whole[:, 2],
@@ -117,14 +116,14 @@ def rows_of(run: Run) -> Rows:
     )
 
 
-def _outcome(certificate: Certificate | None, truth: str | None) -> int:
+def _outcome(certificate: Certificate | None, label: str | None, right: str | None) -> int:
     if certificate is None:
         return UNREADABLE
-    if certificate.label is None:
+    if label is None:
         return FAILED if certificate.stopped in ("failed", "budget") else ABSTAINED
-    if truth is None:
+    if right is None:
         return UNJUDGED
-    return RIGHT if certificate.label == truth else WRONG
+    return RIGHT if label == right else WRONG
 
 
 def _integers(certificates: Sequence[Certificate | None]) -> NDArray[np.int64]:
@@ -133,15 +132,9 @@ def _integers(certificates: Sequence[Certificate | None]) -> NDArray[np.int64]:
     return np.array(told, dtype=np.int64).reshape(-1, 3)
 
 
-def _id(certificate: Certificate) -> str:
+def _name(certificate: Certificate) -> str:
     return certificate.image if certificate.item is None else certificate.item["id"]
 
 
-def _path(certificate: Certificate) -> str:
-    item = certificate.item
-    return (item["path"] or item["id"]) if item is not None else certificate.image
-
-
-def _unread(line: Mapping[str, Any]) -> tuple[str, str]:
-    name = str(line.get("item", ""))
-    return name, str(line.get("path") or name)
+def _is_absolute(name: str) -> bool:
+    return name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")

@@ -44,7 +44,7 @@ def side_by_side(entries: Sequence[Entry]) -> list[tuple[str, list[str], bool]]:
 
 def digests(entry: Entry) -> list[tuple[str, str]]:
     """What a third party compares: the file's digest, what it committed to, the end of its chain, the model's."""
-    found = [] if entry.sha256 is None else [("sha256 of the run file", entry.sha256)]
+    found = [("sha256 of the run file", entry.sha256)]
     lines = _marked_lines(entry)
     if commitment := lines.get("commitment"):
         found += [(f"committed: {key}", told(value)) for key, value in commitment.items() if "sha256" in key]
@@ -84,7 +84,7 @@ def commands(entry: Entry) -> str:
         words += ["--labels", str(label_map).partition("@")[0]]
     kind, _, seed = str(settings.get("seed", "")).partition(":")
     words += ["--seed", seed] if kind == "public" else []
-    source = entry.source or "run.jsonl"
+    source = entry.source
     lines = [_shell([*words, "--output", source])]
     if evaluated:
         lines.append(_shell(["api-smooth", "verify", source]))
@@ -109,8 +109,7 @@ def _facts(entry: Entry) -> dict[str, str]:
     facts = {name.replace("_", " "): _text(value) for name, value in header.settings.items()}
     facts["api-smooth"] = told(header.version)
     facts["begun"] = told(header.created)
-    if entry.source is not None:
-        facts["file"] = entry.source
+    facts["file"] = entry.source
     return facts
 
 
@@ -121,13 +120,10 @@ def _text(value: Any) -> str:
 
 
 def _marked_lines(entry: Entry) -> Mapping[str, Mapping[str, Any]]:
-    """The commitment of a run file and its last line; nothing of a run that is no file."""
-    path = getattr(entry.run, "path", None)
+    """The commitment of a run file and its last line."""
     found: dict[str, Mapping[str, Any]] = {}
-    if path is None:
-        return found
     last = b""
-    with Path(path).open("rb") as file:
+    with Path(entry.run.path).open("rb") as file:
         for number, line in enumerate(file):
             if number < 3 and b"api-smooth/commitment/" in line:
                 found["commitment"] = _object(line)

@@ -14,7 +14,8 @@ from api_smoothing.report.rows import OUTCOMES
 from api_smoothing.report.words import average, between, dollars, p_value, percent, points, signed, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Run, Share, Summary
+    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.evaluation.summary import Share, Summary
 
 COLUMNS: Final = (
     "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",
@@ -70,7 +71,7 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "schema": "api-smooth/report/1",
         "runs": [
-            {"name": entry.name, "file": entry.source, "sha256": entry.sha256, **asdict(entry.summary)}
+            {"name": entry.name, "file": entry.source, "sha256": entry.sha256, **entry.summary.to_dict()}
             for entry in entries
         ],
         "comparisons": [asdict(one) for one in compare([entry.rows for entry in entries], radii)],

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Hashable
 from itertools import islice
 
 import pytest
-from certifiers import ALPHA, stream
+from certifiers import ALPHA, make, stream
 
 from api_smoothing.certify import certifier
 from api_smoothing.certify.anytime import ConfidenceSequence
@@ -36,8 +37,41 @@ def test_a_radius_is_reached_when_the_sequence_has_proved_it(p: float, seed: int
     assert {read.radius: read.n for read in found.radii if read.reached} == proved
     assert all(read.label == found.label for read in found.radii if read.reached)
     assert all(read.reached is not None for read in found.radii)
-    assert [read.reached for read in found.radii] == sorted((read.reached for read in found.radii), reverse=True)
+    assert [read.reached for read in found.radii] == sorted(
+        (read.reached for read in found.radii), reverse=True
+    )
     assert found.radius >= max((r for r in proved if r), default=0.0)
+
+
+@pytest.mark.parametrize("start", [0, 1, 9, 17, 26])
+@pytest.mark.parametrize("rule", ["radii, capped", "radii, budget", "radii, later"])
+def test_need_is_the_fewest(rule: str, start: int) -> None:
+    """Some need() answers of at most two kinds stop the run, and none that are fewer do."""
+    made, answers = make(rule), stream(start, 0.75)
+    seen = [next(answers) for _ in range(start)]
+    for answer in seen:
+        if not made.need():
+            return
+        made.add([answer])
+    need, counts = made.need(), made.result().counts
+    if not need:
+        return
+    leader = max(counts, key=counts.__getitem__, default="a")
+
+    def stops(more: list[Hashable | None]) -> bool:
+        copy = make(rule)
+        for answer in [*seen, *more]:
+            if not copy.need():
+                return True
+            copy.add([answer])
+        return not copy.need()
+
+    def any_stops(total: int) -> bool:
+        kinds = ((leader, None), (None, leader), ("b", leader))
+        return any(stops([x] * k + [y] * (total - k)) for k in range(total + 1) for x, y in kinds)
+
+    assert any_stops(need)
+    assert need == 1 or not any_stops(need - 1)
 
 
 def test_it_ends_when_every_radius_is_decided() -> None:

@@ -43,7 +43,9 @@ def test_the_curve_is_the_summary_at_every_radius_of_it(tmp_path: Path, n: int |
         assert at.certified.low == pytest.approx(entry.curve.low[step], abs=1e-9)
         assert at.certified.high == pytest.approx(entry.curve.high[step], abs=1e-9)
         certified = {c.image for c in run.certificates if certified_at(c, at.radius) is not None}
-        reaching = {name for name, r in zip(entry.rows.ids, entry.rows.reach, strict=True) if r >= at.radius}
+        reaching = {
+            name for name, r in zip(entry.rows.ids, entry.rows.counted, strict=True) if r >= at.radius
+        }
         assert certified == reaching
 
 

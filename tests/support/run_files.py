@@ -148,7 +148,8 @@ def write(
     """A run file of these certificates, its other lines among them."""
     head = RunHeader(settings=dict(given), version="0.1.0", created="2026-11-28T09:30:00+00:00")
     lines = [head.to_json()]
-    lines += [_line("clean", item=item, label=label) for item, label in (clean or {}).items()]
+    paid = {"queries": 1, "cached": 0, "cost_usd": given["price_usd"]}
+    lines += [_line("clean", item=item, label=label, **paid) for item, label in (clean or {}).items()]
     lines += [one.to_json() for one in found]
     lines += [_line("unreadable", item=item, path=item, reason="damaged") for item in unreadable]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

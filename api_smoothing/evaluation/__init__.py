@@ -1,0 +1,1 @@
+"""From a data set and a provider to numbers: what is certified, how sure, at what price."""

@@ -101,5 +101,34 @@ class TurnAwaited:
     seconds: float
 
 
-Event: TypeAlias = RunStarted | ImageStarted | AnswersCounted | VotesCounted | ImageCertified | TurnAwaited
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSetOpened:
+    """An evaluation knows its images: `images` of them, `left` not decided yet, and `told` what one should know of
+    the data before the first query, a sentence each.
+    """
+
+    name: str
+    images: int
+    left: int
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesRead:
+    """Of the images of a data set `read` have been read, of `images`."""
+
+    read: int
+    images: int
+
+
+Event: TypeAlias = (
+    RunStarted
+    | DataSetOpened
+    | ImagesRead
+    | ImageStarted
+    | AnswersCounted
+    | VotesCounted
+    | ImageCertified
+    | TurnAwaited
+)
 Observer: TypeAlias = Callable[[Event], None]

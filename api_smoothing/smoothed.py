@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,8 +61,9 @@ from api_smoothing.secret import of_epoch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from api_smoothing.adapters.base import Adapter
+    from api_smoothing.adapters.base import Adapter, AdapterCard
     from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.engine.estimate.shares import Prior as VoteShares
     from api_smoothing.engine.storage.base import Storage
     from api_smoothing.sandbox import Sandbox
 
@@ -502,11 +503,55 @@ class SmoothedAPI:
             price=session.price,
             extra_per_image=session.extra_per_image,
             queries_per_vote=session.queries_per_vote,
-            prior=shares_of(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
+            prior=self.vote_shares,
             pace=pace(card, denoiser=denoiser, size=self.size),
             unset=self._unset_cap(_aim(radius, spec.radii), n, spec.n),
             stops_at=None if self._has_budget else self._budget.usd,
         )
+
+    @property
+    def card(self) -> AdapterCard:
+        """The facts about the provider."""
+        return self._adapter.card
+
+    @property
+    def label_map(self) -> LabelMap | None:
+        """How answers are read as classes; None: the provider's own top label counts."""
+        return self._labels
+
+    @property
+    def budget(self) -> Budget:
+        """The budget that holds, given or usual."""
+        return self._budget
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether that was given."""
+        return self._has_budget
+
+    @property
+    def usd_per_query(self) -> float:
+        """What is charged for each query, in US dollars."""
+        return self._session.price.micro_usd / 1e6
+
+    @property
+    def queries_per_vote(self) -> int:
+        """How many queries one vote takes: as many as the denoiser has paths."""
+        return self._session.queries_per_vote
+
+    @property
+    def vote_shares(self) -> VoteShares:
+        """What is known, before any answer, of how images' votes agree."""
+        return shares_of(self.card, sigma=self.sigma, size=self.size, denoiser=self._denoiser_id())
+
+    @contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """A time in which one more observer is told."""
+        before, self._observers = self._observers, (*self._observers, observer)
+        try:
+            yield
+        finally:
+            self._observers = before
 
     def digest(self, img: images.ImageLike) -> str:
         """The sha256, in hex, of the pixels that would enter the noise: `image_sha256` of a certificate."""
@@ -564,6 +609,17 @@ class SmoothedAPI:
             seed=self._seed.label,
             epoch=self._epoch,
         )
+
+    def spec(
+        self,
+        *,
+        radius: float | None = None,
+        radii: Sequence[float] = (),
+        n: int | Literal["auto"] | None = "auto",
+        n0: int = 100,
+    ) -> Spec:
+        """What `certify_many` makes of these arguments: the rule, and the number of answers that holds."""
+        return self._spec(radius, n, n0, radii)
 
     def _spec(
         self,
@@ -729,6 +785,10 @@ class SmoothedAPI:
                 image=loaded.source, index=index, image_sha256=loaded.digest.hex(), answers=tuple(answers)
             )
         )
+
+    def tell(self, event: Event) -> None:
+        """Tell every observer, as those do that drive this object."""
+        self._tell(event)
 
     def _tell(self, event: Event) -> None:
         for observer in self._observers:

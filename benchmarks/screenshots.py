@@ -26,7 +26,7 @@ USES = [
         "sort",
         "#all th:nth-child(5) button",
         "Enter",
-        "document.querySelector('#all tbody td:nth-child(5)').textContent",
+        "document.querySelector('#all td:nth-child(5)').textContent",
     ),
     (
         "sort back",

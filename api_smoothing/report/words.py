@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from api_smoothing.shown import shown
@@ -20,7 +20,9 @@ _LONGEST: Final = 80  # characters of a name, so that 10,000 of them stay small
 
 def told(text: object) -> str:
     """Text from a file as it may be shown to others: on one line, without a key and without whose home it was."""
-    here = str(text).replace(str(Path.home()), "~") if Path.home() != Path("/") else str(text)
+    here, home = str(text), os.path.expanduser("~")
+    if len(home) > 1:
+        here = here.replace(home, "~")
     return shown(_KEY.sub("(a key)", _HOME.sub("~", here)))
 
 

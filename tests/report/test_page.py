@@ -166,6 +166,7 @@ def test_a_reader_without_eyes_or_mouse_finds_the_way(tmp_path: Path) -> None:
             assert target in ids
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_fit_in_five_megabytes(tmp_path: Path) -> None:
     """With names of 200 letters too, and no two radii alike."""
     found = certificates(10_000, settings(n=100_000), seed=1)

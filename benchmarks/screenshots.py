@@ -79,7 +79,7 @@ def shots(opened: browser.Page, page: Path, out: Path, axe: str | None) -> list[
 
 
 def used(opened: browser.Page) -> list[str]:
-    """What does not work by keyboard alone, in the page that is open: the theme, the slider, sorting, filters, pages."""
+    """What does not work by keyboard alone, in the page that is open: the theme, the slider, sorting, filters."""
     faults = []
     for name, focus, key, script in USES:
         before = opened.value(script)

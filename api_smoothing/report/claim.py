@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
 
 from api_smoothing.report.entries import Entry
 from api_smoothing.report.words import between, escaped, floored, percent
@@ -11,6 +13,8 @@ from api_smoothing.report.words import between, escaped, floored, percent
 
 def sentence(entry: Entry) -> str:
     """HTML: how many images are certified at the claim's radius, and how sure that is."""
+    if entry.claim is not None:
+        return _claimed(entry, entry.claim)
     total, radius = len(entry.rows), entry.headline
     k, low, high = _at(entry, radius)
     who = f"{escaped(_classifier(entry))}"
@@ -61,17 +65,54 @@ def meaning(entry: Entry) -> list[tuple[str, str]]:
                 ),
             )
         )
-    found.append(
-        (
-            "How sure the share is",
-            (
-                "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at"
-                " random from those the claim is meant for. Images picked by hand have no such interval."
-            ),
-        )
-    )
+    found.append(("How sure the share is", _FIXED if entry.claim is None else _CLAIMED))
     found.append(("What counts as right", _judged(entry)))
     return found
+
+
+_FIXED: Final = (
+    "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at random from those the claim"
+    " is meant for. Images picked by hand have no such interval."
+)
+_CLAIMED: Final = (
+    "The bound of the claim holds however often it was looked at, for images in random order. The intervals"
+    " and bands of this page are for a number of images fixed beforehand; this run stopped when its claim was"
+    " decided, so they only tell where it stood."
+)
+
+
+def _claimed(entry: Entry, claimed: Mapping[str, Any]) -> str:
+    """The sentence of a run that was made for a claim, by what became of it."""
+    of = "images like these" if claimed["population"] is None else f"the {claimed['population']:,} images"
+    sure = f'<span class="nw">{100 * claimed["confidence"]:g} %</span> confidence'
+    looked = f"{claimed['certified']:,} of {claimed['looked']:,} looked at are certified"
+    right = (
+        f"{escaped(_classifier(entry))} answers rightly, and no change of {entry.norm} size up to "
+        f"<strong>{claimed['radius']:g}</strong> makes it give that up"
+    )
+    wanted = percent(claimed["at_least"])
+    if claimed["state"] == "proved":
+        share = f'<strong class="nw">{percent(_down(claimed["lower"]))}</strong>'
+        return f"Proved with {sure}: of {of} at least {share} are such that {right} ({looked})."
+    if claimed["state"] == "refuted":
+        share = f'<strong class="nw">{percent(_up(claimed["upper"]))}</strong>'
+        return (
+            f"Refuted with {sure}: of {of} at most {share} would be certified, not {wanted}, as ones where"
+            f" {right} ({looked})."
+        )
+    share = f'<strong class="nw">{percent(_down(claimed["lower"]))}</strong>'
+    return (
+        f"Not decided: with {sure} at least {share} of {of} are such that {right}; {wanted} is not shown"
+        f" ({looked})."
+    )
+
+
+def _down(share: float) -> float:
+    return math.floor(1000 * share + 1e-9) / 1000
+
+
+def _up(share: float) -> float:
+    return math.ceil(1000 * share - 1e-9) / 1000
 
 
 def _at(entry: Entry, radius: float) -> tuple[int, float, float]:
@@ -148,17 +189,22 @@ def _judged(entry: Entry) -> str:
     summary, rows = entry.summary, entry.rows
     if not entry.judged_by_truth:
         if any(rows.clean):
-            return "No true label is known: an image counts where its smoothed label is the answer without noise."
+            return (
+                "No true label is known: an image counts where its smoothed label is the answer without"
+                " noise."
+            )
         return "Neither a true label nor an answer without noise is known, so nothing counts as right."
     parts = ["The label that the data set gives."]
     if summary.unmapped:
         parts.append(
-            f"That of {summary.unmapped:,} images is no class of the provider’s label map: they count as not certified."
+            f"That of {summary.unmapped:,} images is no class of the provider’s label map: they count as not"
+            " certified."
         )
     if summary.failed.k:
         parts.append(f"So do {summary.failed.k:,} that failed or could not be read.")
     if summary.planned > summary.images:
         parts.append(
-            f"{summary.planned - summary.images:,} of {summary.planned:,} images were not come to and are in no figure."
+            f"{summary.planned - summary.images:,} of {summary.planned:,} images were not come to and are in"
+            " no figure."
         )
     return " ".join(parts)

@@ -23,7 +23,7 @@ _MOST: Final = 3  # settings in a name
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Entry:
-    """One run. `settings` are its header's; `source` the file's name, `sha256` its digest."""
+    """One run. `settings` are its header's; `source` the file's name, `sha256` its digest if it is still there."""
 
     name: str
     run: Run
@@ -31,7 +31,7 @@ class Entry:
     summary: Summary
     curve: Curve
     source: str
-    sha256: str
+    sha256: str | None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,8 +50,20 @@ class Entry:
     @property
     def headline(self) -> float:
         """The radius its claim speaks of: the middle one of those above 0 that were asked for."""
+        if self.claim is not None:
+            return float(self.claim["radius"])
         positive = [radius for radius in self.asked if radius > 0]
         return positive[len(positive) // 2] if positive else 0.0
+
+    @property
+    def claim(self) -> dict[str, Any] | None:
+        """The state of the claim that the run was made for, if it was for one."""
+        return self.summary.claim
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether its votes stopped as several radii were decided."""
+        return any(c is not None and c.radii and c.method == "sequential" for c in self.rows.certificates)
 
     @property
     def judged_by_truth(self) -> bool:
@@ -76,7 +88,7 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
                 summary=summarize(run),
                 curve=curve_of(rows.right_reach),
                 source=told(path.name),
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
             )
         )
     return found

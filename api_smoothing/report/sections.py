@@ -169,9 +169,7 @@ def _for_whom(texts: dict[str, list[str]], runs: int) -> str:
 
 
 def _how_exact(entries: Sequence[Entry]) -> str:
-    between_radii = [
-        entry.name for entry in entries if entry.settings.get("n") is None and len(entry.asked) > 1
-    ]
+    between_radii = any(entry.stops_early for entry in entries)
     text = (
         "The band is the exact 95 % interval at each single radius, not of the whole curve at once. Circles"
         " mark the radii that were asked for."

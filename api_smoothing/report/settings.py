@@ -11,7 +11,7 @@ from typing import Any, Final
 from api_smoothing.report.entries import Entry
 from api_smoothing.report.words import file_name, told
 
-#: Flags of the commands whose value stands in the header under another word, or as it is.
+#: Flags of both commands whose value stands in the header, then those of one alone.
 _FLAGS: Final = {
     "denoiser": "--denoiser",
     "sigma": "--sigma",
@@ -19,16 +19,19 @@ _FLAGS: Final = {
     "method": "--method",
     "noise": "--noise",
     "size": "--size",
-    "radius": "--radius",
-    "radii": "--radii",
-    "n": "-n",
-    "n0": "--n0",
-    "sample": "--sample",
-    "sample_seed": "--sample-seed",
     "epoch": "--epoch",
 }
+_EVALUATE: Final = {
+    "radii": "--radii",
+    "n_asked": "-n",
+    "sample": "--sample",
+    "sample_seed": "--sample-seed",
+    "at_least": "--at-least",
+    "confidence": "--confidence",
+}
+_CERTIFY: Final = {"radius": "--radius", "n": "-n", "n0": "--n0"}
 _LONGEST: Final = 400  # characters of a setting
-_USUAL: Final = {"method": "auto", "noise": "gaussian", "denoiser": None}
+_USUAL: Final = {"method": "auto", "noise": "gaussian", "n_asked": "auto"}
 
 
 def side_by_side(entries: Sequence[Entry]) -> list[tuple[str, list[str], bool]]:
@@ -44,7 +47,7 @@ def side_by_side(entries: Sequence[Entry]) -> list[tuple[str, list[str], bool]]:
 
 def digests(entry: Entry) -> list[tuple[str, str]]:
     """What a third party compares: the file's digest, what it committed to, the end of its chain, the model's."""
-    found = [("sha256 of the run file", entry.sha256)]
+    found = [] if entry.sha256 is None else [("sha256 of the run file", entry.sha256)]
     lines = _marked_lines(entry)
     if commitment := lines.get("commitment"):
         found += [(f"committed: {key}", told(value)) for key, value in commitment.items() if "sha256" in key]
@@ -74,7 +77,7 @@ def commands(entry: Entry) -> str:
         + (["--model", model] if model else [])
         + (["--sandbox"] if place == "sandbox" else [])
     )
-    for key, flag in _FLAGS.items():
+    for key, flag in {**_FLAGS, **(_EVALUATE if evaluated else _CERTIFY)}.items():
         value = settings.get(key)
         if key == "denoiser" and key in settings:
             words += [flag, "none" if value is None else str(value).partition("@")[0]]
@@ -120,8 +123,10 @@ def _text(value: Any) -> str:
 
 
 def _marked_lines(entry: Entry) -> Mapping[str, Mapping[str, Any]]:
-    """The commitment of a run file and its last line."""
+    """The commitment of a run file and its last line; nothing where the file is gone."""
     found: dict[str, Mapping[str, Any]] = {}
+    if entry.sha256 is None:
+        return found
     last = b""
     with Path(entry.run.path).open("rb") as file:
         for number, line in enumerate(file):

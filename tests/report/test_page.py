@@ -251,3 +251,36 @@ def data_of(text: str) -> dict[str, Any]:
 
 def hash_of(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("proved", "Proved with 95 % confidence: of the 500 images at least 40.1 % are such that"),
+        (
+            "refuted",
+            "Refuted with 95 % confidence: of the 500 images at most 61.3 % would be certified, not 40.0 %",
+        ),
+        ("open", "Not decided: with 95 % confidence at least 40.1 % of the 500 images are such that"),
+    ],
+)
+def test_a_run_for_a_claim_says_what_became_of_it(tmp_path: Path, state: str, said: str) -> None:
+    """With its own bound, rounded to the safe side; that of a fixed number of images is said not to hold."""
+    path = run_file(tmp_path / "run.jsonl", 50, radii=[0.1], radius=0.1, n=None, at_least=0.4)
+    facts = {"at_least": 0.4, "radius": 0.1, "confidence": 0.95, "population": 500, "lower": 0.40199}
+    claim = {**facts, "upper": 0.61201, "looked": 50, "certified": 31, "state": state, "statement": ""}
+    with path.open("a") as file:
+        file.write(json.dumps({"schema": "api-smooth/claim/1", **claim}) + "\n")
+    text = Outline(page(path)).text
+    assert said in text
+    assert "31 of 50 looked at are certified" in text
+    assert "this run stopped when its claim was decided" in text
+    assert "The interval is exact" not in text
+
+
+def test_a_run_whose_file_is_gone_is_shown_all_the_same(tmp_path: Path) -> None:
+    """An evaluation without an output has none; nothing but digests is missing."""
+    path = run_file(tmp_path / "run.jsonl", 5)
+    run = read(path)
+    path.unlink()
+    assert "sha256 of the run file" not in html([run], pictures=0)

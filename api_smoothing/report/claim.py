@@ -71,8 +71,8 @@ def meaning(entry: Entry) -> list[tuple[str, str]]:
 
 
 _FIXED: Final = (
-    "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at random from those the claim"
-    " is meant for. Images picked by hand have no such interval."
+    "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at random from those the"
+    " claim is meant for. Images picked by hand have no such interval."
 )
 _CLAIMED: Final = (
     "The bound of the claim holds however often it was looked at, for images in random order. The intervals"

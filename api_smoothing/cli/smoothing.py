@@ -86,6 +86,7 @@ def open_api(
     *,
     sandbox: bool = False,
     retry_failures: bool = False,
+    epoch: str | None = None,
 ) -> Iterator[SmoothedAPI]:
     """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it."""
     with _options(settings, sandbox=sandbox, sends=False) as options:
@@ -94,13 +95,18 @@ def open_api(
         progress.say("loading …")
     with (
         _options(settings, sandbox=sandbox, sends=True) as options,
-        _facade(settings, options, retry_failures=retry_failures, progress=progress) as api,
+        _facade(settings, options, retry_failures=retry_failures, epoch=epoch, progress=progress) as api,
     ):
         yield api
 
 
 def estimates(
-    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, progress: Progress
+    settings: Settings,
+    images: Sequence[str] | int,
+    *,
+    sandbox: bool,
+    progress: Progress,
+    radii: Sequence[float] = (),
 ) -> CostEstimate:
     """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
     more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
@@ -112,7 +118,7 @@ def estimates(
         found = []
         for way in ways or (None,):
             with _facade(settings, options, way=way) as api:
-                found.append(api.estimate(images, radius=settings.radius, n=settings.n, **more))
+                found.append(api.estimate(images, radius=settings.radius, radii=radii, n=settings.n, **more))
     return min(found, key=lambda estimate: estimate.queries_expected)
 
 
@@ -121,6 +127,7 @@ def _facade(
     options: Mapping[str, Any],
     *,
     retry_failures: bool = False,
+    epoch: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
 ) -> SmoothedAPI:
@@ -144,6 +151,7 @@ def _facade(
         budget=_budget(settings),
         cache=settings.cache,
         retry_failures=retry_failures,
+        epoch=epoch,
         prior=settings.prior,
         reuse=settings.reuse,
         observers=() if progress is None else (progress,),

@@ -89,6 +89,7 @@ class Evaluation:
 def rows_of(summary: Summary) -> list[tuple[str, str, str]]:
     """What a table of one evaluation says: what, its value, its interval."""
     done = f"{summary.images:,}" + (f" of {summary.planned:,}" if summary.planned > summary.images else "")
+    sandbox = summary.provider.endswith("@sandbox")
     right = "right" if summary.reference == "truth" else "as unsmoothed"
     rows = [("images", done, "")]
     if summary.clean is not None:
@@ -108,7 +109,7 @@ def rows_of(summary: Summary) -> list[tuple[str, str, str]]:
         ("abstained", *_share(summary.abstained)),
         ("failed", *_share(summary.failed)),
         ("queries", f"{summary.queries:,}", f"{summary.cached:,} more were cached" if summary.cached else ""),
-        ("dollars", f"${summary.usd:.4f}", ""),
+        ("dollars", f"${summary.usd:.4f}", "not charged by the sandbox" if sandbox else ""),
         ("seconds", f"{summary.seconds:.1f}", ""),
     ]
     if summary.unmapped:

@@ -51,13 +51,14 @@ def print_estimate(
     sandbox: bool,
     progress: Progress,
     remarks: Sequence[str] = (),
+    radii: Sequence[float] = (),
 ) -> int:
     """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code."""
     from api_smoothing.cli.text import describe_estimate
 
     if not has_budget(settings):  # a name alone is none
         settings = replace(settings, run=None)
-    estimate = estimates(settings, images, sandbox=sandbox, progress=progress)
+    estimate = estimates(settings, images, sandbox=sandbox, progress=progress, radii=radii)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()

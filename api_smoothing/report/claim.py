@@ -55,24 +55,35 @@ def meaning(entry: Entry) -> list[tuple[str, str]]:
     )
     alpha = settings.get("alpha")
     if isinstance(alpha, float):
-        wrong = alpha * int((entry.rows.reach >= radius).sum())
-        found.append(
-            (
-                "How sure one certificate is",
-                (
-                    f"Each is wrong with probability at most α = {alpha:g}, so of those counted here at most"
-                    f" {wrong:.2g} are expected to be."
-                ),
-            )
-        )
+        found.append(("How sure one certificate is", _error(entry, alpha)))
     found.append(("How sure the share is", _FIXED if entry.claim is None else _CLAIMED))
     found.append(("What counts as right", _judged(entry)))
     return found
 
 
+def _error(entry: Entry, alpha: float) -> str:
+    text = (
+        f"Each is wrong with probability at most α = {alpha:g}: of {len(entry.rows):,} images at most "
+        f"{alpha * len(entry.rows):.2g} are expected to have a wrong one."
+    )
+    later = sum(c is not None and c.looks > 1 for c in entry.rows.certificates)
+    loose = sum(c is not None and c.exploratory for c in entry.rows.certificates)
+    if later:
+        text += (
+            f" {later:,} of them had been asked about before; what all answers about one image risk together"
+            " is in its line."
+        )
+    if loose:
+        text += (
+            f" {loose:,} are exploratory: their votes are read in a way chosen after they were seen, for"
+            " which no bound holds."
+        )
+    return text
+
+
 _FIXED: Final = (
-    "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at random from those the"
-    " claim is meant for. Images picked by hand have no such interval."
+    "The interval is exact (Clopper and Pearson 1934) at this one radius, for images drawn at random from"
+    " those the claim is meant for. Images picked by hand have no such interval."
 )
 _CLAIMED: Final = (
     "The bound of the claim holds however often it was looked at, for images in random order. The intervals"

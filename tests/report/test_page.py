@@ -284,3 +284,12 @@ def test_a_run_whose_file_is_gone_is_shown_all_the_same(tmp_path: Path) -> None:
     run = read(path)
     path.unlink()
     assert "sha256 of the run file" not in html([run], pictures=0)
+
+
+def test_what_one_certificate_risks_is_said_of_all_images(tmp_path: Path) -> None:
+    """α is spent on every image, certified or not; readings chosen afterwards have no bound, and are counted."""
+    found = certificates(200, settings())
+    found[3] = replace(found[3], looks=2, alpha_total=None, exploratory=True)
+    text = Outline(page(write(tmp_path / "run.jsonl", settings(), found))).text
+    assert "of 200 images at most 0.2 are expected to have a wrong one" in text
+    assert "1 are exploratory" in text

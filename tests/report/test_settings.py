@@ -8,7 +8,6 @@ import pytest
 from run_files import certificates, run_file, settings, write
 
 from api_smoothing.cli.entry import build_parser
-from api_smoothing.cli.overall_help import names
 from api_smoothing.report import read
 from api_smoothing.report.entries import Entry, entries_of
 from api_smoothing.report.settings import commands, digests, side_by_side
@@ -38,8 +37,6 @@ def test_the_commands_are_ones_that_the_command_line_takes(tmp_path: Path, chang
     for line in lines:
         program, command, *rest = shlex.split(line)
         assert program == "api-smooth"
-        if command not in names():
-            continue
         args, strange = build_parser([command]).parse_known_args([command, *rest])
         assert not strange
         if command in ("evaluate", "certify"):

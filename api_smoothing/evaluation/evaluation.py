@@ -123,5 +123,5 @@ def _share(share: Share) -> tuple[str, str]:
 
 
 def _report() -> Any:
-    """What shows evaluations. It reads them, and is known here by name alone: neither needs the other to be imported."""
+    """What shows evaluations. It reads them, and so is known here by its name alone."""
     return import_module("api_smoothing.report")

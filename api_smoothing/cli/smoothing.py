@@ -209,7 +209,7 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         yield {"model": None, **given, **server.options_at(NOWHERE)}
         return
     with server:
-        yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
+        yield {"model": None, **given, **server.reach()}  # what the user set for the service must not win
 
 
 def _label_map(settings: Settings) -> LabelMap:

@@ -46,6 +46,8 @@ FACADE: Final = (
     "cache",
 )
 
+_UNCOUNTED: Final = "kept answers are not counted: which ones fit only loading the networks tells"
+
 #: Where a sandbox would listen that is not started.
 NOWHERE: Final = "http://127.0.0.1:9"
 
@@ -99,21 +101,21 @@ def open_api(
         yield api
 
 
-def estimates(
-    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, progress: Progress
-) -> CostEstimate:
-    """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
+def estimates(settings: Settings, images: Sequence[str] | int, *, sandbox: bool) -> CostEstimate:
+    """What these images, or so many, would cost. Asks nobody, and loads neither a network nor torch."""
     more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
     with _options(settings, sandbox=sandbox, sends=False) as options:
         side = refuse_early(settings, options)
-        ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))
-        if not ways:
-            progress.say("loading …")
+        ways, named = foresee(settings, native_side=side, about_images=not isinstance(images, int))
         found = []
-        for way in ways or (None,):
+        for way in ways:
             with _facade(settings, options, way=way) as api:
-                found.append(api.estimate(images, radius=settings.radius, n=settings.n, **more))
-    return min(found, key=lambda estimate: estimate.queries_expected)
+                asked = images if named or isinstance(images, int) else len([*map(api.digest, images)])
+                found.append(api.estimate(asked, radius=settings.radius, n=settings.n, **more))
+    best = min(found, key=lambda estimate: estimate.queries_expected)
+    if named or isinstance(images, int):
+        return best
+    return replace(best, assumptions=[_UNCOUNTED, *best.assumptions])
 
 
 def _facade(

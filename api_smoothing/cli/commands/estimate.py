@@ -57,7 +57,7 @@ def print_estimate(
 
     if not has_budget(settings):  # a name alone is none
         settings = replace(settings, run=None)
-    estimate = estimates(settings, images, sandbox=sandbox, progress=progress)
+    estimate = estimates(settings, images, sandbox=sandbox)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.certify import advice
-from api_smoothing.certify.advice import LIKELY, RADII, prospect
+from api_smoothing.certify.advice import RADII, prospect
 from api_smoothing.certify.spec import USUAL
 from api_smoothing.engine.parts import PHOTOGRAPH
 from api_smoothing.errors import ConfigurationError
@@ -34,6 +34,7 @@ SIGMAS: Final = advice.SIGMAS[1:]  # the faintest is for images that abstain at 
 DRAWS: Final = 20
 #: Queries that a radius is given where nobody has set a number.
 CAP: Final = 1000
+_SURE: Final = 0.95  # above LIKELY: of several σ the first that seems likely is taken, which flatters it
 _THUMBNAIL: Final = 64  # pixels of a side, with which little is left of a photograph
 
 
@@ -151,7 +152,7 @@ def _likely(
 ) -> Suggestion | None:
     of = {"sigma": share.sigma, "noise": noise, "alpha": alpha, "target": aim, "cap": n}
     _, _, chance = prospect(share.votes, share.n, **of)  # type: ignore[arg-type]
-    if chance < LIKELY:
+    if chance < _SURE:
         return None
     return Suggestion(whom=who, share=share, n=n, radius=aim, chance=chance)
 

@@ -64,7 +64,7 @@ def test_a_rehearsal_tells_steady_images_from_others() -> None:
 
 @pytest.mark.parametrize("distances", [(0.2, 0.3), (0.15, 0.15, 0.2), (0.2,)])
 def test_votes_at_one_noise_tell_of_another_where_labels_end_at_planes(distances: tuple[float, ...]) -> None:
-    """The share told for another σ is the leading class's there, and the largest smaller σ that does is named."""
+    """The share told for another σ is the leading class's there, and of the smaller σ that do the second is named."""
     rng, sigma, n = np.random.default_rng(3), 0.5, 100_000
     noise = rng.normal(size=(n, len(distances)))  # planes at right angles
     told = elsewhere(list((noise * sigma > distances).sum(axis=0)), n, sigma=sigma, target=None)
@@ -72,8 +72,9 @@ def test_votes_at_one_noise_tell_of_another_where_labels_end_at_planes(distances
     assert told.sigma < sigma
     seen = 1.0 - (noise * told.sigma > distances).any(axis=1).mean()
     assert told.share - 0.002 <= seen <= told.share + 0.03  # where planes cross is counted once a plane
-    next_one = min(s for s in SIGMAS if s > told.sigma)
-    assert next_one == sigma or (noise * next_one > distances).any(axis=1).mean() > 0.04
+    do = [s for s in SIGMAS if s < sigma and (noise * s > distances).any(axis=1).mean() < 0.05]
+    assert told.sigma in do
+    assert do[-1] == told.sigma or do[-2] == told.sigma
 
 
 def test_votes_that_no_noise_mends_name_none() -> None:

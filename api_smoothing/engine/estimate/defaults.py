@@ -40,7 +40,8 @@ def terms_of(card: AdapterCard, price: Price) -> Terms:
     """
     if price.micro_usd or price.usd_per_hour:
         return "paid"
-    return "unknown" if card.accepts == "png" and card.price is card.usd_per_query is None else "free"
+    stated = card.price is not None or card.usd_per_query is not None
+    return "unknown" if card.accepts == "png" and not stated else "free"
 
 
 def answers_for(

@@ -141,7 +141,7 @@ class SmoothedAPI:
                 options = {
                     "model": model,
                     **options,
-                    **stack.enter_context(_server(provider)).options(),
+                    **stack.enter_context(_server(provider)).reach(),
                 }
                 model = options.pop("model")
             self._adapter = parts.adapter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +21,7 @@ from api_smoothing import Budget, Certificate, SmoothedAPI
 from api_smoothing.adapters.base import EncodedImage, Verdict
 from api_smoothing.engine import scheduler
 from api_smoothing.engine.sending import Stream
+from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.errors import DriftError, ImageError, ProviderError
 from api_smoothing.events import Event, ImageCertified, ImageStarted
 
@@ -137,6 +139,63 @@ def test_the_budget_is_spent_on_the_earliest_images() -> None:
     assert found == want
     assert {result.stopped for result in found} >= {"target", "budget"}
     assert service.seen <= 700
+
+
+def failing(share: float, *, seed: int = 0) -> Any:
+    """Says what the pixels say, but that share of the first four attempts fails, by the pixels and the attempt."""
+    tried: Counter[bytes] = Counter()
+
+    def one(image: EncodedImage) -> Any:
+        tried[image.data] += 1
+        salt = b"%d %d" % (seed, tried[image.data])
+        if tried[image.data] < ATTEMPTS and draw(replace(image, data=image.data + salt)) < share:
+            return Verdict(kind="transient", message="down")
+        return says("dog" if draw(image) < 0.85 else "cat")
+
+    return lambda first, images: [one(image) for image in images]
+
+
+def test_failed_attempts_of_the_earliest_are_paid_before_later_images(no_waits: None) -> None:
+    """Each query of the first image fails once, and is paid twice: what is left pays the second, and not the third."""
+    tried: Counter[bytes] = Counter()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        found: list[Any] = []
+        for image in images:
+            tried[image.data] += 1
+            down = image.height == 9 and tried[image.data] == 1
+            found.append(Verdict(kind="transient", message="down") if down else says("dog"))
+        return found
+
+    service = CountingService(reply)
+    images = [np.full((9, 9, 3), 90, np.uint8), *pictures(2)]
+    with apart(service, budget=Budget(queries=120), concurrency=60) as api:
+        found = list(api.certify_many(images, n=40))
+    assert [(result.stopped, result.n, result.queries) for result in found] == [
+        ("n", 40, 80),
+        ("n", 40, 40),
+        ("budget", 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_whatever_fails_and_whatever_the_budget_images_get_what_they_would_get_alone(
+    batch: int, share: float, no_waits: None
+) -> None:
+    """Wherever the budget ends, and however many attempts it has paid that failed, no later image has taken from it."""
+    for seed, queries in enumerate((90, 170, 390, 700)):
+        found = []
+        for concurrency in (1, 40):
+            service = CountingService(failing(share, seed=seed), batch=batch)
+            options: dict[str, Any] = {"budget": Budget(queries=queries), "concurrency": concurrency}
+            with apart(service, **options) as api:
+                asked = {"n": 30} if seed % 2 else {"radius": 0.1, "n": 60}
+                results = [*api.certify_many(pictures(6), **asked)]
+            # Which of the votes of an image the last of the money has bought is a matter of time.
+            found.append([plain(r) if r.stopped != "budget" else None for r in results])
+            assert service.seen <= queries
+        assert found[0] == found[1]
 
 
 def test_an_error_is_raised_in_its_turn() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ def certificate(
     threshold: float | None = None,
 ) -> Certificate:
     """The certificate of one image: `bound` in the noise space, carried back to the original image."""
+    if count.unconfirmed:
+        bound = _unconfirmed(bound, target)
     label = None if bound.label is None else str(bound.label)
     norm = NORMS[provenance.noise]
     radius = 0.0 if label is None else bound.radius
@@ -99,6 +102,19 @@ def certificate(
         alpha_total=look.alpha_total,
         exploratory=look.exploratory,
         extra=extra,
+    )
+
+
+def _unconfirmed(bound: Bound, target: float | None) -> Bound:
+    """`bound` without its claim: nobody knows whether one model has given all its votes."""
+    return replace(
+        bound,
+        label=None,
+        radius=0.0,
+        p_lower=0.0,
+        reached=None if target is None else False,
+        stopped="budget",
+        reason=f"the budget was spent before the canary could confirm the model of {bound.n + bound.n0} votes",
     )
 
 
@@ -181,7 +197,9 @@ def prediction(
     PREDICT is for an n fixed beforehand: votes that a budget has cut short predict nothing yet.
     """
     label: Hashable | None = None
-    if look.later:
+    if count.unconfirmed:
+        pass  # nobody knows whether one model has given these votes
+    elif look.later:
         label = proved_majority(votes, alpha=provenance.alpha)
     elif len(votes) == n:
         label = predict(votes, alpha=provenance.alpha)

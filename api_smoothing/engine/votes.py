@@ -15,7 +15,7 @@ from api_smoothing.adapters.labels.label_map import Reports, TopLabel
 from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
-from api_smoothing.errors import DriftError
+from api_smoothing.errors import BudgetError, DriftError
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
 CHUNK: Final = 256  # answers of a model in this process that are written down together
@@ -27,12 +27,14 @@ LabelReader = Callable[[Answer], Vote]
 @dataclass(slots=True, kw_only=True)
 class QueryCount:
     """What was spent on one image so far; `sent` counts every attempt. `reports` is what answers say besides the vote,
-    where that is their best label.
+    where that is their best label. Votes are `unconfirmed` where the budget had no room for the last canary: they prove
+    nothing until a run with a larger one has asked it.
     """
 
     sent: int = 0
     cached: int = 0
     out_of_budget: bool = False
+    unconfirmed: bool = False
     version: str | None = None
     last_error: str = ""
     counted: dict[Hashable | None, int] = field(default_factory=dict)
@@ -276,6 +278,8 @@ class VoteSource:
         if self._watcher is not None and self.count.n:
             try:
                 self._watcher.finish(self.count.version, self.count.n)
+            except BudgetError:
+                self.count.out_of_budget = self.count.unconfirmed = True
             except DriftError:
                 self._forget()
                 raise

@@ -19,7 +19,7 @@ from api_smoothing.engine.sending.job import Images, Job, Part
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, reason_of
 from api_smoothing.engine.sending.stream import Query, Stream, by_stream
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
-from api_smoothing.errors import ApiSmoothError, DiskError, ProviderError
+from api_smoothing.errors import ApiSmoothError, BudgetError, DiskError, ProviderError
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
@@ -117,6 +117,8 @@ class Sender:
                 continue
             try:
                 job.versions[stream] = stream.version()
+            except BudgetError:
+                job.outcomes.update({Query(stream, index): Open.UNPAID for index in indices})
             except ApiSmoothError as error:
                 if self._stopped is not None:
                     raise

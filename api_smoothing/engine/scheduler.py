@@ -140,6 +140,7 @@ class Scheduler(Generic[T]):
             math.inf
         )  # the number of the first image that raises, after which nothing more is asked
         self._looked = 0.0
+        self._unwritten: list[Stream] = []  # of images that raised: their answers are kept at the end
         self._left: int | None = None  # of the budget, as it was last seen
 
     def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
@@ -169,8 +170,8 @@ class Scheduler(Generic[T]):
             try:
                 self._desk.close()
             finally:
-                for place in self._open:
-                    place.of.stream.answers.flush()
+                for stream in [*self._unwritten, *(place.of.stream for place in self._open)]:
+                    stream.answers.flush()
 
     def _close(self) -> None:
         """End the run early, with the images whose votes are all there when what is under way has come in."""
@@ -387,10 +388,12 @@ class Scheduler(Generic[T]):
         """Close the images that are done."""
         for place in [place for place in self._open if place.done]:
             self._open.remove(place)
-            del self._of[place.of.stream]
+            stream = place.of.stream
+            del self._of[stream]
             place.item = None  # its pixels: many results may wait for an earlier one
             if place.error is not None:
                 self._failed = min(self._failed, place.number)
+                self._unwritten.append(stream)
 
 
 def _cost(queries: int) -> int:

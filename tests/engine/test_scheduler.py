@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from counting_service import GREY, CountingService, api_of, draw, error_of, is_canary, says
+from PIL import Image
 
 from api_smoothing import Budget, Certificate, SmoothedAPI
 from api_smoothing.adapters.base import EncodedImage, Verdict
@@ -23,7 +25,7 @@ from api_smoothing.engine import scheduler
 from api_smoothing.engine.sending import Stream
 from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.errors import DriftError, ImageError, ProviderError
-from api_smoothing.events import Event, ImageCertified, ImageStarted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
 
 
 def pictures(count: int) -> list[np.ndarray[Any, Any]]:
@@ -252,6 +254,56 @@ def test_an_image_whose_last_answer_comes_in_while_the_run_ends_has_its_certific
         assert next(results).label == "dog"
         with pytest.raises(ProviderError, match="revoked"):
             next(results)
+
+
+def test_an_answer_beside_one_that_has_to_be_asked_again_counts_when_the_run_ends() -> None:
+    """A request of two images waits to repeat the query of one when the run ends: the other image has its last vote."""
+    dark, over, beside = [0], threading.Event(), [0]
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if over.is_set():
+            raise RuntimeError(Verdict(kind="fatal", message="the key was revoked"))
+        own = [np.asarray(Image.open(BytesIO(image.data))).mean() < 128 for image in images]
+        dark[0] += sum(own)
+        if dark[0] < 31:
+            return [says("dog")] * len(images)
+        over.set()
+        beside[0] = len(own) - sum(own)
+        return [says("dog") if mine else Verdict(kind="throttled", retry_after=30.0) for mine in own]
+
+    images = [np.full((8, 8, 3), level, np.uint8) for level in (0, 255, 254, 253)]
+    with apart(CountingService(reply, batch=4), concurrency=2) as api:
+        results = api.certify_many(images, n=31)
+        assert next(results).label == "dog"
+        with pytest.raises(ProviderError, match="revoked"):
+            next(results)
+    assert beside[0]
+
+
+def test_what_a_model_of_this_process_has_answered_is_kept_when_an_image_raises(tmp_path: Path) -> None:
+    """Its answers are written down together at the end, those of the image that raised among them."""
+    rows = [0]
+
+    def function(x: torch.Tensor) -> list[str]:
+        rows[0] += len(x)
+        return ["cat"] * len(x)
+
+    bad = threading.Event()
+
+    def observer(event: Event) -> None:
+        if isinstance(event, VotesCounted) and event.n >= 40 and not bad.is_set():
+            bad.set()
+            raise ValueError("an observer that breaks")
+
+    options: dict[str, Any] = {"denoiser": None, "seed": 1, "cache": tmp_path, "fingerprint": "f"}
+    with (
+        SmoothedAPI(function, observers=[observer], **options) as api,
+        pytest.raises(ValueError, match="breaks"),
+    ):
+        api.certify(GREY, n=40)
+    assert rows[0] == 40
+    with SmoothedAPI(function, **options) as api:
+        assert api.certify(GREY, n=40).cached == 40
 
 
 def test_an_image_whose_queries_fail_does_not_disturb_the_others() -> None:

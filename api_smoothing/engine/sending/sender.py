@@ -53,6 +53,7 @@ class Sender:
         self._sleep = sleep
         self._jobs: set[Job] = set()
         self._failed: dict[Query, str] = {}  # for good, and not yet remembered
+        self._cut_short: dict[Query, Outcome] = {}
         self._lock = threading.Lock()
 
     @property
@@ -72,12 +73,23 @@ class Sender:
             self._jobs.add(job)
         try:
             return self._sent(job)
-        except sqlite3.Error as error:
-            self._stop(error)
-            raise self._stopped or error from None
+        except Exception as error:
+            with self._lock:
+                came = {q: outcome for q, outcome in job.outcomes.items() if not isinstance(outcome, Open)}
+                self._cut_short |= came
+            if isinstance(error, sqlite3.Error):
+                self._stop(error)
+                raise self._stopped or error from None
+            raise
         finally:
             with self._lock:
                 self._jobs.discard(job)
+
+    @property
+    def cut_short(self) -> dict[Query, Outcome]:
+        """What had come of calls of `send` that raised."""
+        with self._lock:
+            return dict(self._cut_short)
 
     def end(self, stream: Stream) -> None:
         """Send nothing more of this stream; what is under way comes in."""

@@ -17,8 +17,14 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.replicas import Replicas
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
-from api_smoothing.engine.storage import FolderStorage, MemoryStorage, Storage
-from api_smoothing.engine.storage.postgres.address import is_address
+from api_smoothing.engine.storage import (
+    FolderStorage,
+    MemoryStorage,
+    Storage,
+    is_address,
+    masked,
+    open_database,
+)
 from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
 from api_smoothing.precision import devices, kind_of
@@ -243,12 +249,10 @@ def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
         )
     if isinstance(store, str):
         if is_address(store):
-            from api_smoothing.engine.storage.postgres.storage import PostgresStorage
-
-            return PostgresStorage(store)
+            return open_database(store)
         if store != "memory":
             raise ConfigurationError(
-                f"unknown store {store!r}; use 'memory' or a postgresql:// URL, or leave it out for a folder"
+                f"unknown store {masked(store)!r}; use 'memory' or a postgresql:// URL, or leave it out for a folder"
             )
         return MemoryStorage()
     if not isinstance(store, Storage):

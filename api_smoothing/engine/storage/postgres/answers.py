@@ -180,7 +180,7 @@ class ServerAnswers:
         except (TypeError, ValueError):
             raise ConfigurationError(
                 f"the answer to query {index} of stream {stream} in {self._server.address.shown} was changed by "
-                f"something else; nothing was asked in its place: `api-smooth store repair` forgets it"
+                f"something else; nothing was asked in its place: `api-smooth cache repair` forgets it"
             ) from None
 
     def _among(self, query: str, stream: str, indices: Sequence[int]) -> list[tuple[Any, ...]]:

@@ -54,8 +54,8 @@ def refused_entry(error: psycopg.Error, address: Address) -> ConfigurationError 
 
 def unreachable(error: psycopg.Error, address: Address, waited: float = 0.0) -> StoreError:
     """The error for a server that is not there, or no longer."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    why = address.without_secrets(lines[-1] if lines else type(error).__name__)
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    why = address.without_secrets(first.removeprefix("connection failed: "))
     since = f" for {waited:.0f} s" if waited >= 1 else ""
     return StoreError(f"the database {address.shown} does not answer{since} ({why})")
 
@@ -66,6 +66,11 @@ def in_our_words(error: psycopg.Error, address: Address) -> ApiSmoothError:
     if state in _WITHOUT_SCHEMA:
         return ConfigurationError(
             f"{address.shown} has not what this version of api-smooth keeps there ({told}): run `api-smooth store init`"
+        )
+    if state == "42501" and "for database" in told:
+        return ConfigurationError(
+            f"{address.shown}: this role may not make the tables ({told}): run `api-smooth store init` as one that may "
+            f"create a schema"
         )
     if state == "42501":
         return ConfigurationError(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.engine.storage.postgres import WAIT_SECONDS
 from api_smoothing.engine.storage.postgres.address import Address
 from api_smoothing.engine.storage.postgres.errors import (
     at_once,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Connections a process holds at most; they are opened as they are needed.
 CONNECTIONS: Final = 8
-#: Seconds that a run waits for a database that has gone away, unless told otherwise.
-WAIT_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 2.0  # seconds between two tries to reach it
 _AGAIN: Final = 20  # calls that only met others, after which that is no accident any more
 

@@ -20,14 +20,13 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.database import UNWRITTEN, Database
-from api_smoothing.engine.storage.flow import LONGEST, MARGIN, Flow, Lane
+from api_smoothing.engine.storage.flow import MARGIN, Flow, Lane, fine
 from api_smoothing.engine.storage.pace import Pace, at_pace, slowed
 from api_smoothing.engine.storage.whereabouts import boot as _boot
 
@@ -77,7 +76,7 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._key, self._quotas = key, tuple(_fine(quota) for quota in quotas)
+        self._key, self._quotas = key, tuple(fine(quota) for quota in quotas)
         self._clock, self._sleep, self._boot = clock, sleep, _boot()
         self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
         self._databases = [place if isinstance(place, Database) else rate_file(place) for place in places]
@@ -285,11 +284,3 @@ _CONFIRM: Final = "UPDATE paces SET answered = answered + ? WHERE quota = ?"
 
 def _pace(row: tuple[float, float, int, str, float]) -> Pace:
     return Pace(ceiling=row[0], cut=row[1], answered=row[2])
-
-
-def _fine(quota: Quota) -> Quota:
-    """A large quota as one of a window so much shorter that its turns can be remembered; never a laxer one."""
-    parts = -(-quota.count // LONGEST)
-    if parts == 1:
-        return quota
-    return replace(quota, count=quota.count // parts, seconds=quota.seconds / parts)

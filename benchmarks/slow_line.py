@@ -65,7 +65,9 @@ async def _serve(place: str, port: int, seconds: float) -> None:
 def slow_line(place: str, port: int, seconds: float) -> Iterator[int]:
     """The port of 127.0.0.1 behind which `place` (a host, or the folder of a socket) lies `seconds` away, there and back."""
     proxy = subprocess.Popen(
-        [sys.executable, str(Path(__file__)), place, str(port), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(Path(__file__)), place, str(port), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert proxy.stdout is not None
     try:

@@ -100,13 +100,19 @@ def rows(plan: Plan) -> Iterator[Row]:
             how = f"{found['queries']:,} queries, {found['calls']:.1f} messages to the database each"
             limit = near - MOST_LOST if trip == 5 else None
             yield Row(
-                name=f"store: share of the quota, {trip:g} ms", figure=found["share"], than="≥", limit=limit, note=how
+                name=f"store: share of the quota, {trip:g} ms",
+                figure=found["share"],
+                than="≥",
+                limit=limit,
+                note=how,
             )
             yield Row(name=f"store: busiest second, {trip:g} ms", figure=found["busiest"], limit=QUOTA)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quota", type=int, default=QUOTA)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--trips", default="0,5,20")

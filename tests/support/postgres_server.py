@@ -37,7 +37,9 @@ class PostgresServer:
         self.folder, self.port = folder, port
         self._data, self._process = folder / "data", None
         self._as = (
-            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            if os.getuid() == 0
+            else []
         )
         if self._as:
             os.chown(folder, NOBODY, NOBODY)

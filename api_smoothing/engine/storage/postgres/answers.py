@@ -143,7 +143,9 @@ class ServerAnswers:
             granted=tuple(i for i, state, _ in came if state == "granted"),
             busy=tuple(i for i, state, _ in came if state == "busy"),
             known={i: self._opened(wanted.stream, i, text) for i, state, text in came if state == "known"},
-            failed={i: json.loads(text) for i, state, text in came if state == "granted" and text is not None},
+            failed={
+                i: json.loads(text) for i, state, text in came if state == "granted" and text is not None
+            },
         )
 
     def _written(self, batches: Sequence[Sequence[Row]]) -> list[dict[int, str]]:
@@ -164,8 +166,12 @@ class ServerAnswers:
         """The error for answers that could not be written: they were paid, and are kept where they can be."""
         place = spill(self._kept, rows)
         if place is None:
-            return StoreError(f"{error}; {len(rows)} answers that were paid could be kept nowhere, and are lost")
-        return StoreError(f"{error}; answers that were paid are kept in {place}, from where they are taken over")
+            return StoreError(
+                f"{error}; {len(rows)} answers that were paid could be kept nowhere, and are lost"
+            )
+        return StoreError(
+            f"{error}; answers that were paid are kept in {place}, from where they are taken over"
+        )
 
     def _take_over(self) -> None:
         """What could not be written before; where it still cannot, it stays where it is."""
@@ -225,7 +231,9 @@ class ServerAnswers:
 
 
 _ANSWERS: Final = "SELECT query, answer FROM api_smooth.answers WHERE stream = %s AND query BETWEEN %s AND %s"
-_FAILURES: Final = "SELECT query, reason FROM api_smooth.failures WHERE stream = %s AND query BETWEEN %s AND %s"
+_FAILURES: Final = (
+    "SELECT query, reason FROM api_smooth.failures WHERE stream = %s AND query BETWEEN %s AND %s"
+)
 _CLAIM: Final = "SELECT * FROM api_smooth.claim(%s::text[], %s::bigint[], %s::text[], %s, %s, %s)"
 _KEEP: Final = "SELECT * FROM api_smooth.keep(%s::text[], %s::bigint[], %s::text[], %s)"
 _RELEASE: Final = "SELECT api_smooth.release(%s::text[], %s::bigint[], %s::text[])"

@@ -205,7 +205,9 @@ class ServerLimiter:
         self._tell(seconds)
 
 
-_TURNS: Final = "SELECT * FROM api_smooth.turns(%s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s)"
+_TURNS: Final = (
+    "SELECT * FROM api_smooth.turns(%s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s)"
+)
 _RETURN: Final = "SELECT api_smooth.return_turn(%s, %s::text[], %s::integer[], %s::float8[], %s, %s)"
 _SPARE: Final = "SELECT api_smooth.spare_turn(%s, %s::text[], %s::integer[], %s::float8[], %s)"
 _PAUSE: Final = "SELECT api_smooth.pause(%s, %s)"

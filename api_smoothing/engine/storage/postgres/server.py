@@ -151,7 +151,9 @@ class Server:
             left = self._away_since + self._wait - self._clock()
         if first and left > 0:
             _log.warning(
-                "%s; nothing more is sent meanwhile, waiting %.0f s at most", unreachable(error, self.address), left
+                "%s; nothing more is sent meanwhile, waiting %.0f s at most",
+                unreachable(error, self.address),
+                left,
             )
         return left
 

@@ -53,7 +53,8 @@ class Provenance:
     """What answered, and under which settings: everything that the certificates of one object have in common.
 
     `provider` is the card's name, a sandbox told apart; `model` what answered beyond it; `denoiser` and `label_map`
-    are name@sha256, shortened; `sigma` is in [0,1] pixel units; `seed` is the seed's public label.
+    are name@sha256, shortened; `sigma` is in [0,1] pixel units; `seed` is the seed's public label, `epoch` names a
+    round of fresh votes.
     """
 
     provider: str
@@ -65,10 +66,11 @@ class Provenance:
     method: str
     noise: str
     seed: str
+    epoch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return asdict(self)
+        """All fields as plain JSON values; those that came later only where they say something."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch" or value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +137,13 @@ class Certificate:
     `radius_original` is 0: there is none. `looks` counts the questions put to these votes, this one included, and
     `alpha_total` bounds the probability that any of their answers is wrong; None where the version that wrote it did
     not say. `exploratory` marks a reading that was chosen after the votes were seen. `radii` are those read from this
-    image's votes where several were asked about; then `radius` is the largest one reached. `parent` is the
-    `image_sha256` of the certificate that answers for this neighbour of its image: the votes, `looks` and `alpha_total`
-    are those of that one, and nothing was asked. `prior` is the sha256 of a learned prior, `rule` the stopping and
-    bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round of fresh votes, and `item` what
-    the image is in a data set. `extra` holds what a newer version wrote beside these, the settings that `reason`
-    suggests (`hint`), the prior itself (`learned_prior`), and of a label that is a `general_tag` the more specific ones
-    among the same answers, with how many report each.
+    image's votes where several were asked about; then `radius` is the best one proved by the same votes. `parent` is
+    the `image_sha256` of the certificate that answers for this neighbour of its image: the votes, `looks` and
+    `alpha_total` are those of that one, and nothing was asked. `prior` is the sha256 of a learned prior, `rule` the
+    stopping and bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round of fresh votes, and
+    `item` what the image is in a data set. `extra` holds what a newer version wrote beside these, the settings that
+    `reason` suggests (`hint`), the prior itself (`learned_prior`), and of a label that is a `general_tag` the more
+    specific ones among the same answers, with how many report each.
     """
 
     label: str | None
@@ -325,6 +327,28 @@ class Prediction:
         if told := told_of_looks(self):
             rows.append(("", told))
         return _table([*rows, _cost(self)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsmoothed:
+    """What the provider says of an image as it is: one query without noise and denoiser, which certifies nothing.
+
+    `label` is None where the answer names no label that counts, and where there is none: it `failed`, or the budget was
+    spent (neither `queries` nor `cached`).
+    """
+
+    label: str | None
+    failed: bool
+    queries: int
+    cached: int
+    cost_usd: float
+    image: str
+    image_sha256: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer."""
+        return not self.failed and bool(self.queries or self.cached)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from scipy.special import ndtr
 
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.boundary import Boundary
-from api_smoothing.certify.crossing import passage
+from api_smoothing.certify.crossing import passage, passages
 from api_smoothing.certify.futility import LEVEL, futility_boundary, hopeless_share, spare
 from api_smoothing.certify.mixture import divergence
 from api_smoothing.certify.plan import target_boundary
@@ -97,31 +97,6 @@ def rule(p0: float, cap: int | None, plan: Plan) -> tuple[Counts, Counts]:
     return upper.counts(n.size), floors if allowed is None else np.maximum(floors, n - allowed - 1)
 
 
-def passages(upper: Counts, lower: Counts, p: Floats) -> tuple[Floats, Floats]:
-    """Mean number of answers, and probability of being certified, for each `p`."""
-    calls, certified = np.zeros(p.size), np.zeros(p.size)
-    rows = np.arange(p.size)
-    mass = np.ones((p.size, 1))
-    first = 0
-    for top, floor in zip(upper.tolist(), lower.tolist(), strict=True):
-        calls[rows] += mass.sum(axis=1)
-        step = np.zeros((rows.size, mass.shape[1] + 1))
-        hit = p[rows, None]
-        step[:, 1:] = mass * hit
-        step[:, :-1] += mass * (1.0 - hit)
-        width = max(0, top - first)
-        certified[rows] += step[:, width:].sum(axis=1)
-        below = max(0, floor + 1 - first)
-        mass = step[:, below:width]
-        first += below
-        alive = mass.sum(axis=1) > 1e-12
-        if not alive.all():
-            rows, mass = rows[alive], mass[alive]
-        if rows.size == 0 or mass.shape[1] == 0:
-            break
-    return calls, certified
-
-
 def limits(p: Floats, p0: float, horizon: int) -> Floats:
     """The information limit of each image, at most `horizon`: ln(1/α)/KL(p‖p0) above p0, ln(1/0.01)/KL below."""
     evidence = np.where(p > p0, math.log(1.0 / ALPHA), math.log(1.0 / LEVEL))
@@ -167,7 +142,7 @@ def report(log: Log, target: float, plan: Plan) -> list[tuple[float, float]]:
     for cap in plan.caps:
         upper, lower = rule(p0, cap, plan)
         shares, where = np.unique(log.share, return_inverse=True)
-        calls, certified = (values[where] for values in passages(upper, lower, shares))
+        calls, certified = (values[where] for values in passages(upper, shares, lower))
         missed = float((1.0 - certified)[protocol].sum())
         extra = float(certified[~protocol].sum())
         name = "no cap" if cap is None else f"cap {cap:,}"

@@ -11,7 +11,7 @@ import numpy as np
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.anytime import unanimous_lower
 from api_smoothing.certify.boundary import Boundary
-from api_smoothing.certify.crossing import passage
+from api_smoothing.certify.crossing import Counts, Floats, passage, passages
 from api_smoothing.certify.fallback import RESERVE
 from api_smoothing.certify.fixed import no_split_lower
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
@@ -140,16 +140,26 @@ def expected_queries(
     `horizon`, where those still going are counted as stopped.
     """
     upper = target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes, version=version, prior=prior)
-    lower = futility_boundary(hopeless_share(upper, p0))
-    allowed = spare(upper, cap)
     last = horizon if cap is None else cap
     known = min(_SOON, last)
     while True:
-        n = np.arange(1, known + 1)
-        floors = n - lower.counts(known)
-        if allowed is not None:
-            floors = np.maximum(floors, n - allowed - 1)
-        ran = passage(upper.counts(known), p, floors)
+        ran = passage(upper.counts(known), p, _gives_up(upper, p0, known))
         if known == last or ran.alive.size == 0:
             return Expectation(p=p, calls=ran.calls, power=ran.upper)
         known = min(2 * known, last)
+
+
+def expected_of_many(
+    shares: Floats, p0: float, *, alpha: float, cap: int, version: int | None = None
+) -> tuple[Floats, Floats]:
+    """Mean answers and power of a target run within `cap`, for each of the `shares`; see `expected_queries`."""
+    upper = target_boundary(p0, alpha=alpha, cap=cap, version=version)
+    return passages(upper.counts(cap), shares, _gives_up(upper, p0, cap))
+
+
+def _gives_up(upper: Boundary, p0: float, horizon: int) -> Counts:
+    """The largest counts for n = 1 … `horizon` at which a run is given up, as a real one is."""
+    n = np.arange(1, horizon + 1)
+    floors: Counts = n - futility_boundary(hopeless_share(upper, p0)).counts(horizon)
+    allowed = spare(upper, upper.cap)
+    return floors if allowed is None else np.maximum(floors, n - allowed - 1)

@@ -28,6 +28,7 @@ from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter
 from api_smoothing.adapters.provider import resolve
 from api_smoothing.certify.plan import min_queries
 from api_smoothing.certify.radius import threshold
+from api_smoothing.cli.overall_help import EXIT_CODES
 from api_smoothing.cli.stopping import SIGNALS
 from api_smoothing.engine.estimate import pricing
 
@@ -113,6 +114,24 @@ def test_exit_codes_are_those_that_are_returned() -> None:
     ]
     signals = {128 + number for number in SIGNALS} | {128 + 2}
     assert sorted(told) == sorted({0, 1, 141, *signals, *(kind.exit_code for kind in tree)})
+
+
+def test_exit_codes_of_the_help_are_those_of_the_page() -> None:
+    """`--help` tells every code but the one of a closed pipe, and the README those that end a command by itself."""
+    page_has = {
+        int(code)
+        for row in rows(page("settings.md"), "<!-- checked: exit codes -->")
+        for code in row[0].split(", ")
+    }
+    helped = {int(code) for code in re.findall(r"(?<!\d)\d+(?!\d)", EXIT_CODES)}
+    assert helped == page_has - {141}
+    readme = re.search(
+        r"^\[Exit codes\]\([^)]*\): (.*?)\. ",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        flags=re.M | re.S,
+    )
+    assert readme
+    assert {int(code) for code in re.findall(r"\d+", readme[1])} == helped - {129, 143}
 
 
 SECTIONS = re.split(r"^## ", page("options.md"), flags=re.M)[1:]

@@ -207,6 +207,27 @@ def test_the_prices_of_the_formats_are_some(tmp_path: Path) -> None:
     assert told == {field.name for field in fields(pricing.Price)} - {"key"}
 
 
+def test_the_lines_of_a_run_file_are_told() -> None:
+    """Each kind of line that a run file may have stands in the formats or, with its fields, in the evidence."""
+    package = ROOT / "api_smoothing"
+    sources = [
+        *package.glob("evidence/*.py"),
+        *package.glob("evaluation/*.py"),
+        package / "runs.py",
+        package / "results.py",
+    ]
+    kinds = {
+        kind
+        for file in sources
+        for kind in re.findall(r"api-smooth/([a-z]+)/1", file.read_text(encoding="utf-8"))
+    }
+    kinds -= {"summary", "prior"}  # of an object, not of a line
+    assert {"run", "certificate", "answers"} <= kinds
+    for kind in kinds:
+        assert re.search(rf"\b{kind}\b", page("formats.md").partition("## Run files")[2]), kind
+        assert f"`api-smooth/{kind}/1`" in page("formats.md") + page("evidence.md"), kind
+
+
 def test_the_endpoint_of_the_formats_is_one(tmp_path: Path) -> None:
     """The smallest description is read."""
     path = tmp_path / "mine.toml"

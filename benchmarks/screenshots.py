@@ -26,7 +26,7 @@ USES = [
         "sort",
         "#all th:nth-child(5) button",
         "Enter",
-        "document.querySelector('#all td:nth-child(5)').textContent",
+        "document.querySelector('#all th:nth-child(5)').ariaSort",
     ),
     (
         "sort back",

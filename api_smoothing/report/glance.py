@@ -66,7 +66,7 @@ def glance(entries: Sequence[Entry]) -> str:
     rows.append(markup.row("Dollars", [dollars(s.usd) for s in summaries]))
     rows.append(markup.row("Time", [duration(s.seconds) for s in summaries]))
     return markup.table(
-        "Figures of each run, with exact 95 % intervals", ["", *markup.heads(entries)], rows, right=False
+        "Figures of each run, with 95 % intervals", ["", *markup.heads(entries)], rows, right=False
     )
 
 

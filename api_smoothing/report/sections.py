@@ -92,7 +92,7 @@ def cost(entries: Sequence[Entry]) -> str:
     table = markup.table(f"Per image certified right: {unit}", ["Radius", *markup.heads(entries)], rows)
     intro = (
         f"All {unit}, divided by the images certified right at that radius: what you pay for one certificate"
-        " of that size, with those that did not get one."
+        " of that size, the images that got none included."
     )
     decided = _decided(entries)
     return f"<p>{intro}</p>{markup.legend(entries)}{chart}{table}{decided}"

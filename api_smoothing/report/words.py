@@ -77,7 +77,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 def p_value(p: float) -> str:
     """A p-value: "0.031", "< 0.0001"; rounded up."""
-    return "< 0.0001" if p < 1e-4 else f"{min(1.0, math.ceil(p * 1e4) / 1e4):.4g}"
+    return "< 0.0001" if p < 1e-4 else f"{min(1.0, math.ceil(p * 1e4 - 1e-6) / 1e4):.4g}"
 
 
 def floored(radius: float, digits: int = 4) -> float:

@@ -25,8 +25,6 @@ import numpy as np
 
 from api_smoothing import evidence, images, runs
 from api_smoothing.certify import FAILED, Spec, certifier_of
-from api_smoothing.certify.anytime import ConfidenceSequence
-from api_smoothing.certify.radius import threshold
 from api_smoothing.certify.target import TargetCertifier
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
@@ -45,7 +43,7 @@ Way = Callable[[Lines, random.Random], Lines | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run asks of every image."""
+    """What a run asks of every image; `radii` are read off the one bound of a rule that is not for several."""
 
     spec: Spec
     radii: tuple[float, ...] = ()
@@ -61,9 +59,10 @@ def plans() -> list[Plan]:
         Plan(replace(base, n=60, noise="laplace")),
         Plan(replace(base, method="fixed", radius=0.1)),
         Plan(replace(base, method="sequential")),
-        Plan(replace(base, method="sequential", noise="uniform"), several),
-        Plan(replace(base, method="sequential", n=200), several),
-        Plan(replace(base, method="clopper-pearson", n0=20)),
+        Plan(replace(base, radii=several, noise="uniform")),
+        Plan(replace(base, radii=several, n=200)),
+        Plan(replace(base, radii=several, n=None, cap=150)),
+        Plan(replace(base, method="clopper-pearson", n0=20), several),
         Plan(replace(base, method="clopper-pearson", n0=20, radius=0.1)),
         Plan(replace(base, radius=0.1)),
         Plan(replace(base, radius=0.2, n=60)),
@@ -146,7 +145,7 @@ def _commit(run: runs.RunFile, plan: Plan, done: list[Image], lost: int | None) 
         {**image.item, "image_sha256": None if number == lost else image.loaded.digest.hex()}
         for number, image in enumerate(done)
     ]
-    evidence.commit(run, planned, spec=plan.spec, price_usd=PRICE, radii=plan.radii)
+    evidence.commit(run, planned, spec=plan.spec, price_usd=PRICE, radii=plan.radii or plan.spec.radii)
 
 
 def _ask(
@@ -180,9 +179,10 @@ def _ask(
         certifier.result(), count, image.loaded, provenance=_provenance(spec), target=spec.radius,
         cost_usd=count.sent * PRICE,
         look=Look(later=False, rule=spec.rule, looks=1, alpha_total=spec.alpha, exploratory=False),
+        radii=plan.radii,
     )  # fmt: skip
     writer(ImageCertified(image=image.loaded.source, index=index, certificate=found))
-    return _with_radii(replace(found, item=image.item), plan, taken[: found.n + found.n0])
+    return replace(found, item=image.item)
 
 
 def _answer(number: int, image: Image, rng: random.Random) -> CountedAnswer:
@@ -195,32 +195,6 @@ def _answer(number: int, image: Image, rng: random.Random) -> CountedAnswer:
         sha256=f"{number:064x}",
         request_id=f"{rng.getrandbits(64):x}" if number % 2 else None,
     )
-
-
-def _with_radii(found: Certificate, plan: Plan, votes: list[Any]) -> Certificate:
-    """The certificate with the radii that are read from these votes."""
-    spec, listed = plan.spec, []
-    for r in plan.radii:
-        label, n = (
-            (found.label, found.n) if found.label is not None and found.radius >= r else (None, found.n)
-        )
-        if spec.rule == "anytime/1":
-            label, n = _first(
-                votes, threshold(r, sigma=spec.sigma, noise=spec.noise, slack=SLACK), spec.alpha
-            )
-        listed.append({"radius": r, "label": label, "reached": label is not None, "n": n})
-    return replace(found, radii=tuple(listed))  # type: ignore[arg-type]
-
-
-def _first(votes: list[Any], p: float, alpha: float) -> tuple[str | None, int]:
-    sequence, counts = ConfidenceSequence(alpha), Counter[Any]()
-    for n, vote in enumerate(votes, 1):
-        if vote is not None and vote is not FAILED:
-            counts[vote] += 1
-            sequence.look(vote, counts[vote], n)
-            if sequence.lower(sequence.best) >= p:
-                return str(sequence.best), n
-    return None, len(votes)
 
 
 # Tampering
@@ -393,9 +367,11 @@ def price(lines: Lines, rng: random.Random) -> Lines | None:
 def planned(lines: Lines, rng: random.Random) -> Lines | None:
     """The plan says another n, error or rule, or there are other images than were committed to."""
     commitment = _of(lines, "commitment")[0]
-    way = rng.choice(["alpha", "rule", "items", "image"])
+    way = rng.choice(["alpha", "rule", "sigma", "items", "image"])
     if way == "alpha":
         commitment["plan"]["alpha"] = 0.0001
+    elif way == "sigma":
+        commitment["plan"]["sigma"] = 0.5
     elif way == "rule":
         commitment["plan"]["rule"] = "runner-up/1"
     elif way == "items":

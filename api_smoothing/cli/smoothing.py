@@ -46,6 +46,8 @@ FACADE: Final = (
     "cache",
 )
 
+_UNCOUNTED: Final = "kept answers are not counted: which ones fit only loading the networks tells"
+
 #: Where a sandbox would listen that is not started.
 NOWHERE: Final = "http://127.0.0.1:9"
 
@@ -101,25 +103,22 @@ def open_api(
 
 
 def estimates(
-    settings: Settings,
-    images: Sequence[str] | int,
-    *,
-    sandbox: bool,
-    progress: Progress,
-    radii: Sequence[float] = (),
+    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, radii: Sequence[float] = ()
 ) -> CostEstimate:
-    """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
+    """What these images, or so many, would cost. Asks nobody, and loads neither a network nor torch."""
     more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
     with _options(settings, sandbox=sandbox, sends=False) as options:
         side = refuse_early(settings, options)
-        ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))
-        if not ways:
-            progress.say("loading …")
+        ways, named = foresee(settings, native_side=side, about_images=not isinstance(images, int))
         found = []
-        for way in ways or (None,):
+        for way in ways:
             with _facade(settings, options, way=way) as api:
-                found.append(api.estimate(images, radius=settings.radius, radii=radii, n=settings.n, **more))
-    return min(found, key=lambda estimate: estimate.queries_expected)
+                asked = images if named or isinstance(images, int) else len([*map(api.digest, images)])
+                found.append(api.estimate(asked, radius=settings.radius, radii=radii, n=settings.n, **more))
+    best = min(found, key=lambda estimate: estimate.queries_expected)
+    if named or isinstance(images, int):
+        return best
+    return replace(best, assumptions=[_UNCOUNTED, *best.assumptions])
 
 
 def _facade(
@@ -217,7 +216,7 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         yield {"model": None, **given, **server.options_at(NOWHERE)}
         return
     with server:
-        yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
+        yield {"model": None, **given, **server.reach()}  # what the user set for the service must not win
 
 
 def _label_map(settings: Settings) -> LabelMap:

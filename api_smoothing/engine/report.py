@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import Reports
-from api_smoothing.certify.advice import advise
+from api_smoothing.certify.advice import OtherNoise, advise, elsewhere
 from api_smoothing.certify.anytime import ConfidenceSequence, proved_majority
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
@@ -192,7 +192,25 @@ def _of_abstention(
         )
     told = f"{votes} of {n}: at σ={provenance.sigma:g} more answers are unlikely to certify more"
     merge = "" if mapped else ", or gather the labels that share the votes into a class by --labels"
-    return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}
+    noise = _other_noise(bound, silent, provenance, target)
+    if noise is None:
+        return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}
+    aim = "a radius" if noise.radius is None else f"r={noise.radius:g}"
+    return (
+        f"{told}; by how these votes split, σ={noise.sigma:g} would likely certify {aim} (about {noise.share:.0%} "
+        f"would agree; `api-smooth plan IMAGE` tries it for free){merge}",
+        {"sigma": noise.sigma, "radius": noise.radius},
+    )
+
+
+def _other_noise(
+    bound: Bound, silent: int, provenance: Provenance, target: float | None
+) -> OtherNoise | None:
+    """The σ that the votes at hand speak for; None where the noise is no Gaussian."""
+    if provenance.noise != "gaussian":
+        return None
+    others = [*sorted(bound.counts.values(), reverse=True)[1:], *([silent] if silent else [])]
+    return elsewhere(others, bound.n - bound.failed, sigma=provenance.sigma, target=target)
 
 
 def _provable(name: str, votes: int, n: int, alpha: float) -> bool:

@@ -5,8 +5,8 @@ Votes, bounds, radii, errors, dollars and what was committed to before the first
 answers in RUN, to one part in 10⁹. A CHAIN published while it was made must stand in it. Exit code 0: verified; 1: not,
 each fault on a line; 2: no run file that can be read. The format: docs/evidence.md; the proofs: docs/soundness.md.
 """
-# fmt: off
 
+# fmt: off
 import hashlib
 import json
 import math
@@ -22,8 +22,7 @@ FAILED = object()
 SETTINGS = ("provider", "model", "denoiser", "label_map", "sigma", "alpha", "noise", "seed")
 GRID = [math.erfc(-i / 1000 / math.sqrt(2)) / 2 for i in range(7000)]  # of the confidence sequence
 
-class Fault(ValueError):  # what does not hold, in a line
-    pass
+class Fault(ValueError): ...  # what does not hold, in a line
 
 def need(truth: object, says: str) -> None:
     if not truth:
@@ -104,8 +103,7 @@ def error(text: str) -> float:  # of a boundary and the levels below it, over al
     last = low(1 - levels[-1][1]) if levels else 0.0
     grid = [0.5 + share * (p0 - 0.5) for share in (0.0, 0.4, 0.7, 0.85, 0.95, 1.0)]
     errors = [2 * (f(0.5) + low(0.5)), *(f(b) + f(1 - a) + last for a, b in pairwise(grid))]
-    pairs = pairwise(levels)
-    return max(*errors, *(met(b[2], b[1]) + f(b[1]) + low(1 - a[1]) + f(1 - a[1]) for a, b in pairs))
+    return max(*errors, *(met(b, q) + f(q) + low(1 - p) + f(1 - p) for (_, p, _), (_, q, b) in pairwise(levels)))
 
 class Tally:
     def __init__(self, votes: Any = ()) -> None:
@@ -119,9 +117,7 @@ class Tally:
             self.leader = vote if self.counts[vote] > self.counts.get(self.leader, 0) else self.leader
         return self.counts.get(self.leader, 0)
 
-Proof = tuple[Any, float, float, float]  # label, bound, radius; the bound that an abstention tells
-
-def fixed(plan: Any, votes: list[Any], slack: float, *_: Any) -> Proof:  # cohen/1: n0 votes choose the class
+def fixed(plan: Any, votes: list[Any], slack: float, *_: Any) -> Any:  # cohen/1: n0 votes choose the class
     n, n0, alpha, target, after = plan["n"], plan["n0"], plan["alpha"], plan["radius"], Tally(votes[plan["n0"] :])
     rule, label = ("cohen", Tally(votes[:n0]).leader) if n0 else ("no-split", after.leader)
     k = after.counts.get(label, 0)
@@ -132,7 +128,7 @@ def fixed(plan: Any, votes: list[Any], slack: float, *_: Any) -> Proof:  # cohen
     p = p if len(votes) == n0 + n else 0.0
     return label, p, radius_of(p, plan, slack), told
 
-def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float, Any]) -> Proof:  # hits: label, n
+def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float, Any]) -> Any:  # hits: label, n
     tally, proved, label, p, top = Tally(), dict[Any, int](), None, 0.0, 0
     wanted = {r: share_for(r, plan, slack) for r in [*plan["radii"], plan["radius"]] if r is not None}
     for n, vote in enumerate(votes, 1):
@@ -147,9 +143,10 @@ def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float,
         label = max(proved, key=lambda name: proved[name], default=None)
         p = GRID[proved[label] - 1] if label is not None else 0.0
         hits |= {r: (label, n) for r, share in wanted.items() if p >= share and r not in hits}
-    return label, p, radius_of(p, plan, slack), of_leader_anytime(top, len(votes), plan["alpha"])
+    radius = radius_of(p, plan, slack)
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
 
-def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Proof:  # and levels below, on the way
+def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Any:  # and levels below, on the way
     tally, label, level, levels, top = Tally(), None, 0, line["levels"], 0
     for n, vote in enumerate(votes):
         if (top := tally.add(vote)) >= line["counts"][n]:
@@ -157,7 +154,7 @@ def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Proof:
         while level < len(levels) and top >= levels[level][2][n] and (level == 0 or tally.leader == label):
             label, level = tally.leader, level + 1
     radius, p = levels[level - 1][:2] if level > 1 else (0.0, 0.0)
-    return label, p, radius, of_leader_anytime(top, len(votes), plan["alpha"])
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
 
 KINDS = ("commitment", "planned", "boundary", "answers", "unreadable", "clean", "certificate")
 RULES: dict[str, Any] = {"no-split/1": fixed, "cohen/1": fixed, "anytime/1": anytime, "capped/2": capped}
@@ -182,11 +179,13 @@ class Run:  # what the lines have told so far; a method for each kind of line
     def commitment(self, line: Any) -> None:
         need(not (self.plan or self.about or self.done), "it was not committed to once, before everything")
         self.plan, self.price, self.promise = line["plan"], line["price_usd"], line
+        for name, value in {**self.plan, "price_usd": self.price}.items():
+            need(name in ("radius", "radii") or same(self.settings.get(name, value), value), f"{name} is not the run's")
 
     def planned(self, line: Any) -> None:
         need(line["number"] == len(self.items) and not self.about, "an image is planned too late, or out of its place")
         need(self.places.setdefault(line["id"], line["number"]) == line["number"], "an image is planned twice")
-        self.told.setdefault(line["image_sha256"], {})
+        self.told[line["image_sha256"]], self.open[line["image_sha256"]] = dict[int, Any](), list[Any]()
         self.items.append({name: line[name] for name in ("id", "path", "truth", "image_sha256")})
         self.digest.update(canonical(line) + b"\n")
 
@@ -197,15 +196,14 @@ class Run:  # what the lines have told so far; a method for each kind of line
 
     def answers(self, line: Any) -> None:  # from number 0 on without a gap; after a stop they are told again, as kept
         image = line["image_sha256"]
-        need(image in self.told, "answers about an image that was not planned")
-        self.about[image] = line
+        need(image in self.open, "answers about an image that was not planned")
+        self.about[image], tries = line, self.open[image]
         for number, vote, how, digest, *_ in line["answers"]:
-            self.open[image] = self.open.get(image, []) if number else []
-            need(number == len(self.open[image]), f"answer {number} is out of its place, or one before it is missing")
-            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest)
+            tries += [] if number else [[]]
+            need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
+            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest) and (vote is None or digest)
             need(told, f"answer {number} {'was asked twice' if how == 'asked' else 'is not what it was'}")
-            need(vote is None or digest is not None, f"answer {number} failed, and has a vote")
-            self.open[image].append((FAILED if digest is None else vote, how))
+            tries[-1].append((FAILED if digest is None else vote, how))
 
     def unreadable(self, line: Any) -> None:
         place, last = self.places[line["item"]], max(self.done, default=-1)
@@ -214,42 +212,44 @@ class Run:  # what the lines have told so far; a method for each kind of line
         need(due, "an image before this one is missing, or this one is not in its place")
 
     def clean(self, line: Any) -> None:
-        self.queries += round(line["cost_usd"] / (self.price or 1))
-        whole = round(line["cost_usd"] / (self.price or 1)) * self.price
-        need(same(line["cost_usd"], whole), f"the dollars are not those of whole queries at {self.price}")
+        self.queries += (queries := round(line["cost_usd"] / (self.price or 1)))
+        need(same(line["cost_usd"], queries * self.price), "the dollars are not those of whole queries")
 
     def certificate(self, c: Any) -> None:
-        plan, rule, image = self.plan, c["rule"], c["image_sha256"]
-        item, segment = self.items[self.places[c["item"]["id"]]], self.open.pop(image, [])
+        plan, rule, image = self.plan, c["rule"].partition("+")[0], c["image_sha256"]  # +: the prior of a boundary
+        item, n, tries = self.items[self.places[c["item"]["id"]]], c["n"] + c["n0"], self.open[image]
         self.queries, self.certificates = self.queries + c["queries"], self.certificates + 1
         self.unreadable({"item": item["id"]})
         self.versions |= {c["model_version"]} if c["n"] > c["failed"] else set()
         need(len(self.versions) <= 1, f"the model is another one: {c['model_version']}")
         need(rule == plan["rule"] or (rule == "anytime/1" and c["looks"] > 1), f"rule {rule} was not planned")
+        kept = [t for t in tries if sum(how == "kept" for _, how in t) == c["cached"]]  # not one that was cut off
+        fits = [t for t in kept if len(t) // plan["paths"] == n or (c["stopped"] == "failed" and len(t) > n)]
+        need(fits or n == c["cached"] == 0, f"there are no {n} answers for it, {c['cached']} of them kept")
+        segment = tries.pop(tries.index(fits[0])) if n else []
         asked = sum(how == "asked" and vote is not FAILED for vote, how in segment)
         need(c["queries"] >= asked, f"{asked} answers were asked for, with {c['queries']} queries")
-        votes, paths = [vote for vote, _ in segment], plan["paths"]
-        polls = [votes[i : i + paths] for i in range(0, len(votes) - paths + 1, paths)]  # a vote is that of most paths
+        polls = [[vote for vote, _ in segment[i * plan["paths"] :][: plan["paths"]]] for i in range(n)]  # of all paths
         votes = [FAILED if FAILED in poll else max(dict.fromkeys(poll), key=poll.count) for poll in polls]
-        votes = votes[: c["n"] + c["n0"]] if c["stopped"] == "failed" else votes
         about: Any = self.about[image] if votes else {"slack": 0.0}
         line, slack, hits = self.boundaries[about.get("boundary", "")], about["slack"], dict[float, Any]()
         for r, p in [(plan["radius"] or 0.0, line["p0"]), *((r, p) for r, p, _ in line["levels"])]:
             need(p >= share_for(r, plan, slack) - 1e-15, f"the boundary for radius {r:g} is too low")
         need(rule in RULES and 0 <= slack < 1e-6, f"not checked: rule {rule}")
-        label, p, radius, told = RULES[rule](plan, votes, slack, line, hits)
+        label, p, radius, told = RULES[rule](plan, votes, slack, line, hits)  # told: the bound of an abstention
         if hits and same(c["radius"], max(hits)):  # the largest that was asked for, not the most that is proved
             radius, p = max(hits), share_for(max(hits), plan, slack)
         if failed := votes.count(FAILED) > 0.05 * len(votes) and c["stopped"] != "budget":
             radius = told = 0.0
         label, radius, p = (label, radius, p) if radius > 0 else (None, 0.0, told)
         counted, total, hit = Tally(votes[plan["n0"] :]), plan["alpha"], radius >= (plan["radius"] or math.inf)
-        hits = hits if rule == "anytime/1" else {r: (label, c["n"]) for r in plan["radii"] if label and r <= radius}
+        if plan["rule"] != "anytime/1" or failed:  # all are read from the one bound
+            hits = {r: (label, n) for r in plan["radii"] if label and r <= radius and c["stopped"] != "budget"}
         found = {name: self.settings[name] for name in SETTINGS if name in self.settings} | {
             "item": {name: item[name] for name in ("id", "path", "truth")}, "image_sha256": item["image_sha256"],
             "kind": "label", "parent": None, "exploratory": False, "target_radius": plan["radius"],
             "alpha_total": total if c["looks"] == 1 else min(max(c["alpha_total"], total), 2 * total),
-            "cached": sum(how == "kept" for _, how in segment), "cost_usd": c["queries"] * self.price,
+            "cost_usd": c["queries"] * self.price,
             "n0": min(plan["n0"], len(votes)), "n": max(0, len(votes) - plan["n0"]), "counts": counted.counts,
             "failed": votes.count(FAILED), "votes": counted.counts.get(counted.leader if label is None else label, 0),
             "label": label, "radius": radius, "p_lower": p, "reached": None if plan["radius"] is None else hit,
@@ -282,12 +282,12 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
     for holds, says in [
         (not torn, "the last line is torn"),
         (set(published) <= set(chains), "a chain that was published is not in the file"),
-        (run.plan, "there is no commitment"),
         ([len(run.items), digest] == [*map(run.promise.get, ("items", "items_sha256"))], "other images were planned"),
         (line.get("schema") == "api-smooth/finished/1", "the run is not finished, or its end is missing"),
-        (left == line.get("left", left), f"{left} images are missing, and not {line.get('left')}"),
+        (left <= line.get("left", left), f"{left} images are missing, and {line.get('left')} are said to be"),
     ]:
         faults += [] if holds else [says]
+    faults = faults if run.plan else ["it has no commitment, and so shows nothing that could be checked"]
     sums = {"certificates": run.certificates, "queries": run.queries, "usd": run.queries * run.price}
     return {"verified": not faults, "faults": faults, "images": len(run.items), **sums, "chain": chains[-1]}
 

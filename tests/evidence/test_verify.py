@@ -46,6 +46,7 @@ def test_it_stands_alone() -> None:
     assert {name.split(".")[0] for name in imported} <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.slow
 def test_honest_files_pass_and_tampered_ones_are_caught(bench: ModuleType) -> None:
     """Of every rule, with kills, budgets and failures; every way to tamper, mostly with the chain made anew."""
     found = bench.measure(64, seed=7)
@@ -99,6 +100,7 @@ def test_without_the_package(bench: ModuleType, tmp_path: Path) -> None:
     assert run().returncode == 2
 
 
+@pytest.mark.slow
 def test_bounds_agree_with_the_certifiers() -> None:
     """Sums and continued fractions here, scipy there: the same bounds to 10⁻¹⁰, in thousands of random cases."""
     rng, worst = random.Random(3), 0.0
@@ -127,6 +129,8 @@ def test_bounds_agree_with_the_certifiers() -> None:
         Spec(sigma=0.25, n=80, n0=20, method="clopper-pearson"),
         Spec(sigma=0.25, n=120, method="sequential"),
         Spec(sigma=0.25, n=100, radius=0.1),
+        Spec(sigma=0.25, n=100, radius=0.25),
+        Spec(sigma=0.25, n=150, radii=(0.0, 0.1, 0.25)),
     ],
     ids=lambda spec: f"{spec.rule} {spec.radius}",
 )
@@ -138,7 +142,7 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
         "n0": (spec.most or 0) - (spec.n or 0),
         "alpha": spec.alpha,
         "radius": spec.radius,
-        "radii": [],
+        "radii": list(spec.radii),
         "sigma": spec.sigma,
         "noise": spec.noise,
     }
@@ -156,7 +160,10 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
         if isinstance(certifier, TargetCertifier):
             label, p, radius, told = verify.capped(plan, votes, spec.slack, certifier.boundary())
         elif spec.rule == "anytime/1":
-            label, p, radius, told = verify.anytime(plan, votes, spec.slack, None, {})
+            hits: dict[float, Any] = {}
+            label, p, radius, told = verify.anytime(plan, votes, spec.slack, None, hits)
+            read = [(r.radius, (r.label, r.n)) for r in bound.radii if r.reached]
+            assert [*hits.items()] == read
         else:
             label, p, radius, told = verify.fixed(plan, votes, spec.slack)
         if radius <= 0:
@@ -167,7 +174,7 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
 
 def test_the_error_of_a_boundary_is_exact() -> None:
     """The chance to meet a boundary as the engine computes it, and by playing every sequence of ten answers."""
-    made = certifier_of(Spec(sigma=0.25, n=100, radius=0.15))
+    made = certifier_of(Spec(sigma=0.25, n=60, radius=0.2))
     assert isinstance(made, TargetCertifier)
     line = made.boundary()
     assert line is not None
@@ -185,3 +192,7 @@ def test_the_error_of_a_boundary_is_exact() -> None:
             exact += 0.6 ** sum(hits) * 0.4 ** (10 - sum(hits))
     assert verify.met(small, 0.6) == pytest.approx(exact, rel=1e-12)
     assert 0.0005 < verify.error(json.dumps(line)) <= 0.001
+    for number in range(len(line["levels"])):
+        lower = json.loads(json.dumps(line))
+        lower["levels"][number][2] = [max(1, k - 3) for k in lower["levels"][number][2]]
+        assert verify.error(json.dumps(lower)) > 0.001, f"level {number} certifies too early"

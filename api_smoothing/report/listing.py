@@ -42,9 +42,13 @@ def images(entries: Sequence[Entry]) -> str:
         ' role="status"></span><span><button type="button" id="next">Next</button><button type="button"'
         ' id="last">Last</button></span></div>'
     )
+    more = len(entries) > 1 or len(rows) > FIRST_ROWS
+    of = "" if len(entries) == 1 else f" of {escaped(entries[0].name)}"
     note = (
-        f'<p class="nojs">The first {min(len(rows), FIRST_ROWS)} of {len(rows):,}; the others need'
+        f'<p class="nojs">The first {min(len(rows), FIRST_ROWS)} of {len(rows):,} images{of}; the others need'
         " JavaScript, or the CSV file.</p>"
+        if more
+        else ""
     )
     return (
         f'{note}{tools}<div class="scroll" tabindex="0" role="region" aria-label="Table of all images"><table'

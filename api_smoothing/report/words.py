@@ -98,9 +98,9 @@ def average(value: float, low: float, high: float) -> tuple[str, str]:
     return f"{value:.4f}", f"{floored(low):.4f}–{math.ceil(high * 1e4 - 1e-9) / 1e4:.4f}"
 
 
-def duration(seconds: float | None) -> str:
-    """A time in its two largest units; a dash where it is not known."""
-    if seconds is None:
+def duration(seconds: float) -> str:
+    """A time in its two largest units; a dash for 0, which stands for one that is not known."""
+    if not seconds:
         return "–"
     if seconds < 59.5:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

@@ -92,7 +92,8 @@ class SmoothedAPI:
     told before the first one (`events.RunStarted`, a warning in the log), and `Budget(usd=None)` lifts it.
     `cache` keeps answers on disk (True, or a folder), or only in this object (False). `store` is where all that
     outlives a query is kept: answers, budgets, looks, the rate limiter, the seed. None is the installation's
-    folder, "memory" is this object alone, with a seed of its own; a Storage is used, and left open. Queries that
+    folder, "memory" is this object alone, with a seed of its own, a postgresql:// URL is a database that several
+    machines share (docs/store.md); a Storage is used, and left open. Queries that
     the provider finally refused or failed are remembered and count as failed ever after; `retry_failures` asks
     them again, which is fair only where their failing had nothing to do with the image. With `sandbox` the same
     SDK asks a server on this machine, free of charge. `prior` shapes the rules for a radius: a Prior made without the

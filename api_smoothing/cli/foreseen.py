@@ -131,7 +131,9 @@ def _bundled(compute: str) -> AdapterCard:
 
 
 def _may_have_answers(settings: Settings) -> bool:
-    """Whether the folder of the answers holds any."""
+    """Whether the folder of the answers holds any; a database may."""
+    if settings.store is not None:
+        return True
     if settings.cache is False:
         return False
     folder = answers_folder(home()) if settings.cache is True else Path(settings.cache)

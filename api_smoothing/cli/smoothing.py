@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
@@ -15,6 +16,7 @@ from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.cli.stopping import tell
+from api_smoothing.cli.storage import open_storage
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
@@ -44,6 +46,8 @@ FACADE: Final = (
     "rate",
     "options",
     "cache",
+    "store",
+    "store_wait",
 )
 
 _UNCOUNTED: Final = "kept answers are not counted: which ones fit only loading the networks tells"
@@ -121,6 +125,7 @@ def estimates(
     return replace(best, assumptions=[_UNCOUNTED, *best.assumptions])
 
 
+@contextmanager
 def _facade(
     settings: Settings,
     options: Mapping[str, Any],
@@ -129,14 +134,15 @@ def _facade(
     epoch: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
-) -> SmoothedAPI:
+) -> Iterator[SmoothedAPI]:
     """The facade itself; with `way`, on the cards of the networks in place of them."""
     from api_smoothing import SmoothedAPI
 
     provider: str | ForeseenModel = settings.provider
     if way is not None and way.model is not None:
         provider, options = way.model, {}
-    return SmoothedAPI(
+    made = partial(
+        SmoothedAPI,
         provider,
         sigma=settings.sigma,
         denoiser=settings.denoiser if way is None else way.denoiser,
@@ -148,7 +154,6 @@ def _facade(
         device=settings.device if way is None else "cpu",
         size=settings.size,
         budget=_budget(settings),
-        cache=settings.cache,
         retry_failures=retry_failures,
         epoch=epoch,
         prior=settings.prior,
@@ -156,6 +161,12 @@ def _facade(
         observers=() if progress is None else (progress,),
         **options,
     )
+    if settings.store is None:
+        with made(cache=settings.cache) as api:
+            yield api
+        return
+    with open_storage(settings) as storage, made(store=storage) as api:
+        yield api
 
 
 def has_budget(settings: Settings) -> bool:

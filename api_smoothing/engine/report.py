@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ def certificate(
 
     `radii` are to be read from a bound that was not made for them.
     """
+    if count.unconfirmed:
+        bound = _unconfirmed(bound, target)
     label = None if bound.label is None else str(bound.label)
     norm = NORMS[provenance.noise]
     radius = 0.0 if label is None else bound.radius
@@ -139,6 +142,20 @@ def _read_off(bound: Bound, stopped: str, radii: Sequence[float]) -> tuple[Radiu
         label = str(bound.label) if reached else None
         found.append(RadiusReached(radius=radius, label=label, reached=reached, n=bound.n + bound.n0))
     return tuple(found)
+
+
+def _unconfirmed(bound: Bound, target: float | None) -> Bound:
+    """`bound` without its claim: nobody knows whether one model has given all its votes."""
+    return replace(
+        bound,
+        label=None,
+        radius=0.0,
+        p_lower=0.0,
+        radii=tuple(read._replace(label=None, reached=None) for read in bound.radii),
+        reached=None if target is None else False,
+        stopped="budget",
+        reason=f"the budget was spent before the canary could confirm the model of {bound.n + bound.n0} votes",
+    )
 
 
 def _of_general_tag(label: str, reports: Reports | None, alpha: float) -> tuple[str, dict[str, Any]]:
@@ -238,7 +255,9 @@ def prediction(
     PREDICT is for an n fixed beforehand: votes that a budget has cut short predict nothing yet.
     """
     label: Hashable | None = None
-    if look.later:
+    if count.unconfirmed:
+        pass  # nobody knows whether one model has given these votes
+    elif look.later:
         label = proved_majority(votes, alpha=provenance.alpha)
     elif len(votes) == n:
         label = predict(votes, alpha=provenance.alpha)

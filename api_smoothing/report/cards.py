@@ -38,9 +38,9 @@ def gallery(entries: Sequence[Entry], cards: Sequence[Card]) -> str:
     if any(not isinstance(card.pictures, str) for card in cards):
         note += (
             '<p class="note">“Changed” shows a change of exactly the certified size, spread over the image or'
-            " gathered in one place: no such change, nor any other of that size, alters the smoothed answer, but for α."
-            " The bar counts the answers: the label’s own in colour, the second’s in grey; the line is"
-            " half.</p>"
+            " gathered in one place: no such change, nor any other of that size, alters the smoothed answer,"
+            " but for α. The bar counts the answers: the label’s own in colour, the second’s in grey; the"
+            " line is half.</p>"
         )
     items = "".join(_card(entries, card) for card in cards)
     return f'{note}{tools}<ul class="cards">{items}</ul>'

@@ -201,6 +201,29 @@ def test_a_run_without_truths_is_judged_by_the_answer_without_noise(tmp_path: Pa
     assert "usual answer" in made.text
 
 
+def test_a_run_of_which_nothing_is_known_counts_whatever_is_certified(tmp_path: Path) -> None:
+    """As `certify` writes them: no accuracy is claimed of it, nor an average radius of right answers."""
+    found = [replace(c, item=None) for c in certificates(50, settings(), seed=2)]
+    made = Outline(page(write(tmp_path / "run.jsonl", settings(question=None), found)))
+    k = sum(c.label is not None and c.radius >= 0.25 for c in found)
+    assert f"For {k} of 50 images" in made.text
+    assert "share certified" in made.text
+    assert "an image counts whatever its label is" in made.text
+    assert "accuracy" not in made.text.lower().replace("accuracy and answers", "")
+    assert made.row("Average certified radius")[1] == "– –"
+
+
+def test_truths_that_are_no_class_of_the_provider_are_never_met(tmp_path: Path) -> None:
+    """All of them unknown to it, nothing counts: that is not a run without truths."""
+    found = [
+        replace(c, item={**c.item, "truth": None}, extra={"truth_given": "llama"})  # type: ignore[typeddict-item]
+        for c in certificates(20, settings(), seed=2)
+    ]
+    made = Outline(page(write(tmp_path / "run.jsonl", settings(), found)))
+    assert "For 0 of 20 images" in made.text
+    assert "That of 20 images is no class" in made.text
+
+
 def test_what_could_not_be_read_counts_against_the_claim(tmp_path: Path) -> None:
     """Unreadable images stand in the denominator and in the table; those cut short are told apart."""
     found = certificates(20, settings(), seed=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.report.curves import Curve, curve_of
-from api_smoothing.report.rows import Rows, rows_of
+from api_smoothing.report.rows import Rows, reach_of, rows_of
 from api_smoothing.report.words import average, between, percent, short, told
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
     runs = list(runs)
     found = []
     for run in runs:
+        if not all(math.isfinite(reach_of(certificate)) for certificate in run.certificates):
+            raise ConfigurationError(f"{run.path} has a radius that is no number: it is damaged")
         if any(certificate.kind != "label" for certificate in run.certificates):
             raise ConfigurationError(
                 f"{run.path} is about labels present or absent: a report reads runs about the label of an"

@@ -46,6 +46,11 @@ def file_name(text: object) -> str:
     return re.split(r"[/\\]", whole)[-1] if re.match(r"/|\\|~|[A-Za-z]:[/\\]", whole) else whole
 
 
+def named(text: object) -> str:
+    """A label as HTML, of a length that a page can bear."""
+    return escaped(short(text))
+
+
 def in_script(value: Any) -> str:
     """Compact JSON that may stand in a <script> element: nothing in it can end one, or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

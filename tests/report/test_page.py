@@ -181,6 +181,23 @@ def test_an_empty_run_claims_nothing(tmp_path: Path) -> None:
         page(write(tmp_path / "run.jsonl", settings(), []))
 
 
+@pytest.mark.parametrize("radius", [float("nan"), float("inf")])
+def test_a_radius_that_is_no_number_is_told(tmp_path: Path, radius: float) -> None:
+    path = run_file(tmp_path / "run.jsonl", 3)
+    *lines, last = path.read_text().splitlines()
+    lines.append(json.dumps({**json.loads(last), "label": "cat", "radius": radius}))
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigurationError, match="no number"):
+        page(path)
+
+
+def test_a_label_of_a_megabyte_makes_no_page_of_many(tmp_path: Path) -> None:
+    found = [
+        replace(c, label="x" * 1_000_000, counts={"x" * 1_000_000: 9}) for c in certificates(3, settings())
+    ]
+    assert len(page(write(tmp_path / "run.jsonl", settings(), found))) < 200_000
+
+
 def test_a_run_where_nothing_is_certified(tmp_path: Path) -> None:
     """The share is 0 with an interval; there is no cost per certificate, and no division by none."""
     found = [replace(c, label=None, radius=0.0) for c in certificates(40, settings())]

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
 
 SUMMARY = "certify a data set: accuracy at radii, claims, gates"
-EXAMPLE = "api-smooth evaluate photos/ --provider aws --sandbox --radii 0,0.25 --limit 20 --output run.jsonl"
+EXAMPLE = "api-smooth evaluate . --sigma 0.12 --radii 0,0.1 -n 60 --output run.jsonl"
 SETTINGS = ("n", "prior", *FACADE)
 
 

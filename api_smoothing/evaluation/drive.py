@@ -13,9 +13,9 @@ from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
 from api_smoothing.errors import ImageError
 from api_smoothing.evaluation.question import Question
-from api_smoothing.evaluation.recorded import CLAIM, CLEAN, UNREADABLE, Run
-from api_smoothing.evaluation.summary import GIVEN, certified_at
 from api_smoothing.events import Event, ImagesRead
+from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
+from api_smoothing.recorded.summary import GIVEN, certified_at
 from api_smoothing.results import Certificate, Item
 from api_smoothing.runs import UNDECIDED, RunFile
 

@@ -79,6 +79,7 @@ def evaluate(
             confidence=confidence,
             before=None if before is None else before.header.settings.get("n"),
             capped_by_budget=api.has_budget,
+            besides=len(chosen) if clean is not False else 0,
         )
         settings = _settings(api, chosen, asked, at_least, confidence)
         file = stack.enter_context(runs.open(path, settings))

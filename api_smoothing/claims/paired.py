@@ -129,7 +129,8 @@ def _difference_at_least(seen: int, n: int, p10: float, p01: float) -> float:
     """P(b − c ≥ `seen`) of `n` pairs, b ~ Bin(n, `p10`) and, given b, c ~ Bin(n − b, p01/(1 − p10))."""
     if p10 >= 1.0:
         return 1.0
-    far = min(n, max(seen, math.ceil(n * p10 + 10.0 * math.sqrt(n * p10) + 50.0)))  # b beyond it counts as one
+    # A larger b is counted as if it were always enough.
+    far = min(n, max(seen, math.ceil(n * p10 + 10.0 * math.sqrt(n * p10) + 50.0)))
     b = np.arange(seen, far + 1, dtype=np.int64)
     most = np.minimum(b - seen, n - b)
     chance = np.exp(log_binomial(n, b, p10))

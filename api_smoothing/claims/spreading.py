@@ -173,9 +173,9 @@ def way(
     """The way that likely certifies more of `images` with `budget` answers; see `Spreading` and `for_budget`.
 
     While there are images not begun an answer buys at most the index of one; in the end the images within reach are
-    all there is. Where the second comes first, taking up again is what is left to gain. Otherwise the capped rule is the
-    cheaper one of near-unanimous images, and depends less on the prior: it is taken unless the other promises a tenth
-    more. What it promises is the norm of order −4 of both, which is near what sets drawn from the prior come to.
+    all there is. Where the second comes first, taking up again is what is left to gain. Otherwise the capped rule is
+    the cheaper one of near-unanimous images, and depends less on the prior: it is taken unless the other promises a
+    tenth more. That promise is the norm of order −4 of both, near what sets drawn from the prior come to.
     """
     capped = for_budget(shares, weights, p0=p0, images=images, budget=budget, alpha=alpha, caps=caps)[0]
     fresh = budget * Spreading(shares, weights, p0=p0, alpha=alpha, right=right).index(0, 0)

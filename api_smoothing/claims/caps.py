@@ -28,6 +28,7 @@ from api_smoothing.errors import ConfigurationError
 _MOST: Final = 4000  # answers: a cap beyond certifies little more of any prior that is known
 _RATIO: Final = 1.4  # of one cap to the next that is tried
 _NODES: Final = 48
+_LARGE: Final = 2000  # images: a larger set is planned as one of so many
 _SETS: Final = 9
 _NEARLY: Final = 0.95  # of the best chance of a proof that any cap gives: what a cheaper one must give
 
@@ -73,9 +74,11 @@ def for_claim(
 
     `shares` in [0, 1] are of the top class, `weights` sum to 1. `p0` is what must be exceeded for the radius, `right`
     the probability that the class certified is the true one. `caps` None: a geometric series from the least that can
-    certify. Raises ConfigurationError where none can.
+    certify. A set of more than 2,000 is planned as one of 2,000, which near X takes fewer images than it will.
+    Raises ConfigurationError where no cap certifies anything.
     """
     error_of(confidence)
+    population = min(population, _LARGE)
     proves, refutes = boundaries(at_least, population, alpha=alpha, confidence=confidence)
     found = []
     for cap, each, certified in _certified(shares, weights, p0=p0, alpha=alpha, caps=caps):

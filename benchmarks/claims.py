@@ -29,7 +29,7 @@ from api_smoothing.certify.plan import expected_of_many
 from api_smoothing.claims import caps, intervals, paired
 from api_smoothing.claims.course import boundaries, course, worst_null
 from api_smoothing.claims.spreading import Spreading, way
-from api_smoothing.engine.estimate.shares import CIFAR10
+from api_smoothing.engine.estimate.shares import CIFAR10, CONCENTRATION
 
 ALPHA = 0.001
 POPULATION, AT_LEAST = 500, 0.4
@@ -149,6 +149,7 @@ def replayed(folder: Path, orders: int = 200) -> list[Row]:
             at_least=AT_LEAST,
             population=POPULATION,
             right=float(np.mean([other.right_above(p0) for other in others])),
+            concentration=CONCENTRATION,
             alpha=ALPHA,
         )[0].cap
         answers, power = expected_of_many(log.truth, p0, alpha=ALPHA, cap=cap)

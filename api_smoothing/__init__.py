@@ -11,6 +11,8 @@ CostEstimate  what a run would cost, before anything is sent
 Provenance    what answered, and under which settings
 RunHeader     the first line of a run file
 purify        one image with the noise and the attacks taken out
+evaluate      a whole data set: what is certified, how sure, at what price
+Evaluation    what came of it: numbers with intervals, table, plot, report
 runs          run files: `read`, `header`, `open`
 errors        the one error tree; every message is one line
 events        what observers are told during a run
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from api_smoothing import errors, events, runs
     from api_smoothing.adapters.labels.label_map import LabelMap
+    from api_smoothing.evaluation import Evaluation, evaluate
     from api_smoothing.purification import purify
     from api_smoothing.results import (
         Budget,
@@ -46,7 +49,9 @@ _HOMES = {
     "Prediction": "api_smoothing.results",
     "Provenance": "api_smoothing.results",
     "RunHeader": "api_smoothing.results",
+    "Evaluation": "api_smoothing.evaluation",
     "SmoothedAPI": "api_smoothing.smoothed",
+    "evaluate": "api_smoothing.evaluation",
     "purify": "api_smoothing.purification",
 }
 _MODULES = ("errors", "events", "runs")
@@ -55,6 +60,7 @@ __all__ = [
     "Budget",
     "Certificate",
     "CostEstimate",
+    "Evaluation",
     "LabelMap",
     "Prediction",
     "Provenance",
@@ -62,6 +68,7 @@ __all__ = [
     "SmoothedAPI",
     "__version__",
     "errors",
+    "evaluate",
     "events",
     "purify",
     "runs",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
 
@@ -53,7 +53,8 @@ class Provenance:
     """What answered, and under which settings: everything that the certificates of one object have in common.
 
     `provider` is the card's name, a sandbox told apart; `model` what answered beyond it; `denoiser` and `label_map`
-    are name@sha256, shortened; `sigma` is in [0,1] pixel units; `seed` is the seed's public label.
+    are name@sha256, shortened; `sigma` is in [0,1] pixel units; `seed` is the seed's public label, `epoch` names a
+    round of fresh votes.
     """
 
     provider: str
@@ -65,10 +66,11 @@ class Provenance:
     method: str
     noise: str
     seed: str
+    epoch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return asdict(self)
+        """All fields as plain JSON values; those that came later only where they say something."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch" or value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +137,13 @@ class Certificate:
     `radius_original` is 0: there is none. `looks` counts the questions put to these votes, this one included, and
     `alpha_total` bounds the probability that any of their answers is wrong; None where the version that wrote it did
     not say. `exploratory` marks a reading that was chosen after the votes were seen. `radii` are those read from this
-    image's votes where several were asked about; then `radius` is the largest one reached. `parent` is the
-    `image_sha256` of the certificate that answers for this neighbour of its image: the votes, `looks` and `alpha_total`
-    are those of that one, and nothing was asked. `prior` is the sha256 of a learned prior, `rule` the stopping and
-    bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round of fresh votes, and `item` what
-    the image is in a data set. `extra` holds what a newer version wrote beside these, the settings that `reason`
-    suggests (`hint`), the prior itself (`learned_prior`), and of a label that is a `general_tag` the more specific ones
-    among the same answers, with how many report each.
+    image's votes where several were asked about; then `radius` is the best one proved by the same votes. `parent` is
+    the `image_sha256` of the certificate that answers for this neighbour of its image: the votes, `looks` and
+    `alpha_total` are those of that one, and nothing was asked. `prior` is the sha256 of a learned prior, `rule` the
+    stopping and bounding rule with its version (`certify.Spec.rule`), `epoch` the name of a round of fresh votes, and
+    `item` what the image is in a data set. `extra` holds what a newer version wrote beside these, the settings that
+    `reason` suggests (`hint`), the prior itself (`learned_prior`), and of a label that is a `general_tag` the more
+    specific ones among the same answers, with how many report each.
     """
 
     label: str | None
@@ -278,8 +280,7 @@ class Certificate:
         if told := told_of_looks(self):
             rows.append(("", told))
         rows.append(("stopped", self.reason or self.stopped))
-        rows.append(("queries", f"{self.queries} sent, {self.cached} cached, ${self.cost_usd:.4f}"))
-        return rows
+        return [*rows, _cost(self)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +317,39 @@ class Prediction:
         """One line of JSON."""
         return one_line(asdict(self))
 
+    def _repr_html_(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        rows = [
+            ("label", self.label or "none: abstained"),
+            ("votes", f"{self.votes} of {self.n}{failed}"),
+            ("p, σ, α", f"{self.p_value:.2g}, {self.sigma:g}, {self.alpha:g}; there is no radius"),
+        ]
+        if told := told_of_looks(self):
+            rows.append(("", told))
+        return _table([*rows, _cost(self)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsmoothed:
+    """What the provider says of an image as it is: one query without noise and denoiser, which certifies nothing.
+
+    `label` is None where the answer names no label that counts, and where there is none: it `failed`, or the budget was
+    spent (neither `queries` nor `cached`).
+    """
+
+    label: str | None
+    failed: bool
+    queries: int
+    cached: int
+    cost_usd: float
+    image: str
+    image_sha256: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer."""
+        return not self.failed and bool(self.queries or self.cached)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostEstimate:
@@ -341,6 +375,22 @@ class CostEstimate:
     def to_json(self) -> str:
         """One line of JSON."""
         return one_line(asdict(self))
+
+    def _repr_html_(self) -> str:
+        spans = [
+            ("queries", "{:,}", (self.queries_low, self.queries_expected, self.queries_high)),
+            ("US dollars", "{:,.4f}", (self.usd_low, self.usd_expected, self.usd_high)),
+            ("seconds", "{:,.1f}", (self.seconds_low, self.seconds_expected, self.seconds_high)),
+        ]
+        reach = "no cap on queries" if self.max_radius is None else f"{self.max_radius:.4f} at most"
+        return _table(
+            [
+                (f"{self.images:,} image{'s' * (self.images != 1)}", "low", "expected", "high"),
+                *((name, *map(form.format, span)) for name, form, span in spans),
+                ("radius", reach),
+                *(("assuming", told) for told in self.assumptions),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -427,6 +477,21 @@ def _object(text: str, kind: str) -> dict[str, Any]:
     return values
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(shown(b))}</td></tr>" for a, b in rows)
-    return f"<table>{cells}</table>"
+def _cost(found: Certificate | Prediction) -> tuple[str, str]:
+    usd = f"${found.cost_usd:.4f}"
+    if found.cost_usd and found.provider.endswith("@sandbox"):
+        usd = f"nothing charged ({usd} at list prices)"
+    return "queries", f"{found.queries} sent, {found.cached} cached, {usd}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of a name and its cells, the last of which is as wide as is left; everything escaped."""
+    width = max(map(len, rows))
+    lines = []
+    for name, *cells in rows:
+        *first, last = (html.escape(shown(cell)) for cell in cells)
+        wide = f' colspan="{width - len(cells)}"' if len(cells) < width - 1 else ""
+        lines.append(
+            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in first)}<td{wide}>{last}</td></tr>"
+        )
+    return f"<table>{''.join(lines)}</table>"

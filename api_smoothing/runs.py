@@ -9,6 +9,9 @@ certificate  one `Certificate` about one image: of `certify` its only one; of la
              the first with the queries. Several radii read from one image's votes stand in one line (`radii`). An
              evaluation adds the `item` of its data set, and the `epoch` where votes are drawn afresh; a learned prior
              its digest (`prior`); an answer for a neighbour its `parent`.
+commitment   what `evidence.commit` writes before the first query of a run that others shall check. It makes the file a
+             chained one: from it on every line carries `chain`, the sha256 of the chain before and of the line's
+             canonical JSON without it. Files without a commitment have no chains.
 other lines  of a schema that is not known here ("api-smooth/…") are passed over.
 
 Of several lines about the same question the last counts: one that was cut short (`stopped` "budget" or "failed") is
@@ -20,24 +23,39 @@ warning, `open` removes it; nothing else in a file is ever changed. How lines ma
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader
+from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader, one_line
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
 
-__all__ = ["UNDECIDED", "RunFile", "header", "open", "read"]
+__all__ = [
+    "COMMITMENT",
+    "PLANNED",
+    "UNDECIDED",
+    "RunFile",
+    "canonical",
+    "chained",
+    "header",
+    "lines",
+    "open",
+    "read",
+]
 
 UNDECIDED: Final = frozenset({"budget", "failed"})  # stopped for want of answers: asked again by the next run
+
+COMMITMENT: Final = "api-smooth/commitment/1"
+PLANNED: Final = "api-smooth/planned/1"
 
 _OURS: Final = SCHEMA.split("/")[0] + "/"
 _CERTIFICATE: Final = SCHEMA.rpartition("/")[0] + "/"
@@ -66,7 +84,20 @@ def read(path: str | Path) -> Iterator[Certificate]:
         )
 
     with _opened(path, "rb") as file:
-        yield from _certificates(file, _header(file, path), path, on_torn=warn)
+        head = _header(file, path)
+        for number, values in _lines(file, path, on_torn=warn):
+            if (found := _certificate(values, head, path, number)) is not None:
+                yield found
+
+
+def lines(path: str | Path) -> Iterator[Certificate | Mapping[str, Any]]:
+    """All lines after the header, in order: certificates, and every other line as it is; as `read` otherwise."""
+    path = Path(path)
+    with _opened(path, "rb") as file:
+        head = _header(file, path)
+        for number, values in _lines(file, path, on_torn=lambda size: None):
+            found = _certificate(values, head, path, number)
+            yield values if found is None else found
 
 
 @contextmanager
@@ -84,24 +115,46 @@ def open(path: str | Path, settings: Mapping[str, Any]) -> Iterator[RunFile]:
         head = _header(file, path)
         _compare(head.settings, settings, path)
         torn: list[int] = []
-        certificates = list(_certificates(file, head, path, on_torn=torn.append))
+        run = RunFile(path, file)
+        for number, values in _lines(file, path, on_torn=torn.append):
+            run.note(values, _certificate(values, head, path, number))
         for size in torn:
             file.seek(-size, os.SEEK_END)
             file.truncate()
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             file.write(b"\n")
-        yield RunFile(path, file, certificates)
+        yield run
 
 
 class RunFile:
-    """An open run file, locked against other processes."""
+    """An open run file, locked against other processes.
 
-    def __init__(self, path: Path, file: IO[bytes], certificates: Sequence[Certificate]) -> None:
+    `commitment` is the line of that kind, None where the run has made none, and `planned` how many of the lines that
+    belong to it are written.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
+        self.commitment: Mapping[str, Any] | None = None
+        self.planned = 0
         self._file = file
-        self._certificates = {(found.image, found.image_sha256): found for found in certificates}
-        self._labels = {_labels(found) for found in certificates if found.stopped not in UNDECIDED}
+        self._lines = 0  # after the header
+        self._chain: str | None = None
+        self._certificates: dict[tuple[str, str], Certificate] = {}
+        self._labels: set[tuple[str, ...]] = set()
+
+    def note(self, values: Mapping[str, Any], certificate: Certificate | None) -> None:
+        """Take in a line that stands in the file."""
+        self._lines += 1
+        self._chain = values.get("chain", self._chain)
+        if values["schema"] == COMMITMENT:
+            self.commitment = values
+        self.planned += values["schema"] == PLANNED
+        if certificate is not None:
+            self._certificates[certificate.image, certificate.image_sha256] = certificate
+            if certificate.stopped not in UNDECIDED:
+                self._labels.add(_labels(certificate))
 
     def find(self, image: str, image_sha256: str) -> Certificate | None:
         """The certificate of this image under this file's settings, if it is decided."""
@@ -114,11 +167,51 @@ class RunFile:
         return _labels(certificate) in self._labels
 
     def append(self, certificate: Certificate) -> None:
-        """Add one line, on the disk when this returns."""
+        """Add one line, on the disk when this returns, with all before it."""
         self._certificates[certificate.image, certificate.image_sha256] = certificate
-        self._file.write(certificate.to_json().encode() + b"\n")
+        self._write(certificate.to_dict(), sync=True)
+
+    def append_line(self, values: Mapping[str, Any], *, sync: bool = True) -> None:
+        """Add a line of another `schema`; without `sync` it is on the disk only with a later one, or after `flush`.
+
+        A commitment begins the chain. Raises ConfigurationError where it is not the first line after the header.
+        """
+        if values["schema"] == COMMITMENT:
+            if self._lines:
+                raise ConfigurationError(
+                    f"{self.path} has lines from before there was a commitment; choose another file"
+                )
+            self._file.seek(0)
+            self._chain = chained("", json.loads(self._file.readline()))
+            self._file.seek(0, os.SEEK_END)
+            self.commitment = values
+        self.planned += values["schema"] == PLANNED
+        self._write(values, sync=sync)
+
+    def flush(self) -> None:
+        """Bring to the disk what was added."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def _write(self, values: Mapping[str, Any], *, sync: bool) -> None:
+        self._lines += 1
+        if self._chain is not None:
+            self._chain = chained(self._chain, values)
+            values = {**values, "chain": self._chain}
+        self._file.write(one_line(values).encode() + b"\n")
+        if sync:
+            self.flush()
+
+
+def canonical(values: Mapping[str, Any]) -> bytes:
+    """One JSON text for all ways to write `values`: sorted keys, no spaces, ASCII, floats as Python's repr."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def chained(before: str, values: Mapping[str, Any]) -> str:
+    """The chain after a line with `values`, given that after the line before it ("" of the header)."""
+    line = {name: value for name, value in values.items() if name != "chain"}
+    return hashlib.sha256(before.encode() + b"\n" + canonical(line)).hexdigest()
 
 
 def _labels(certificate: Certificate) -> tuple[str, ...]:
@@ -195,10 +288,10 @@ def _header(file: IO[bytes], path: Path) -> RunHeader:
         raise ConfigurationError(f"{path}: {error}") from None
 
 
-def _certificates(
-    file: IO[bytes], head: RunHeader, path: Path, *, on_torn: Callable[[int], None]
-) -> Iterator[Certificate]:
-    """The certificates in the lines after the header; a torn last line goes to `on_torn`, as its size in bytes."""
+def _lines(
+    file: IO[bytes], path: Path, *, on_torn: Callable[[int], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines after the header, with their numbers; a torn last one goes to `on_torn`, as its size in bytes."""
     for number, line in enumerate(file, start=2):
         try:
             values = json.loads(line)
@@ -207,19 +300,21 @@ def _certificates(
                 on_torn(len(line))
                 return
             raise ConfigurationError(f"{path}, line {number}: no JSON: {error}") from None
-        try:
-            if not _is_foreign(values):
-                yield Certificate.from_dict(_with_kind(values, head))
-        except ValueError as error:
-            raise ConfigurationError(f"{path}, line {number}: {error}") from None
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if not isinstance(schema, str) or not schema.startswith(_OURS):
+            raise ConfigurationError(f"{path}, line {number}: no line of a run file")
+        yield number, values
 
 
-def _is_foreign(values: Any) -> bool:
-    """Whether a line is of a kind that only a newer version knows. Raises ValueError when it is none at all."""
-    schema = values.get("schema") if isinstance(values, dict) else None
-    if not isinstance(schema, str) or not schema.startswith(_OURS):
-        raise ValueError("no line of a run file")
-    return not schema.startswith(_CERTIFICATE)
+def _certificate(values: dict[str, Any], head: RunHeader, path: Path, number: int) -> Certificate | None:
+    """The certificate of a line; None of a line of another kind."""
+    if not values["schema"].startswith(_CERTIFICATE):
+        return None
+    try:
+        line = {name: value for name, value in values.items() if name != "chain"}  # the file's, not its own
+        return Certificate.from_dict(_with_kind(line, head))
+    except ValueError as error:
+        raise ConfigurationError(f"{path}, line {number}: {error}") from None
 
 
 def _with_kind(values: dict[str, Any], head: RunHeader) -> dict[str, Any]:

@@ -48,6 +48,14 @@ def public_seed(k: int) -> bytes:
     return hashlib.sha256(f"api-smooth public seed {k}".encode()).digest()[:_SEED_BYTES]
 
 
+def of_epoch(seed: Seed, epoch: str | None) -> Seed:
+    """The key of a round of fresh votes: another one for every name, of which none gives away another or the seed's."""
+    if epoch is None:
+        return seed
+    key = hashlib.sha256(b"api-smooth epoch\0" + seed.key + epoch.encode()).digest()[:_SEED_BYTES]
+    return Seed(key=key, label=seed.label)
+
+
 def fingerprint(seed: bytes) -> str:
     """16 hexadecimal digits that name a seed and do not give it away."""
     return hashlib.sha256(b"api-smooth seed fingerprint\0" + seed).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,22 +29,42 @@ from api_smoothing.engine.lessons import Lesson, Lessons, lesson_of
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.neighbours import Neighbours, Visit
 from api_smoothing.engine.presence import LabelReport, presences
-from api_smoothing.engine.report import certificate, prediction
+from api_smoothing.engine.report import certificate, prediction, unsmoothed
 from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.storage import FolderStorage
-from api_smoothing.engine.votes import LabelReader, QueryCount, Votes
+from api_smoothing.engine.votes import LabelReader, QueryCount, Told, Votes
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.events import Event, ImageCertified, ImageStarted, Observer, RunStarted, VotesCounted
+from api_smoothing.events import (
+    AnswersCounted,
+    CountedAnswer,
+    Event,
+    ImageCertified,
+    ImageStarted,
+    Observer,
+    RunStarted,
+    VotesCounted,
+)
 from api_smoothing.noise import NoiseKind, NoiseStream
-from api_smoothing.results import Budget, Certificate, CostEstimate, Look, Prediction, Provenance
+from api_smoothing.notebook import observers_of
+from api_smoothing.results import (
+    Budget,
+    Certificate,
+    CostEstimate,
+    Look,
+    Prediction,
+    Provenance,
+    Unsmoothed,
+)
+from api_smoothing.secret import of_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from api_smoothing.adapters.base import Adapter
+    from api_smoothing.adapters.base import Adapter, AdapterCard
     from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.engine.estimate.shares import Prior as VoteShares
     from api_smoothing.engine.storage.base import Storage
     from api_smoothing.sandbox import Sandbox
 
@@ -53,6 +73,7 @@ Counting = TypeVar("Counting", bound=Counts)
 
 _log = logging.getLogger("api_smoothing")
 
+_MAJORITY = 1e-9  # a radius for those who ask about 0
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
 
 
@@ -71,13 +92,17 @@ class SmoothedAPI:
     told before the first one (`events.RunStarted`, a warning in the log), and `Budget(usd=None)` lifts it.
     `cache` keeps answers on disk (True, or a folder), or only in this object (False). `store` is where all that
     outlives a query is kept: answers, budgets, looks, the rate limiter, the seed. None is the installation's
-    folder, "memory" is this object alone, with a seed of its own; a Storage is used, and left open. Queries that
+    folder, "memory" is this object alone, with a seed of its own, a postgresql:// URL is a database that several
+    machines share (docs/store.md); a Storage is used, and left open. Queries that
     the provider finally refused or failed are remembered and count as failed ever after; `retry_failures` asks
     them again, which is fair only where their failing had nothing to do with the image. With `sandbox` the same
     SDK asks a server on this machine, free of charge. `prior` shapes the rules for a radius: a Prior made without the
     images' own votes, or "learn" for what the images done before have taught; however wrong, it costs queries and never
     soundness. `reuse` "ball" lets an image that was certified answer for those within its radius, without a query: for
-    a larger radius than is asked for there, or where no radius is.
+    a larger radius than is asked for there, or where no radius is. `epoch` names a round of fresh votes, with noise,
+    answers and an α of its own: "2026-12" sees what the vendor has changed since "2026-11". `observers` are called with
+    every event of a run (`events`); left out, that is progress below the cell in a notebook, and nobody elsewhere, as
+    with ().
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -104,7 +129,8 @@ class SmoothedAPI:
         retry_failures: bool = False,
         prior: Prior | Literal["learn"] | None = None,
         reuse: Literal["ball"] | None = None,
-        observers: Sequence[Observer] = (),
+        epoch: str | None = None,
+        observers: Sequence[Observer] | None = None,
         **options: Any,
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
@@ -116,7 +142,7 @@ class SmoothedAPI:
                 options = {
                     "model": model,
                     **options,
-                    **stack.enter_context(_server(provider)).options(),
+                    **stack.enter_context(_server(provider)).reach(),
                 }
                 model = options.pop("model")
             self._adapter = parts.adapter(
@@ -134,13 +160,14 @@ class SmoothedAPI:
             parts.check_cache(cache, self._adapter, self._denoiser)
             self._storage = parts.storage(store, cache)
             self._handed_in = self._storage is store
-            self._seed = self._storage.seed(seed)
+            self._epoch = parts.epoch(epoch)
+            self._seed = of_epoch(self._storage.seed(seed), self._epoch)
             # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
             self._provider = self._adapter.card.provider
             card, cost = self._adapter.card, price(self._adapter.card)
             self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
             self._budget = budget or defaults.usual_budget(card, cost)
-            self._observers, self._warned = tuple(observers), False
+            self._observers, self._warned = observers_of(observers), False
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,
@@ -149,8 +176,10 @@ class SmoothedAPI:
                 device=self._device,
                 workers=parts.workers(concurrency),
                 retry_failures=retry_failures,
+                epoch=self._epoch,
                 told=self._tell,
             )
+            self.retries_failures = retry_failures
             self._prior, self._lessons = prior, list[Lesson]()
             self._neighbours = Neighbours(stands=self._session.stands) if reuse else None
             self._exit = stack.pop_all()
@@ -185,22 +214,27 @@ class SmoothedAPI:
         imgs: Iterable[images.ImageLike],
         *,
         radius: float | None = None,
+        radii: Sequence[float] = (),
         n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
     ) -> Iterator[Certificate]:
         """Certify images, in order, on one budget; see `certify`.
+
+        Several `radii` in place of one (0: that a majority is proved) are read from the same votes. With a number `n`
+        that is its one bound; without, the confidence sequence decides each as soon as it can, within the usual cap.
+        Either way it is one question, and the certificate's `radii` say which were reached.
 
         Many are asked about at once, so that networks and quota are busy, and each gets what it would get alone. So
         `imgs` is read ahead of the results. While
         the budget cannot surely pay several, they are certified one after the other. An error is raised in the turn
         of its image, when those before it have been certified.
         """
-        spec = self._spec(radius, n, n0)
-        self._begin_run(spec.n, self._unset_cap(radius, n, spec.n))
-        sender = self._session.sender()
+        spec = self._spec(radius, n, n0, radii)
+        self._begin_run(spec.n, self._unset_cap(_aim(radius, spec.radii), n, spec.n))
+        sender, read = self._session.sender(), () if spec.radii else tuple(radii)
         lessons, visits = Lessons(self._lessons), list[Visit]()
         openings = (
-            self._opening(self._loaded(img), index, spec, sender, lessons, visits)
+            self._opening(self._loaded(img), index, spec, sender, lessons, visits, read)
             for index, img in enumerate(imgs)
         )
         results = self._session.results(openings, sender, sigma=self.sigma, most=spec.most)
@@ -222,9 +256,11 @@ class SmoothedAPI:
         sender: Sender,
         lessons: Lessons,
         visits: list[Visit],
+        read: Sequence[float],
     ) -> Opening[Certificate]:
         noise = self._noise_stream(loaded)
-        inquiry = self._inquiry(loaded, noise, sender)
+        told = partial(self._tell_answers, loaded, index) if self._observers else None
+        inquiry = self._inquiry(loaded, noise, sender, told=told)
         visit = self._visit(loaded, spec, noise, inquiry, run=visits)
         learns = self._prior == "learn" and spec.learns
 
@@ -247,7 +283,16 @@ class SmoothedAPI:
                 about_the_label(replace(spec, prior=prior), self._provenance().label_map),
                 partial(self._certifier_of, replace(spec, slack=noise.slack), votes),
             )
-            self._tell(ImageStarted(image=loaded.source, index=index, planned=spec.n))
+            self._tell(
+                ImageStarted(
+                    image=loaded.source,
+                    index=index,
+                    planned=spec.n,
+                    image_sha256=loaded.digest.hex(),
+                    slack=noise.slack,
+                    boundary=getattr(certifier, "boundary", None),  # of a target, by count
+                )
+            )
             return Item(
                 stream=inquiry.stream,
                 votes=votes,
@@ -263,6 +308,7 @@ class SmoothedAPI:
                         target=spec.radius,
                         cost_usd=self._session.account.cost_usd(votes.count.sent),
                         look=look,
+                        radii=read,
                     )
                 ),
             )
@@ -408,11 +454,34 @@ class SmoothedAPI:
             look=look,
         )
 
+    def unsmoothed(self, imgs: Iterable[images.ImageLike]) -> Iterator[Unsmoothed]:
+        """What the provider says of each image as it is, in order: one query an image, on the same budget.
+
+        It is brought to the same size and read through the same label map. A spent budget raises nothing.
+        """
+        sender = self._session.sender()
+        openings = (self._unsmoothed(self._loaded(img), sender) for img in imgs)
+        with closing(self._session.results(openings, sender, sigma=None, most=1)) as results:
+            yield from results
+
+    def _unsmoothed(self, loaded: images.Loaded, sender: Sender) -> Opening[Unsmoothed]:
+        read = parts.reader(self._labels, self._adapter)
+        inquiry = self._session.unsmoothed(loaded, provenance=self._provenance(), read=read, sender=sender)
+        taken = Everything(1)
+
+        def result() -> Unsmoothed:
+            count = inquiry.votes.count
+            return unsmoothed(taken.votes, count, loaded, cost_usd=self._session.account.cost_usd(count.sent))
+
+        item = Item(stream=inquiry.stream, votes=inquiry.votes, certifier=taken, most=1, result=result)
+        return Opening(stream=inquiry.stream, begin=lambda: item)
+
     def estimate(
         self,
         images_or_count: int | images.ImageLike | Sequence[images.ImageLike],
         *,
         radius: float | None = None,
+        radii: Sequence[float] = (),
         n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
         within_budget: bool = True,
@@ -429,7 +498,7 @@ class SmoothedAPI:
         else:
             known = [self._known(img) for img in images.as_list(images_or_count)]
         card, denoiser = self._adapter.card, self._denoiser_id()
-        spec, session = self._spec(radius, n, n0), self._session
+        spec, session = self._spec(radius, n, n0, radii), self._session
         limited = within_budget and (self._has_budget or spec.n is None)
         return forecast(
             known,
@@ -439,11 +508,55 @@ class SmoothedAPI:
             price=session.price,
             extra_per_image=session.extra_per_image,
             queries_per_vote=session.queries_per_vote,
-            prior=shares_of(card, sigma=self.sigma, size=self.size, denoiser=denoiser),
+            prior=self.vote_shares,
             pace=pace(card, denoiser=denoiser, size=self.size),
-            unset=self._unset_cap(radius, n, spec.n),
+            unset=self._unset_cap(_aim(radius, spec.radii), n, spec.n),
             stops_at=None if self._has_budget else self._budget.usd,
         )
+
+    @property
+    def card(self) -> AdapterCard:
+        """The facts about the provider."""
+        return self._adapter.card
+
+    @property
+    def label_map(self) -> LabelMap | None:
+        """How answers are read as classes; None: the provider's own top label counts."""
+        return self._labels
+
+    @property
+    def budget(self) -> Budget:
+        """The budget that holds, given or usual."""
+        return self._budget
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether that was given."""
+        return self._has_budget
+
+    @property
+    def usd_per_query(self) -> float:
+        """What is charged for each query, in US dollars."""
+        return self._session.price.micro_usd / 1e6
+
+    @property
+    def queries_per_vote(self) -> int:
+        """How many queries one vote takes: as many as the denoiser has paths."""
+        return self._session.queries_per_vote
+
+    @property
+    def vote_shares(self) -> VoteShares:
+        """What is known, before any answer, of how images' votes agree."""
+        return shares_of(self.card, sigma=self.sigma, size=self.size, denoiser=self._denoiser_id())
+
+    @contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """A time in which one more observer is told."""
+        before, self._observers = self._observers, (*self._observers, observer)
+        try:
+            yield
+        finally:
+            self._observers = before
 
     def digest(self, img: images.ImageLike) -> str:
         """The sha256, in hex, of the pixels that would enter the noise: `image_sha256` of a certificate."""
@@ -499,12 +612,32 @@ class SmoothedAPI:
             method=self.method,
             noise=self.noise,
             seed=self._seed.label,
+            epoch=self._epoch,
         )
 
-    def _spec(self, radius: float | None, n: int | Literal["auto"] | None, n0: int) -> Spec:
+    def spec(
+        self,
+        *,
+        radius: float | None = None,
+        radii: Sequence[float] = (),
+        n: int | Literal["auto"] | None = "auto",
+        n0: int = 100,
+    ) -> Spec:
+        """What `certify_many` makes of these arguments: the rule, and the number of answers that holds."""
+        return self._spec(radius, n, n0, radii)
+
+    def _spec(
+        self,
+        radius: float | None,
+        n: int | Literal["auto"] | None,
+        n0: int,
+        radii: Sequence[float] = (),
+    ) -> Spec:
+        sequence = defaults.by_the_sequence(radius, radii, n, self.method)
         return Spec(
             radius=radius,
-            n=self._answers(radius, n, self.method),
+            radii=sequence,
+            n=self._answers(_aim(radius, sequence), n, self.method, by_sequence=bool(sequence)),
             n0=n0,
             sigma=self.sigma,
             alpha=self.alpha,
@@ -513,7 +646,12 @@ class SmoothedAPI:
         )
 
     def _answers(
-        self, radius: float | None, n: int | Literal["auto"] | None, method: Method, max_classes: int = 1
+        self,
+        radius: float | None,
+        n: int | Literal["auto"] | None,
+        method: Method,
+        max_classes: int = 1,
+        by_sequence: bool = False,
     ) -> int | None:
         """The most answers an image may take."""
         cap = partial(
@@ -523,6 +661,7 @@ class SmoothedAPI:
             alpha=self.alpha,
             noise=self.noise,
             max_classes=max_classes,
+            by_sequence=by_sequence,
         )
         return defaults.answers_for(radius, n, method=method, cap=cap)
 
@@ -610,7 +749,12 @@ class SmoothedAPI:
         return images.load(img, size=self.size)
 
     def _inquiry(
-        self, loaded: images.Loaded, noise: NoiseStream, sender: Sender, read: LabelReader | None = None
+        self,
+        loaded: images.Loaded,
+        noise: NoiseStream,
+        sender: Sender,
+        read: LabelReader | None = None,
+        told: Told | None = None,
     ) -> Inquiry:
         return self._session.inquiry(
             loaded,
@@ -619,6 +763,7 @@ class SmoothedAPI:
             seed=self._seed.label,
             provenance=self._provenance(),
             read=read or parts.reader(self._labels, self._adapter),
+            told=told,
         )
 
     def _known(self, img: images.ImageLike) -> list[Any]:
@@ -639,9 +784,25 @@ class SmoothedAPI:
             cost_usd=self._session.account.cost_usd(count.sent),
         )
 
+    def _tell_answers(self, loaded: images.Loaded, index: int, answers: Sequence[CountedAnswer]) -> None:
+        self._tell(
+            AnswersCounted(
+                image=loaded.source, index=index, image_sha256=loaded.digest.hex(), answers=tuple(answers)
+            )
+        )
+
+    def tell(self, event: Event) -> None:
+        """Tell every observer, as those do that drive this object."""
+        self._tell(event)
+
     def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
+
+
+def _aim(radius: float | None, radii: Sequence[float]) -> float | None:
+    """The radius that decides how many answers are wanted: the one asked about, or the largest."""
+    return max(*radii, _MAJORITY) if radii else radius
 
 
 def _answered(

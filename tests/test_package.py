@@ -26,6 +26,22 @@ MAY_IMPORT = {
     "engine": {"adapters", "denoisers", "certify", "images", "noise", "device_noise", "secret"},
     "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
+    "datasets": {"adapters", "decode", "images"},
+    "evidence": {"certify", "runs"},
+    "evaluation": {
+        "certify",
+        "claims",
+        "datasets",
+        "evidence",
+        "images",
+        "recorded",
+        "report",
+        "runs",
+        "smoothed",
+    },
+    "corruptions": {"datasets", "decode", "images"},
+    "recorded": {"claims", "certify", "runs"},
+    "report": {"recorded", "claims", "certify", "denoisers", "images", "noise", "secret"},
 }
 LEAVES = {
     "mobilenet",
@@ -38,7 +54,7 @@ LEAVES = {
     "private",
     "convnet",
     "digests",
-    "evaluation",
+    "eval_mode",
     "home",
     "testing",
 }

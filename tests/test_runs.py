@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -217,6 +218,56 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot read"):
             read(tmp_path / "no.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+# chains
+
+
+PLAN = {"schema": runs.COMMITMENT, "items": 0}
+
+
+def chains(path: Path) -> list[str | None]:
+    return [line.get("chain") for line in lines(path)]
+
+
+def test_a_commitment_begins_a_chain_that_goes_on(tmp_path: Path) -> None:
+    """Every line after the header has the hash of all before it and of its own, also after the file was opened anew."""
+    path = tmp_path / "run.jsonl"
+    with runs.open(path, SETTINGS) as run:
+        run.append_line(PLAN)
+        run.append(CERTIFICATE)
+    with path.open("ab") as file:
+        file.write(b'{"schema": "api-smooth/note/1", "chai')  # torn by a kill
+    with runs.open(path, SETTINGS) as run:
+        assert run.commitment is not None
+        assert run.find("a.png", "0" * 64) == CERTIFICATE, "the chain is the file's, not the certificate's"
+        run.append_line({"schema": "api-smooth/note/1", "text": "é\u202e"}, sync=False)
+        run.append(replace(CERTIFICATE, image="b.png"))
+    header, *rest = lines(path)
+    assert "chain" not in header
+    assert [line["schema"].split("/")[1] for line in rest] == [
+        "commitment",
+        "certificate",
+        "note",
+        "certificate",
+    ]
+    before = runs.chained("", header)
+    for line in rest:
+        own = json.dumps(
+            {k: v for k, v in line.items() if k != "chain"}, sort_keys=True, separators=(",", ":")
+        )
+        assert line["chain"] == hashlib.sha256(f"{before}\n{own}".encode()).hexdigest()
+        before = line["chain"]
+    assert [found.image for found in runs.read(path)] == ["a.png", "b.png"]
+
+
+def test_without_a_commitment_there_is_no_chain(run_file: Path) -> None:
+    """Files of certificates stay as they were, and can no longer be committed to anything."""
+    with runs.open(run_file, SETTINGS) as run:
+        run.append_line({"schema": "api-smooth/note/1"})
+        with pytest.raises(ConfigurationError, match="lines from before"):
+            run.append_line(PLAN)
+    assert set(chains(run_file)) == {None}
 
 
 # across versions

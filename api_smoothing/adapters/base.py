@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -22,10 +22,15 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the provider said about one query: labels, best first; empty when it said "nothing"."""
+    """What the provider said about one query: labels, best first; empty when it said "nothing".
+
+    `request_id` is what the provider calls the request, for evidence; two answers that differ in it alone are equal,
+    and it is not kept.
+    """
 
     labels: tuple[Label, ...]
     model_version: str | None = None
+    request_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,8 @@ class AdapterCard:
     `max_request_bytes` of all images of one call together. A `padded` model computes batches of one shape, whatever
     it is given: further images in a batch cost nothing.
 
-    `price` is a key of the price table; `usd_per_query` is for providers that are not in it. `quotas` hold for
+    `price` is a key of the price table; `usd_per_query` is for providers that are not in it:
+    0 is free, None says nothing of the price. `quotas` hold for
     everyone who shares `quota_key` (the name, when empty) on this machine. `drift` says how a change of the
     model shows: in each answer's `model_version`, only through a canary image, or never (a local model).
     `end_of_life` is the ISO date on which the service ends. `place` is "sandbox", "loopback" or another
@@ -89,7 +95,7 @@ class AdapterCard:
     max_side: int | None = None
     max_image_bytes: int | None = None
     max_request_bytes: int | None = None
-    usd_per_query: float = 0.0
+    usd_per_query: float | None = None
     price: str | None = None
     quotas: tuple[Quota, ...] = ()
     quota_key: str = ""

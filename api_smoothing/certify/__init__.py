@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from api_smoothing.certify.base import FAILED, Bound, Certifier, Stopped
@@ -17,6 +18,7 @@ def certifier(
     *,
     method: Method = "auto",
     target: float | None = None,
+    radii: Sequence[float] = (),
     n: int | None = None,
     n0: int = 100,
     alpha: float = 0.001,
@@ -33,7 +35,8 @@ def certifier(
     allows, which may be raised later. With a target, "auto" and "sequential" stop as soon as it is decided:
     exact α-spending within `n`, the e-process without `n`. With `n` alone "auto" is the no-split rule
     "fixed", "sequential" the best radius at any time. "clopper-pearson" and "runner-up" take `n0` votes to
-    choose the class, then `n` others. `alpha` is the error of the certificate, `slack` the total-variation
+    choose the class, then `n` others. `radii`, several in place of one target, are decided by the confidence sequence
+    within `n` answers. `alpha` is the error of the certificate, `slack` the total-variation
     distance charged to every bound, `max_classes` the most classes one answer may vote for (above 1:
     sequential rules only). `later` says that these answers have been asked another question before: whatever
     `method` says, the confidence sequence answers then, stopping at `target`.
@@ -44,6 +47,7 @@ def certifier(
     spec = Spec(
         method=method,
         radius=target,
+        radii=tuple(radii),
         n=n,
         n0=n0,
         alpha=alpha,

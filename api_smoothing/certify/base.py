@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 Stopped = Literal["target", "futile", "budget", "n", "failed"]
 
@@ -25,6 +25,17 @@ class Possible:
     label: Hashable
 
 
+class ReadRadius(NamedTuple):
+    """One of several radii: the `label` certified there, whether it was `reached` (None: open), and after how many
+    answers.
+    """
+
+    radius: float
+    label: Hashable | None
+    reached: bool | None
+    n: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """What the votes so far prove.
@@ -36,7 +47,7 @@ class Bound:
     `label` and `n` all votes the bound rests on, failures included; `n0` counts the separate votes that chose the
     class (paper protocol only). `counts` maps every class that got a vote to its count among the n (n0 votes
     excluded). `reached` says whether `target` was certified (None without a target). `stopped` is None while the
-    certifier still needs answers.
+    certifier still needs answers. `radii` are those asked about together, ascending.
     """
 
     label: Hashable | None
@@ -52,6 +63,7 @@ class Bound:
     stopped: Stopped | None
     method: str
     reason: str = ""
+    radii: tuple[ReadRadius, ...] = ()
 
 
 class Certifier(Protocol):

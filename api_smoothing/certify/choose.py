@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from api_smoothing.certify.anytime import AnytimeCertifier, majority_provable
+from api_smoothing.certify.anytime import AnytimeCertifier, ConfidenceSequence, majority_provable
 from api_smoothing.certify.base import Certifier
 from api_smoothing.certify.boundary import CappedBoundary, OpenBoundary
 from api_smoothing.certify.cohen import ClopperPearsonCertifier
@@ -15,8 +15,9 @@ from api_smoothing.certify.fixed import FixedCertifier
 from api_smoothing.certify.futility import futility_boundary, hopeless_share
 from api_smoothing.certify.plan import Method as PlanMethod
 from api_smoothing.certify.plan import max_radius, min_queries, target_boundary
+from api_smoothing.certify.radii import RadiiCertifier
 from api_smoothing.certify.radius import check, threshold
-from api_smoothing.certify.spec import RULES, Spec
+from api_smoothing.certify.spec import CHOOSING_APART, RULES, Spec
 from api_smoothing.certify.target import TargetCertifier
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
@@ -28,6 +29,8 @@ def choose(spec: Spec) -> Certifier:
     """See `api_smoothing.certify.certifier`."""
     _check(spec)
     check(sigma=spec.sigma, noise=spec.noise, slack=spec.slack)
+    if spec.radii:
+        return _to_radii(spec)
     if spec.later:
         return _again(spec)
     if spec.sequential:
@@ -73,6 +76,27 @@ def _again(spec: Spec) -> AnytimeCertifier:
         slack=spec.slack,
         max_classes=spec.max_classes,
         target=spec.radius,
+    )
+
+
+def _to_radii(spec: Spec) -> RadiiCertifier:
+    """Several radii, as a first question or a later one: the confidence sequence answers both."""
+    limit = min((v for v in (spec.n, spec.cap) if v is not None), default=None)
+    largest = replace(spec, radius=max(spec.radii), radii=())
+    least = ConfidenceSequence(spec.alpha).reach(_threshold(largest), 0, 0)
+    if not spec.later and (least is None or (limit is not None and least > limit)):
+        raise UnreachableRadiusError(
+            f"radius {largest.radius:g} cannot be certified together with others with {limit} answers at "
+            f"σ={spec.sigma:g}, α={spec.alpha:g}: ask for less, or for at least {least} answers"
+        )
+    return RadiiCertifier(
+        spec.radii,
+        limit=limit,
+        limit_name="n" if limit == spec.n else "budget",
+        alpha=spec.alpha,
+        sigma=spec.sigma,
+        noise=spec.noise,
+        slack=spec.slack,
     )
 
 
@@ -159,7 +183,7 @@ def _unreachable(spec: Spec, limit: int | None) -> UnreachableRadiusError:
     rule: PlanMethod = "fixed"
     if spec.sequential and spec.n is None:
         rule = "sequential"  # a little less than the open rule reaches, and certainly within its reach
-    elif spec.method in ("clopper-pearson", "runner-up"):
+    elif spec.method in CHOOSING_APART:
         rule = "clopper-pearson"
     best = max_radius(n=limit, method=rule, **settings)  # type: ignore[arg-type]
     least = min_queries(spec.radius, **settings)  # type: ignore[arg-type]
@@ -185,6 +209,14 @@ def _check(spec: Spec) -> None:
         raise ConfigurationError("a prior needs version 2 of the rule or a later one")
     if not 0.0 < spec.alpha <= 0.1:
         raise ConfigurationError(f"alpha must lie in (0, 0.1], not {spec.alpha!r}")
+    if spec.radii and (spec.radius is not None or spec.max_classes > 1):
+        raise ConfigurationError("several radii are asked about in place of one, and of one class an answer")
+    if spec.radii and spec.method not in ("auto", "sequential"):
+        raise ConfigurationError(
+            f'method "{spec.method}" has one radius for its n: several are read from that'
+        )
+    if spec.radii and not min(spec.radii) >= 0.0:
+        raise ConfigurationError(f"radii must not be negative, not {min(spec.radii)!r}")
     if spec.radius is not None and not spec.radius > 0.0:
         raise ConfigurationError(f"radius must be greater than 0, not {spec.radius!r}")
     if spec.max_classes < 1:
@@ -194,5 +226,5 @@ def _check(spec: Spec) -> None:
             raise ConfigurationError(f"{name} must be at least 1, not {value}")
     if spec.n is None and spec.method not in ("auto", "sequential"):
         raise ConfigurationError(f'method "{spec.method}" needs n, fixed before the first answer')
-    if spec.n is None and spec.radius is None and spec.cap is None:
+    if spec.n is None and spec.radius is None and not spec.radii and spec.cap is None:
         raise ConfigurationError("give a radius to stop at, or n, the number of answers to spend")

@@ -70,13 +70,13 @@ class Fallback:
 
     def __init__(self, levels: tuple[Level, ...]) -> None:
         """Nothing proved yet."""
-        self._levels = levels
+        self.levels = levels
         self._proved = 0
         self._label: Hashable | None = None
 
     def look(self, leader: Hashable | None, top: int, n: int) -> None:
         """Take the counts after an answer: `top` votes for `leader` among n."""
-        while self._proved < len(self._levels) and top >= self._levels[self._proved][2].at(n):
+        while self._proved < len(self.levels) and top >= self.levels[self._proved][2].at(n):
             if leader != self._label:
                 if self._proved:
                     return  # another class was claimed first; one claim a run
@@ -88,5 +88,5 @@ class Fallback:
         """Label, p_lower and radius of the highest claim; None and zeros if there is none above a majority."""
         if self._proved < 2:
             return None, 0.0, 0.0
-        certified, p_lower, _ = self._levels[self._proved - 1]
+        certified, p_lower, _ = self.levels[self._proved - 1]
         return self._label, p_lower, certified

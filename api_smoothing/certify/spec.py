@@ -28,6 +28,8 @@ _DIGITS: Final = 16
 
 #: Answers that an image gets its best radius for, where nobody has set a number.
 USUAL: Final = 100
+#: The methods of which n0 answers choose the class, and no more.
+CHOOSING_APART: Final = ("clopper-pearson", "runner-up")
 
 #: The norm in which noise certifies a radius.
 NORMS: Final[dict[str, Norm]] = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
@@ -38,7 +40,8 @@ class Spec:
     """A target `radius`, a number of answers `n` fixed beforehand, or both, and everything that decides the proof.
 
     `radius` is in [0,1] pixel units, in the norm of the `noise`. `n0` separate answers choose the class with the
-    methods "clopper-pearson" and "runner-up". `sigma` is the noise's standard deviation, `alpha` the error of the
+    methods "clopper-pearson" and "runner-up". Several `radii` (ascending, 0 for a proved majority) in place of one are
+    decided by the confidence sequence. `sigma` is the noise's standard deviation, `alpha` the error of the
     certificate, `slack` the total-variation distance charged to every bound. `cap` is what a budget allows, which may
     be raised later. `max_classes` is the most classes one answer may vote for (above 1: sequential rules only).
     `later` says that the same answers have been asked something before: then this is answered from the confidence
@@ -50,6 +53,7 @@ class Spec:
     """
 
     radius: float | None = None
+    radii: tuple[float, ...] = ()
     n: int | None = None
     n0: int = 100
     sigma: float
@@ -71,7 +75,8 @@ class Spec:
     @property
     def sequential(self) -> bool:
         """Whether the rule may stop at any answer: then the number of queries depends on what they say."""
-        return self.radius is not None and (self.later or self.method in ("auto", "sequential"))
+        one = self.radius is not None and (self.later or self.method in ("auto", "sequential"))
+        return one or bool(self.radii)
 
     @property
     def rule(self) -> str:
@@ -115,7 +120,7 @@ class Spec:
 
     @property
     def _name(self) -> str:
-        if self.later:
+        if self.later or self.radii:
             return "anytime"
         if self.sequential:
             return "open" if self.n is None else "capped"
@@ -133,4 +138,4 @@ class Spec:
         """The most votes an image may cost; None without an `n`."""
         if self.n is None:
             return None
-        return self.n + (self.n0 if self.method in ("clopper-pearson", "runner-up") else 0)
+        return self.n + (self.n0 if self.method in CHOOSING_APART else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
-from api_smoothing.certify.base import FAILED, Bound, Stopped
+from api_smoothing.certify.base import FAILED, Bound, ReadRadius, Stopped
 from api_smoothing.errors import ConfigurationError
 
 #: Above this share of failed answers a certificate is reported as failed.
@@ -71,6 +71,7 @@ def bound(
     n0: int = 0,
     failed_before: int = 0,
     leader_lower: float = 0.0,
+    radii: tuple[ReadRadius, ...] = (),
 ) -> Bound:
     """A Bound from the votes: abstained where radius is 0, failed where over 5 % of the answers did.
 
@@ -84,6 +85,7 @@ def bound(
         stopped, label = "failed", None
         reason = f"{failed} of {asked} answers failed, more than {MAX_FAILED:.0%}: see the provider's errors"
         reached = None if reached is None else False
+        radii = tuple(ReadRadius(read.radius, None, False, read.n) for read in radii)
     if radius <= 0.0:
         label = None
     shown = tally.leader if label is None else label
@@ -103,4 +105,5 @@ def bound(
         stopped=stopped,
         method=method,
         reason=reason,
+        radii=radii,
     )

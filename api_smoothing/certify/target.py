@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from api_smoothing.certify.anytime import leader_lower
 from api_smoothing.certify.base import Bound, Stopped
@@ -115,6 +115,21 @@ class TargetCertifier:
             reason=self._reason,
             leader_lower=leader_lower(self._tally.top, self._tally.n, self._alpha),
         )
+
+    def boundary(self) -> dict[str, Any] | None:
+        """All that decides, to be written down before the first answer; None without a cap.
+
+        `counts` are K(1) … K(N) for p0, and `levels` those of the smaller radii, lowest first, as [radius, p, counts].
+        """
+        cap = self._upper.cap
+        if cap is None:
+            return None
+        levels = () if self._fallback is None else self._fallback.levels
+        return {
+            "p0": self._p0,
+            "counts": self._upper.counts(cap).tolist(),
+            "levels": [[radius, p, level.counts(cap).tolist()] for radius, p, level in levels],
+        }
 
     def _missing(self) -> str:
         top, n = self._tally.top, self._tally.n

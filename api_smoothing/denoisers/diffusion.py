@@ -22,7 +22,7 @@ from api_smoothing.denoisers.padding import padded
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation import evaluating
+from api_smoothing.eval_mode import evaluating
 from api_smoothing.precision import arithmetic
 
 #: What a network predicts: the noise ε, v = √ᾱ·ε − √(1−ᾱ)·x_0 (Salimans & Ho 2022, appendix D), or x_0.

@@ -14,7 +14,7 @@ from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.padding import padded
 from api_smoothing.digests import sha256_of, weights_of
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation import evaluating
+from api_smoothing.eval_mode import evaluating
 from api_smoothing.precision import arithmetic
 
 

@@ -32,8 +32,8 @@ _UNKNOWN: Final = "unknown/0"
 class Question:
     """What is asked of a stream: the `rule` with its version, the `radius` it aims at, `n` and the `n0` that choose the
     class, the error `alpha`, and the `reading`, which names how an answer becomes a vote. What a budget allows is no
-    part of it: the same question goes on where a budget ended. A rule that learns has its whole `prior` here, so that
-    it is kept with the question.
+    part of it: the same question goes on where a budget ended. Several `radii` stand in place of one. A rule that
+    learns has its whole `prior` here, so that it is kept with the question.
     """
 
     rule: str
@@ -42,10 +42,13 @@ class Question:
     n0: int = 0
     alpha: float
     reading: str
+    radii: tuple[float, ...] = ()
     prior: Prior | None = None
 
     def __str__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if not self.radii:
+            del values["radii"]
         if self.prior is None:
             del values["prior"]
         else:
@@ -56,6 +59,8 @@ class Question:
     def from_text(cls, text: str) -> Self:
         """Read what `str` gave. Raises TypeError or ValueError for a question of a kind that is not known here."""
         values = json.loads(text)
+        if "radii" in values:
+            values["radii"] = tuple(values["radii"])
         if "prior" in values:
             from api_smoothing.certify.prior import Prior
 
@@ -107,6 +112,7 @@ def about_the_label(spec: Spec, label_map: str | None) -> Question:
     return Question(
         rule=spec.rule,
         radius=None if spec.radius is None else float(spec.radius),
+        radii=spec.radii,
         n=spec.n,
         n0=(spec.most or 0) - (spec.n or 0),
         alpha=spec.alpha,

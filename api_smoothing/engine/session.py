@@ -15,6 +15,7 @@ from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler
 from api_smoothing.engine.sending import (
+    AsIs,
     Canary,
     Cleaner,
     Desk,
@@ -29,8 +30,8 @@ from api_smoothing.engine.sending import (
     drawing,
     enlargement,
 )
-from api_smoothing.engine.storage import Storage, stream_name
-from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Votes, VoteSource
+from api_smoothing.engine.storage import Asked, Storage, stream_name
+from api_smoothing.engine.votes import SPAN, LabelReader, StreamAnswers, Told, Votes, VoteSource
 from api_smoothing.events import TurnAwaited
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget, Look, Provenance
@@ -52,12 +53,24 @@ class Inquiry:
     stream: Stream
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Still:
+    """An image without noise, as the name of its stream has it."""
+
+    image_digest: bytes
+    shape: tuple[int, int, int]
+    sub: int
+    kind: str = "none"
+    sigma: float = 0.0
+
+
 class Session:
     """Makes the inquiry about each image, with what `storage` gives it.
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again. `stopwatch` has the time that the queries take. `told` hears of long waits for a turn.
+    before are asked again. `epoch` names a round of fresh answers. `stopwatch` has the time that the queries take.
+    `told` hears of long waits for a turn.
     """
 
     def __init__(
@@ -70,12 +83,14 @@ class Session:
         device: str,
         workers: int | None,
         retry_failures: bool = False,
+        epoch: str | None = None,
         told: Callable[[TurnAwaited], object] | None = None,
     ) -> None:
         self.card = adapter.card
         self.price = price(self.card)
         self._adapter, self._denoiser = adapter, denoiser
         self._device, self._workers, self._retry = device, workers, retry_failures
+        self._epoch = epoch
         self._latency = Latency()
         self._gate = FirstRequestGate()
         self._gate.answering = retry_failures  # what is asked again was refused before: that says nothing new
@@ -123,8 +138,12 @@ class Session:
         provenance: Provenance,
         read: LabelReader,
         sender: Sender,
+        told: Told | None = None,
     ) -> Inquiry:
-        """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label."""
+        """What it takes to get the votes of one image; asks nothing yet. `seed` is the seed's public label.
+
+        `told` hears of every answer that is counted.
+        """
         name = self._undrifted(self._name(noise, seed))
         self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
         stream = Stream(
@@ -145,19 +164,45 @@ class Session:
             stop=stream.ended,
             watch=watch,
             retry=self._retry,
+            told=told,
         )
         paths = self.queries_per_vote
         return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)
 
-    def _name(self, noise: NoiseStream, seed: str) -> str:
+    def unsmoothed(
+        self, loaded: Loaded, *, provenance: Provenance, read: LabelReader, sender: Sender
+    ) -> Inquiry:
+        """What it takes to ask about the image as it is, in one query; asks nothing yet."""
+        still = _Still(image_digest=loaded.digest, shape=(*loaded.size, 3), sub=loaded.sub)
+        name = self._name(still, "none", denoised=False)
+        self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
+        stream = Stream(
+            name=name,
+            answers=StreamAnswers(self._cache, name, shared=self._remote, retry=self._retry),
+            draw=AsIs(loaded.grid, loaded.sub),
+            shape=loaded.size,
+        )
+        votes = VoteSource(
+            stream=name,
+            usage=stream.usage,
+            cache=self._cache,
+            account=self.account,
+            read=read,
+            stop=stream.ended,
+            retry=self._retry,
+        )
+        return Inquiry(votes=votes, stream=stream)
+
+    def _name(self, noise: Asked, seed: str, *, denoised: bool = True) -> str:
         return stream_name(
             noise,
             seed=seed,
             adapter=self._adapter.card,  # as it is now: weights may have been trained on
-            denoiser=self._denoiser,
+            denoiser=self._denoiser if denoised else None,
             factor=enlargement(*noise.shape[:2], self.card) if self._remote else 1,
             device=self._device,
             state=self._state(),
+            epoch=self._epoch,
         )
 
     def settings(self, noise: NoiseStream, *, seed: str) -> str:
@@ -173,10 +218,13 @@ class Session:
         return not self._looks.of(stream) and not self._has_votes(stream)
 
     def results(
-        self, openings: Iterable[Opening[T]], sender: Sender, *, sigma: float, most: int | None
+        self, openings: Iterable[Opening[T]], sender: Sender, *, sigma: float | None, most: int | None
     ) -> Generator[T]:
-        """The results of images that are driven together, in order; `most` votes each at most, where that is known."""
-        if most is not None:
+        """The results of images that are driven together, in order; `most` votes each at most, where that is known.
+
+        Without `sigma` they are asked about as they are, with no denoiser before them.
+        """
+        if most is not None and sigma is not None:
             most = most * self.queries_per_vote + self.extra_per_image
         scheduler: Scheduler[T] = Scheduler(
             self._desk(sender, sigma),
@@ -188,8 +236,8 @@ class Session:
         )
         return scheduler.results(openings)
 
-    def _desk(self, sender: Sender, sigma: float) -> Desk:
-        cleaner = Cleaner(self._denoiser, sigma, self._device)
+    def _desk(self, sender: Sender, sigma: float | None) -> Desk:
+        cleaner = Cleaner(None if sigma is None else self._denoiser, sigma or 0.0, self._device)
         if self._remote:
             return There(card=self.card, cleaner=cleaner, sender=sender, workers=self._workers)
         return Here(card=self.card, cleaner=cleaner, sender=sender, device=self._device)

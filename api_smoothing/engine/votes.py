@@ -5,6 +5,8 @@ It never asks and never waits, so that one loop can drive many images: see `engi
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,24 +17,28 @@ from api_smoothing.adapters.labels.label_map import Reports, TopLabel
 from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
-from api_smoothing.errors import DriftError
+from api_smoothing.errors import BudgetError, DriftError
+from api_smoothing.events import CountedAnswer
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
 CHUNK: Final = 256  # answers of a model in this process that are written down together
 
 Vote = Any  # a class, None for "no label", FAILED; or for presence a collection of labels
 LabelReader = Callable[[Answer], Vote]
+Told = Callable[[Sequence[CountedAnswer]], object]
 
 
 @dataclass(slots=True, kw_only=True)
 class QueryCount:
     """What was spent on one image so far; `sent` counts every attempt. `reports` is what answers say besides the vote,
-    where that is their best label.
+    where that is their best label. Votes are `unconfirmed` where the budget had no room for the last canary: they prove
+    nothing until a run with a larger one has asked it.
     """
 
     sent: int = 0
     cached: int = 0
     out_of_budget: bool = False
+    unconfirmed: bool = False
     version: str | None = None
     last_error: str = ""
     counted: dict[Hashable | None, int] = field(default_factory=dict)
@@ -162,7 +168,7 @@ class VoteSource:
     `stream` names everything that decides an answer; equal streams share answers through the cache. Of the budget
     enough is left for the canaries of `watch`: votes that cannot be confirmed are not bought. When `stop` is set,
     nothing is claimed that would need confirming. A query that finally failed before counts as it did then, unless
-    `retry`: what is asked until it succeeds is no fair draw.
+    `retry`: what is asked until it succeeds is no fair draw. `told` hears of every answer that is taken.
     """
 
     def __init__(
@@ -176,8 +182,9 @@ class VoteSource:
         stop: threading.Event | None = None,
         watch: Watch | None = None,
         retry: bool = False,
+        told: Told | None = None,
     ) -> None:
-        self._stream, self._retry = stream, retry
+        self._stream, self._retry, self._told = stream, retry, told
         self._usage, self._cache, self._account = usage, cache, account
         self._read, self._watcher = read, watch
         self._stop = threading.Event() if stop is None else stop
@@ -252,16 +259,22 @@ class VoteSource:
         self._note_usage()
 
     def take(self) -> Sequence[Vote]:
-        votes = []
+        votes, taken = [], list[CountedAnswer]()
         while self._taken < self._wanted and self._taken in self._outcomes:
             index = self._taken
             self._taken += 1
-            self.count.cached += index in self._kept
+            kept = index in self._kept
+            self.count.cached += kept
             self._kept.discard(index)
             if index in self._early:
                 self._early.discard(index)
                 self._spare -= 1
-            votes.append(self._vote(self._outcomes.pop(index)))
+            answer = self._outcomes.pop(index)
+            votes.append(self._vote(answer))
+            if self._told is not None:
+                taken.append(_as_counted(index, answer, votes[-1], kept=kept))
+        if self._told is not None and taken:
+            self._told(taken)
         self._note_usage()
         return votes
 
@@ -276,6 +289,8 @@ class VoteSource:
         if self._watcher is not None and self.count.n:
             try:
                 self._watcher.finish(self.count.version, self.count.n)
+            except BudgetError:
+                self.count.out_of_budget = self.count.unconfirmed = True
             except DriftError:
                 self._forget()
                 raise
@@ -351,3 +366,21 @@ class VoteSource:
     def _forget(self) -> None:
         """Have the next run start over: these answers are of more than one model."""
         self._cache.describe(f"{self._stream}/drift", {"answers": self.count.n})
+
+
+def _as_counted(number: int, answer: Answer | None, vote: Vote, *, kept: bool) -> CountedAnswer:
+    failed = vote is FAILED
+    return CountedAnswer(
+        number=number,
+        vote=None if failed or vote is None else str(vote),
+        failed=failed,
+        kept=kept,
+        sha256="" if answer is None else digest_of(answer),
+        request_id=None if answer is None else answer.request_id,
+    )
+
+
+def digest_of(answer: Answer) -> str:
+    """The sha256, in hex, of all that an answer says, as JSON."""
+    labels = [[label.name, label.score, label.id, label.parents] for label in answer.labels]
+    return hashlib.sha256(json.dumps([answer.model_version, labels]).encode()).hexdigest()

@@ -89,6 +89,14 @@ def test_recorded_answer_is_read_as_it_stands(wire: Wire, shared: Path) -> None:
     assert len(answer.labels) == len(recorded["Labels"])
 
 
+def test_an_answer_has_the_id_of_its_request(wire: Wire) -> None:
+    """What AWS calls the request, for evidence; two answers that differ in it alone are equal."""
+    wire.answer = (200, HONEST, {"x-amzn-RequestId": "0f0c1a2b-0000-4000-8000-1234567890ab"})
+    (answer,) = adapter_at(wire).label([image_of()])
+    assert answer.request_id == "0f0c1a2b-0000-4000-8000-1234567890ab"
+    assert answer == Answer(labels=answer.labels, model_version=answer.model_version)
+
+
 def test_labels_come_best_first_and_aliases_are_none(wire: Wire) -> None:
     """DetectLabels promises no order; an alias is another name, not another label."""
     entries = [

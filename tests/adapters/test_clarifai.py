@@ -104,6 +104,15 @@ def test_it_is_an_adapter(service: GrpcService) -> None:
     assert isinstance(adapter(service), Adapter)
 
 
+def test_answers_have_the_id_of_their_request(service: GrpcService) -> None:
+    """All that one response holds have what Clarifai calls the request, for evidence."""
+    answer = response(output(("cat", 0.75)), output(("dog", 0.5)))
+    answer.status.req_id = "0123abcd"
+    service.reply = always(answer)
+    found = adapter(service).label([image(), image()])
+    assert [one.request_id for one in found if isinstance(one, Answer)] == ["0123abcd"] * 2
+
+
 def test_card_states_limits_and_quotas() -> None:
     """128 images a request, 15 requests a second; a rate of images is a second quota."""
     card = clarifai.load().card

@@ -37,7 +37,7 @@ def fallback_run() -> tuple[float, TargetCertifier]:
 def claims_error(q: float, other: float, horizon: int, wrong_if: Callable[[float, float], bool]) -> float:
     """Exact probability of a wrong claim by target or fallback: class a has `q`, class b `other`, the rest none."""
     p0, made = fallback_run()
-    levels = made._fallback._levels
+    levels = made._fallback.levels
     counts = target_boundary(p0, alpha=ALPHA, cap=120).counts(horizon)
     tables = [boundary.counts(horizon) for _, _, boundary in levels]
     states: dict[tuple[int, int, int, str], float] = {(0, 0, 0, ""): 1.0}  # votes a, votes b, proved, by whom
@@ -68,7 +68,7 @@ def claims_error(q: float, other: float, horizon: int, wrong_if: Callable[[float
 def test_fallback_and_target_share_one_alpha() -> None:
     """Exact DP: the probability of any wrong claim, target or smaller radius, is at most α wherever p lies."""
     _, made = fallback_run()
-    levels = made._fallback._levels
+    levels = made._fallback.levels
     assert len(levels) == 8
     for _, g, _ in [levels[0], levels[1], levels[4], levels[7]]:
         for other in (1 - g, 0.0):
@@ -81,7 +81,7 @@ def test_fallback_and_target_share_one_alpha() -> None:
 def test_the_fallback_leaves_the_target_its_share() -> None:
     """At every level: its own error, the target's, and what the other classes can do, sum to at most α."""
     p0, made = fallback_run()
-    levels = made._fallback._levels
+    levels = made._fallback.levels
     target = target_boundary(p0, alpha=ALPHA, cap=120).counts(120)
     majority = levels[0][2]
 
@@ -98,7 +98,7 @@ def test_the_fallback_leaves_the_target_its_share() -> None:
 def test_the_fallback_claims_in_order() -> None:
     """A level is claimed only after all lower ones, and by one class only."""
     _, made = fallback_run()
-    levels = made._fallback._levels
+    levels = made._fallback.levels
     fresh = Fallback(levels)
     fresh.look("a", 60, 60)
     assert fresh.best[0] == "a"

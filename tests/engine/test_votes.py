@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from api_smoothing.engine.sending.pixels import batch_size, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.storage.answers import MemoryCache
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
-from api_smoothing.engine.votes import SPAN, StreamAnswers, VoteSource
+from api_smoothing.engine.votes import SPAN, StreamAnswers, Told, VoteSource
 from api_smoothing.errors import ConfigurationError, DriftError, ProviderError
+from api_smoothing.events import CountedAnswer
 from api_smoothing.noise import NoiseStream
 from api_smoothing.results import Budget
 
@@ -67,6 +69,7 @@ def source_of(
     seed: int = 0,
     shared: bool = False,
     retry: bool = False,
+    told: Told | None = None,
 ) -> Asked:
     noise = NoiseStream(
         sigma=0.25,
@@ -90,6 +93,7 @@ def source_of(
         account=account,
         read=lambda answer: answer.labels[0].name if answer.labels else None,
         retry=retry,
+        told=told,
     )
     sender = Sender(adapter, account=account, limiter=None, sleep=lambda seconds: None)
     return Asked(votes, stream, sender, adapter.card, workers)
@@ -206,6 +210,22 @@ def test_final_failures_are_remembered(error: Exception) -> None:
     assert second.votes.known(8) == dict(enumerate(votes))
     assert second.votes.within(5) == 13
     assert second.votes.count.last_error == type(error).__name__
+
+
+def test_a_failed_query_is_told_as_one() -> None:
+    """It has no vote and no digest; asked about again, all that was told is told as kept."""
+    cache, told = MemoryCache(), list[CountedAnswer]()
+    failing = Scripted(errors=[None, *[ValueError("refused")] * attempts.ATTEMPTS], batch=1)
+    for adapter in (failing, Scripted()):
+        asked = source_of(adapter, cache=cache, told=told.extend)
+        votes = asked.take(8)
+    first, again = told[:8], told[8:]
+    assert [answer.number for answer in first] == list(range(8))
+    assert [answer.failed for answer in first] == [vote is FAILED for vote in votes]
+    assert [answer.vote for answer in first] == [None if vote is FAILED else vote for vote in votes]
+    assert [answer.sha256 == "" for answer in first] == [answer.failed for answer in first]
+    assert not any(answer.kept for answer in first)
+    assert again == [replace(answer, kept=True) for answer in first]
 
 
 def test_who_says_so_asks_failures_again() -> None:

@@ -23,6 +23,9 @@ RULES: dict[str, dict[str, object]] = {
     "later target": {"n": 60, "target": 0.1, "later": True},
     "later open target": {"target": 0.1, "later": True},
     "later target, budget": {"target": 0.1, "cap": 60, "later": True},
+    "radii, capped": {"radii": (0.0, 0.05, 0.1), "n": 60},
+    "radii, budget": {"radii": (0.0, 0.1), "n": 90, "cap": 60},
+    "radii, later": {"radii": (0.0, 0.2), "n": 40, "later": True},
     "presence-wide": {"n": 40, "target": 0.05, "max_classes": 3},
 }
 

@@ -179,7 +179,8 @@ class RekognitionAdapter:
             raise BrokenContract(f"the response has no {key}")
         labels = [_label(entry) for entry in response[self._shape.labels]]
         labels.sort(key=lambda label: -(label.score or 0.0))  # DetectLabels promises no order
-        return Answer(labels=tuple(labels), model_version=version)
+        request = response.get("ResponseMetadata", {}).get("RequestId")
+        return Answer(labels=tuple(labels), model_version=version, request_id=request)
 
 
 def _label(entry: Any) -> Label:

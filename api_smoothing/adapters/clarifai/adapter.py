@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.adapters import (
@@ -198,7 +199,8 @@ class Clarifai:
                 raise CallFailed(verdict)
         if len(outputs) != images:
             raise BrokenContract(f"{len(outputs)} outputs for {images} images")
-        return read_each(outputs, self._output, self.verdict)
+        answers, request = read_each(outputs, self._output, self.verdict), response.status.req_id or None
+        return [replace(a, request_id=request) if isinstance(a, Answer) else a for a in answers]
 
     def _output(self, output: Any) -> Answer | Verdict:
         if not output.status.code:

@@ -181,7 +181,7 @@ class ModuleAdapter:
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
         import torch
 
-        from api_smoothing.evaluation import evaluating
+        from api_smoothing.eval_mode import evaluating
 
         who = f"model {self._card.name}"
         if not isinstance(images, torch.Tensor):

@@ -35,12 +35,13 @@ _WHERE: Final = {
 def terms_of(card: AdapterCard, price: Price) -> Terms:
     """Whether queries cost money: each of them, or the time in which they are answered.
 
-    A service that is in no price table and states no price, or 0, does not say. A sandbox has the terms of the service
-    that it stands for.
+    A service that is in no price table and states no price does not say. A sandbox has the terms of the service that it
+    stands for.
     """
     if price.micro_usd or price.usd_per_hour:
         return "paid"
-    return "unknown" if card.accepts == "png" and card.price is None else "free"
+    stated = card.price is not None or card.usd_per_query is not None
+    return "unknown" if card.accepts == "png" and not stated else "free"
 
 
 def answers_for(
@@ -67,10 +68,36 @@ def answers_for(
     return n
 
 
+def by_the_sequence(
+    radius: float | None, radii: Sequence[float], n: int | Literal["auto"] | None, method: str
+) -> tuple[float, ...]:
+    """Those of several `radii` that the confidence sequence decides: all, unless a number of answers is given.
+
+    Then they are read from its one bound. Refuses what is no question.
+    """
+    found = tuple(sorted({float(r) for r in radii}))
+    if not found:
+        return ()
+    if radius is not None:
+        raise ConfigurationError("give one radius, or several radii to be read from the same votes, not both")
+    if not all(math.isfinite(r) and r >= 0 for r in found):
+        raise ConfigurationError(f"radii must be 0 or more, in [0,1] pixel units, not {min(found):g}")
+    return found if n in ("auto", None) and method in ("auto", "sequential") else ()
+
+
 def usual_cap(
-    radius: float, terms: Terms, *, sigma: float, alpha: float, noise: Noise, max_classes: int = 1
+    radius: float,
+    terms: Terms,
+    *,
+    sigma: float,
+    alpha: float,
+    noise: Noise,
+    max_classes: int = 1,
+    by_sequence: bool = False,
 ) -> int:
     """The most answers an image may take before `radius` is given up: CAPS, or as few as can certify it at all.
+
+    `by_sequence` says that the confidence sequence decides, as where several radii are asked about.
 
     Raises UnreachableRadiusError for a radius out of reach, or one that takes more answers than anybody means unasked.
     """
@@ -90,6 +117,10 @@ def usual_cap(
         )
     p0 = threshold(radius, **of)  # type: ignore[arg-type]
     cap = max(cap, least)
+    if by_sequence:
+        from api_smoothing.certify.anytime import ConfidenceSequence
+
+        return max(cap, ConfidenceSequence(alpha).reach(p0, 0, 0) or cap)
     while target_boundary(p0, alpha=alpha, cap=cap, max_classes=max_classes).reach(0, 0) is None:
         cap += 1
     return cap

@@ -15,7 +15,7 @@ from api_smoothing.certify.crossing import Floats
 from api_smoothing.certify.radius import threshold
 from api_smoothing.engine.estimate import shares
 from api_smoothing.engine.estimate.shares import Prior
-from api_smoothing.engine.estimate.stopping import HORIZON, Rule, outlook, stopping_rule
+from api_smoothing.engine.estimate.stopping import HORIZON, Rule, last_of, outlook, stopping_rules
 
 TAIL: Final = 0.025  # of the runs take fewer than low, and as many more than high
 _RUNS = 2000
@@ -84,13 +84,14 @@ def _to_target(
     known: Sequence[Votes], spec: Spec, affordable: int | None, extra: int, each: int, prior: Prior
 ) -> Queries:
     """The answers until the target is decided, summed over the images of many drawn runs."""
-    rule = stopping_rule(spec)
+    rules = stopping_rules(spec)
+    rule = rules[0]
     fresh = _stand((), spec, rule)
     images = [_stand(votes, spec, rule) if votes else fresh for votes in known]
     asked = [image for image, _ in images if image.n]
     ahead = Counter(image for image, decided in images if not decided)
     model = prior.model((image.n, image.votes) for image in asked)
-    lows, highs, expected, endless = _totals(ahead, prior, model, rule)
+    lows, highs, expected, endless = _totals(ahead, prior, model, rules)
     lows, highs, expected = each * lows, each * highs, each * expected
     canaries = extra * ahead.total()
     middle = round(expected) + canaries
@@ -104,7 +105,7 @@ def _to_target(
     lines += [
         prior.told,
         "19 of 20 runs cost between low and high; more if most images have shares near the "
-        f"{_needed(spec):.1%} that the radius takes",
+        f"{_needed(spec)} that the radius takes",
     ]
     if endless > 0.0005 and affordable is None:
         lines.append(
@@ -127,9 +128,10 @@ def _to_target(
     return Queries(low=low, expected=middle, high=high, lines=tuple(lines))
 
 
-def _needed(spec: Spec) -> float:
-    assert spec.radius is not None
-    return threshold(spec.radius, sigma=spec.sigma, noise=spec.noise)
+def _needed(spec: Spec) -> str:
+    """The shares of votes that the radii take."""
+    radii = spec.radii if spec.radius is None else (spec.radius,)
+    return " or ".join(f"{threshold(r, sigma=spec.sigma, noise=spec.noise):.1%}" for r in radii)
 
 
 def _stand(votes: Votes, spec: Spec, rule: Rule) -> tuple[Standing, bool]:
@@ -144,7 +146,7 @@ def _stand(votes: Votes, spec: Spec, rule: Rule) -> tuple[Standing, bool]:
 
 
 def _totals(
-    ahead: Counter[Standing], prior: Prior, model: Floats, rule: Rule
+    ahead: Counter[Standing], prior: Prior, model: Floats, rules: Sequence[Rule]
 ) -> tuple[Floats, Floats, float, float]:
     """Sums over the images for each drawn run, from below and from above; their mean; how many images never end.
 
@@ -155,7 +157,7 @@ def _totals(
     lows, highs, expected, endless = np.zeros(_RUNS), np.zeros(_RUNS), 0.0, 0.0
     for image, count in ahead.items():
         weights = prior.posterior(image.n, image.votes) if image.n else model / model.sum()
-        seen = outlook(rule, prior.nodes, n=image.n, votes=image.votes)
+        seen = last_of([outlook(rule, prior.nodes, n=image.n, votes=image.votes) for rule in rules])
         chance = (weights[None] if image.n else models) @ seen.chance
         drawn = rng.multinomial(count, chance / chance.sum(axis=1, keepdims=True), size=_RUNS)
         lows += drawn @ seen.low + count * image.skip

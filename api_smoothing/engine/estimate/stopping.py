@@ -9,13 +9,15 @@ class's share p. So the chance that such a run is still going does not depend on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from scipy.special import gammaln
 
 from api_smoothing.certify import Spec, certifier_of, plan
+from api_smoothing.certify.anytime import ConfidenceSequence
 from api_smoothing.certify.cohen import ClopperPearsonCertifier
 from api_smoothing.certify.crossing import Counts, Floats
 from api_smoothing.certify.fixed import FixedCertifier
@@ -28,6 +30,7 @@ _EVERY = 1024  # up to here each number of answers counts for itself, then they 
 _BIN = 1.02
 _TAIL_BIN = 1.2
 _LONGEST = 1e8
+_LOOKED = 64  # numbers of answers at which the sequence is asked for its boundary, which is smooth in between
 _GONE = 1e-9  # a share whose runs have all but surely stopped is followed no further
 
 
@@ -60,8 +63,30 @@ class Outlook:
     open_end: Floats
 
 
-def stopping_rule(spec: Spec) -> Rule:
-    """The rule by which the certifier of a spec with a radius stops. Raises UnreachableRadiusError."""
+def stopping_rules(spec: Spec) -> list[Rule]:
+    """Those by which the certifier of a spec decides each of its radii; it stops with the last.
+
+    Raises UnreachableRadiusError.
+    """
+    if not spec.radii:
+        return [_rule(spec)]
+    certifier_of(spec)
+    return [_by_the_sequence(spec, radius) for radius in spec.radii]
+
+
+def _by_the_sequence(spec: Spec, radius: float) -> Rule:
+    sequence, p0 = ConfidenceSequence(spec.alpha), threshold(radius, sigma=spec.sigma, noise=spec.noise)
+    last = spec.n or HORIZON
+    n = np.arange(1, last + 1)
+    looked = np.unique(np.append(np.geomspace(1, last, _LOOKED).astype(np.int64), last))
+    upper = np.interp(n, looked, [sequence.least_votes(p0, int(t)) for t in looked]).round().astype(np.int64)
+    lower = n - futility_boundary(p0).counts(n.size)
+    if spec.n is not None:
+        lower = np.maximum(lower, n - 1 - (last - int(upper[-1])))
+    return Rule(upper=upper, lower=lower, ends=spec.n is not None)
+
+
+def _rule(spec: Spec) -> Rule:
     made = certifier_of(spec)
     if isinstance(made, FixedCertifier | ClopperPearsonCertifier):
         decision = made.decision
@@ -93,6 +118,21 @@ def outlook(rule: Rule, shares: Floats, *, n: int = 0, votes: int = 0) -> Outloo
     chance = np.maximum(0.0, -np.diff(going, axis=0)).T
     chance[:, -1] += going[-1]
     return Outlook(low=times[:-1] + 1, high=times[1:], chance=chance, mean=mean, open_end=open_end)
+
+
+def last_of(outlooks: Sequence[Outlook]) -> Outlook:
+    """Of rules that share their times, what is to come until the last has stopped: for each share the longest.
+
+    A share is close to one threshold at most, and waits for that.
+    """
+    means = np.stack([seen.mean for seen in outlooks])
+    longest, rows = means.argmax(axis=0), np.arange(means.shape[1])
+    return replace(
+        outlooks[0],
+        chance=np.stack([seen.chance for seen in outlooks])[longest, rows],
+        mean=means[longest, rows],
+        open_end=np.stack([seen.open_end for seen in outlooks])[longest, rows],
+    )
 
 
 def _going(rule: Rule, shares: Floats, n: int, votes: int) -> tuple[Counts, Floats]:

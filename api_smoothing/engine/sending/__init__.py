@@ -2,7 +2,7 @@
 
 from api_smoothing.engine.sending.desk import Desk, Here, There
 from api_smoothing.engine.sending.drift import Canary, Watch
-from api_smoothing.engine.sending.noisy import drawing
+from api_smoothing.engine.sending.noisy import AsIs, drawing
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome
 from api_smoothing.engine.sending.pixels import Cleaner, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
@@ -10,6 +10,7 @@ from api_smoothing.engine.sending.stopwatch import Stopwatch
 from api_smoothing.engine.sending.stream import Query, Stream, Usage
 
 __all__ = [
+    "AsIs",
     "Canary",
     "Cleaner",
     "Desk",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.engine.sending.stream import Draw, Query
-from api_smoothing.noise import NoiseStream, checked, to_float
+from api_smoothing.noise import NoiseStream, checked, to_float, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +65,22 @@ class Drawing:
             grid = torch.from_numpy(self.grid.reshape(1, -1).copy()).to(device)
             self._there[device] = self.noise.on(device), grid
         return self._there[device]
+
+
+@dataclass(frozen=True, slots=True)
+class AsIs:
+    """`Stream.draw` of an image without noise: every query is the image itself, on 8 bits."""
+
+    grid: NDArray[np.int32]
+    sub: int
+
+    def __call__(self, indices: Sequence[int], /) -> NDArray[Any]:
+        return np.repeat(to_uint8(self.grid, self.sub)[None], len(indices), axis=0)
+
+    def on(self, device: str, indices: Sequence[int], /) -> Tensor:
+        import torch
+
+        return torch.from_numpy(self(indices)).to(device)
 
 
 def drawing(grid: NDArray[np.int32], noise: NoiseStream, denoiser: Denoiser | None) -> Drawing:

@@ -23,7 +23,7 @@ from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.estimate import shares
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.estimate.pricing import Price, Tier, price
-from api_smoothing.engine.estimate.stopping import outlook, stopping_rule
+from api_smoothing.engine.estimate.stopping import outlook, stopping_rules
 from api_smoothing.errors import UnreachableRadiusError
 from api_smoothing.results import CostEstimate
 
@@ -140,7 +140,7 @@ def test_the_facades_budget_reaches_the_estimate() -> None:
 @pytest.mark.parametrize("asked", [question(radius=0.2, n=100), question(radius=0.2, n=100, method="fixed")])
 def test_the_expectation_is_exact(asked: Spec) -> None:
     """Expected queries are the mean over the shares assumed of the exact mean of the stopping rule."""
-    rule = stopping_rule(asked)
+    rule = stopping_rules(asked)[0]
     calls = [passage(rule.upper, float(p), rule.lower).calls for p in shares.UNKNOWN.nodes]
     found = estimate(10_000, asked)
     assert found.queries_expected == pytest.approx(10_000 * float(shares.UNKNOWN.weights @ calls), abs=1)
@@ -150,14 +150,14 @@ def test_the_rule_is_the_certifiers() -> None:
     """The means of the rule are those that certify's own plan states, with a cap and without."""
     p0 = threshold(0.25, sigma=0.25)
     for cap in (300, None):
-        seen = outlook(stopping_rule(question(n=cap)), np.array([0.5, 0.8, 0.9, 0.99, 1.0]))
+        seen = outlook(stopping_rules(question(n=cap))[0], np.array([0.5, 0.8, 0.9, 0.99, 1.0]))
         for p, mean in zip([0.5, 0.8, 0.9, 0.99, 1.0], seen.mean, strict=True):
             assert mean == pytest.approx(plan.expected_queries(p, p0, alpha=0.001, cap=cap).calls, rel=1e-3)
 
 
 def test_stopping_times_are_distributed_as_they_are() -> None:
     """The chance to be still going after t answers, from any standing, is that of the counts followed one by one."""
-    rule = stopping_rule(question(n=200))
+    rule = stopping_rules(question(n=200))[0]
     for n, votes, p in [(0, 0, 0.9), (20, 18, 0.85), (60, 55, 0.95)]:
         seen = outlook(rule, np.array([p]), n=n, votes=votes)
         going = 1.0 - np.cumsum(seen.chance[0])

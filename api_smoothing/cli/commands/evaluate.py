@@ -1,0 +1,345 @@
+"""Certify a whole data set: accuracy at radii, with intervals, a price, and a file that others can check.
+
+Images are asked about at all radii at once. With -n each has one bound, without it ends when all radii are decided. A
+single radius has the rule that needs the fewest; with a budget its cap is the one with which it goes furthest.
+--at-least makes a claim: images in random order, until it is proved, refuted or not paid for. --baseline and
+--fail-under are gates for builds: they fail only where chance cannot explain it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from api_smoothing.cli.consent import agreed_to_range
+from api_smoothing.cli.datasets import add_dataset_flags
+from api_smoothing.cli.json_output import print_json
+from api_smoothing.cli.limits import limited
+from api_smoothing.cli.overall import Overall
+from api_smoothing.cli.progress import Progress
+from api_smoothing.cli.resume import (
+    how_to_resume,
+    is_limited,
+    run_name,
+    what_is_left,
+    with_larger_budget,
+)
+from api_smoothing.cli.settings import Settings, add_setting_flags
+from api_smoothing.cli.smoothing import (
+    FACADE,
+    add_retry_flag,
+    add_sandbox_flag,
+    add_yes_flag,
+    complain,
+    open_api,
+    settings_of,
+)
+from api_smoothing.cli.stopping import exit_code
+from api_smoothing.errors import (
+    BudgetError,
+    ConfigurationError,
+    CredentialsError,
+    ProviderError,
+)
+
+if TYPE_CHECKING:
+    from api_smoothing.datasets import DataSet
+    from api_smoothing.evaluation import Evaluation
+    from api_smoothing.recorded.gate import Gate
+    from api_smoothing.smoothed import SmoothedAPI
+
+SUMMARY = "certify a data set: accuracy at radii, claims, gates"
+EXAMPLE = "api-smooth evaluate . --sigma 0.12 --radii 0,0.1 -n 60 --output run.jsonl"
+SETTINGS = ("n", "prior", *FACADE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="a folder of classes or of images, a .csv of path and label, an .npz, CIFAR-10's binary version, a folder "
+        "written by `datasets`",
+    )
+    parser.add_argument(
+        "--radii", default="0,0.1,0.25", metavar="R,R,…", help="radii to certify (0,0.1,0.25)"
+    )
+    add_setting_flags(parser, SETTINGS)
+    parser.add_argument(
+        "--epoch", metavar="NAME", help="ask afresh: a round of votes of its own, such as 2026-12"
+    )
+    add_dataset_flags(parser)
+    parser.add_argument(
+        "--no-clean", action="store_true", help="leave out the query about each image as it is"
+    )
+    claim = parser.add_argument_group("a claim")
+    claim.add_argument(
+        "--at-least",
+        type=float,
+        metavar="X",
+        help="stop when accuracy at the radius is proved to be at least X, or not",
+    )
+    claim.add_argument("--confidence", type=float, default=0.95, metavar="C", help="of the claim (0.95)")
+    gates = parser.add_argument_group("gates: exit 1 where one is not passed")
+    gates.add_argument(
+        "--baseline", type=Path, metavar="RUN", help="an earlier run file, to be no worse than"
+    )
+    gates.add_argument("--max-drop", type=float, default=0.0, metavar="D", help="by more than D (0)")
+    gates.add_argument(
+        "--fail-under", type=float, metavar="X", help="accuracy at --radius must not be below X"
+    )
+    gates.add_argument(
+        "--radius", type=float, metavar="R", help="the radius of the gates: the largest, if not given"
+    )
+    gates.add_argument("--junit", type=Path, metavar="FILE", help="write the gates as JUnit's XML")
+    parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
+    add_sandbox_flag(parser)
+    add_retry_flag(parser)
+    add_yes_flag(parser)
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the run file (.jsonl), which can be resumed"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the summary as one JSON object, and nothing else"
+    )
+
+
+def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    from api_smoothing.datasets import open_dataset
+    from api_smoothing.engine.parts import epoch
+
+    radii = _radii(args.radii)
+    settings = settings_of(args, SETTINGS)
+    _check(args, radii)
+    epoch(args.epoch)
+    data = open_dataset(
+        args.dataset,
+        limit=args.limit,
+        column_path=args.column_path,
+        column_label=args.column_label,
+        classes=args.classes,
+    )
+    limits = limited(replace(settings, n=100, radius=None), sandbox=args.sandbox)
+    settings = replace(limits.settings, n=settings.n)
+    terminal = sys.stderr.isatty()
+    progress = Progress(sys.stderr, 0, summaries=False, charged=not args.sandbox)
+    if args.dry_run:
+        return _dry_run(args, data, settings, radii, progress)
+    if settings.run is None and is_limited(settings):
+        about = f"evaluate {args.sandbox} {radii} {args.epoch} {args.at_least}"
+        settings = replace(settings, run=run_name(settings, [args.dataset], about=about))
+    baseline = None
+    if args.baseline is not None:
+        from api_smoothing.recorded import read_run
+
+        baseline = read_run(args.baseline)
+        if limits.card is not None and baseline.header.settings.get("epoch") == args.epoch:
+            raise ConfigurationError(
+                f"{args.baseline} has the answers of the same round, which are kept: give --epoch NAME, another one, "
+                "so that what the vendor has changed is seen"
+            )
+    for line in limits.unset:
+        complain(line)
+    progress.say("loading …")
+    with ExitStack() as stack:
+        stack.callback(progress.clear)
+        api = stack.enter_context(
+            open_api(
+                settings,
+                sandbox=args.sandbox,
+                retry_failures=args.retry_failures,
+                epoch=args.epoch,
+            )
+        )
+
+        def agree(images: int) -> None:
+            if limits.price is None or not limits.price.micro_usd or not images or limits.sandbox:
+                return
+            cost = _estimate(api, images, radii, settings)
+            if not agreed_to_range(cost.usd_low, cost.usd_high, yes=args.yes):
+                raise _Declined
+
+        overall = Overall(progress, terminal=terminal, agree=agree)
+        try:
+            found = _evaluated(args, data, api, radii, settings, overall)
+        except _Declined:
+            return 0
+        except KeyboardInterrupt as stop:
+            progress.clear()
+            complain(f"interrupted; {how_to_resume(settings, argv, answered=overall.asked)}")
+            return exit_code(stop)
+        except (BudgetError, ProviderError) as error:
+            progress.clear()
+            asked = overall.asked and not isinstance(error, CredentialsError)
+            complain(f"error: {error}; {how_to_resume(settings, argv, answered=asked)}")
+            return error.exit_code
+        progress.clear()
+        gates = _gates(args, found, radii, baseline)
+        _print(args, found, gates)
+    if found.left and found.out_of_budget:
+        again = with_larger_budget(
+            settings,
+            argv,
+            usd_each=0.0 if limits.price is None else limits.price.micro_usd / 1e6,
+            account=limits.account,
+        )
+        done = found.run.images - found.left
+        complain(
+            f"error: the budget {what_is_left(settings, limits.account)}; {done:,} of {found.run.images:,} images "
+            f"decided, {how_to_resume(settings, again, answered=bool(found.run.queries))}"
+        )
+        return BudgetError.exit_code
+    return 0 if all(gate.passed for gate in gates) else 1
+
+
+class _Declined(Exception):
+    """The user does not want to spend that."""
+
+
+def _evaluated(
+    args: argparse.Namespace,
+    data: DataSet,
+    api: SmoothedAPI,
+    radii: tuple[float, ...],
+    settings: Settings,
+    overall: Overall,
+) -> Evaluation:
+    from api_smoothing.evaluation import evaluate
+
+    return evaluate(
+        api,
+        data,
+        radii=radii,
+        n=settings.n,
+        at_least=args.at_least,
+        confidence=args.confidence,
+        sample=args.sample,
+        sample_seed=args.sample_seed,
+        output=args.output,
+        clean=False if args.no_clean else None,
+        observers=(overall,),
+    )
+
+
+def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], baseline: Any) -> list[Gate]:
+    from api_smoothing.recorded import gate
+
+    radius = max(radii) if args.radius is None else args.radius
+    gates = []
+    if args.at_least is not None and found.run.claim is not None:
+        gates.append(gate.claimed(found.run.claim))
+    if baseline is not None:
+        gates.append(gate.no_worse_than(baseline, found.run, radius, max_drop=args.max_drop))
+    if args.fail_under is not None:
+        gates.append(gate.at_least(found.run, radius, args.fail_under))
+    if args.junit is not None:
+        gate.write_junit(args.junit, gates, name=found.run.name, seconds=found.run.seconds)
+    return gates
+
+
+def _print(args: argparse.Namespace, found: Evaluation, gates: Sequence[Gate]) -> None:
+    if args.json:
+        values = found.summary.to_dict()
+        print_json({**values, "gates": [gate.to_dict() for gate in gates]} if gates else values)
+    else:
+        print_table(found)
+    for gate in gates:
+        if not gate.passed:
+            complain(f"not passed: {gate.why}")
+
+
+def print_table(found: Evaluation) -> None:
+    """The numbers of an evaluation on standard output."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from api_smoothing.shown import shown
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("95 % interval")
+    rows = found.rows()
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:  # a file has no width
+        console = Console(width=40 + max(sum(map(len, row)) for row in rows))
+    console.print(table)
+
+
+def _dry_run(
+    args: argparse.Namespace, data: DataSet, settings: Settings, radii: tuple[float, ...], progress: Progress
+) -> int:
+    from api_smoothing.cli.commands.estimate import print_estimate
+
+    images, remarks = min(len(data), args.sample or len(data)), list(data.told)
+    if args.at_least is not None:
+        remarks.append("a claim ends as soon as it is decided, which may be long before the last image")
+    if not args.no_clean and args.at_least is None:
+        remarks.append(f"besides, {images:,} queries about the images as they are")
+    if _aims(radii, settings):
+        settings, radii = replace(settings, radius=radii[0]), ()
+    return print_estimate(
+        settings,
+        images,
+        as_json=args.json,
+        sandbox=args.sandbox,
+        progress=progress,
+        remarks=remarks,
+        radii=radii,
+    )
+
+
+def _estimate(api: SmoothedAPI, images: int, radii: tuple[float, ...], settings: Settings) -> Any:
+    if _aims(radii, settings):
+        return api.estimate(images, radius=radii[0], n=settings.n)
+    return api.estimate(images, radii=radii, n=settings.n)
+
+
+def _aims(radii: Sequence[float], settings: Settings) -> bool:
+    return len(radii) == 1 and radii[0] > 0 and not isinstance(settings.n, int)
+
+
+def _radii(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        raise ConfigurationError(
+            f"--radii must be numbers with commas between, such as 0,0.25, not {text!r}"
+        ) from None
+    if not found or min(found) < 0:
+        raise ConfigurationError(f"--radii must be 0 or more, not {text!r}")
+    return found
+
+
+def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
+    """Refuse what does not go together, before anything is loaded."""
+    if args.radius is not None and args.fail_under is None and args.baseline is None:
+        raise ConfigurationError(
+            "--radius is that of the gates --fail-under and --baseline; --radii are certified"
+        )
+    if args.radius is not None and args.radius > max(radii) and args.n is None:
+        raise ConfigurationError(f"--radius {args.radius:g} is beyond --radii, which end at {max(radii):g}")
+    if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
+        raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
+    if args.limit is not None and args.sample is not None:
+        raise ConfigurationError("--limit takes the first images and --sample random ones: give one of them")
+    for name in ("at_least", "fail_under", "max_drop"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigurationError(f"--{name.replace('_', '-')} is a share from 0 to 1, not {value:g}")
+    if args.at_least is not None and len(radii) != 1:
+        raise ConfigurationError("--at-least is about one radius: give --radii R")
+    if args.max_drop and args.baseline is None:
+        raise ConfigurationError("--max-drop is allowed since --baseline RUN: give that")
+    for name in ("output", "junit"):
+        path = getattr(args, name)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise ConfigurationError(f"--{name} {path}: name a file in a folder that is there")

@@ -1,0 +1,239 @@
+"""A data set on its way through a provider: planned, asked about, written down; it may stop at any line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from api_smoothing import evidence
+from api_smoothing.datasets import DataSet, Example, Truths
+from api_smoothing.errors import ImageError
+from api_smoothing.evaluation.question import Question
+from api_smoothing.events import Event, ImagesRead
+from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
+from api_smoothing.recorded.summary import GIVEN, certified_at
+from api_smoothing.results import Certificate, Item
+from api_smoothing.runs import RunFile
+
+if TYPE_CHECKING:
+    from api_smoothing.claims.claim import Claim
+    from api_smoothing.images import ImageLike
+    from api_smoothing.smoothed import SmoothedAPI
+
+_TOGETHER: Final = 64  # images whose unsmoothed answers are asked for at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """An image as the run is committed to it: `truth` is the provider's class, `given` the data set's own word.
+
+    `image_sha256` is None of one that could not be read, and `reason` says why.
+    """
+
+    example: Example
+    truth: str | None
+    image_sha256: str | None
+    reason: str = ""
+
+    @property
+    def item(self) -> Item:
+        """As certificates have it."""
+        return {"id": self.example.id, "path": self.example.path, "truth": self.truth}
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As the commitment has it."""
+        return {**self.item, "image_sha256": self.image_sha256}
+
+
+def plan(api: SmoothedAPI, data: DataSet, truths: Truths, tell: Callable[[Event], object]) -> list[Planned]:
+    """Read every image once, for its digest. One that cannot be read is planned with the reason."""
+    found = []
+    for count, example in enumerate(data, 1):
+        digest, reason = None, ""
+        try:
+            digest = api.digest(example.read())
+        except ImageError as error:
+            reason = str(error)
+        truth = truths.of(example)
+        found.append(Planned(example=example, truth=truth, image_sha256=digest, reason=reason))
+        tell(ImagesRead(read=count, images=len(data)))
+    return found
+
+
+class Drive:
+    """One session of a run over `planned`; what `before` has decided is not asked again.
+
+    `claim` is fed with every image in order, and ends the run once it is decided. `left` counts the images that the
+    session did not come to, `out_of_budget` says that it was for want of money.
+    """
+
+    def __init__(
+        self,
+        api: SmoothedAPI,
+        planned: Sequence[Planned],
+        question: Question,
+        *,
+        clean: bool,
+        before: Run | None,
+        claim: Claim | None = None,
+    ) -> None:
+        self._api, self._planned, self._question, self._clean = api, planned, question, clean
+        self._known: dict[str, str | None] = {} if before is None else dict(before.clean)
+        self._certificates = {} if before is None else before.by_item()
+        self._told = set() if before is None else set(before.unreadable)
+        self._claim = claim
+        self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
+        self._place = 0  # images that the claim has been fed with, or that are written down
+        self.out_of_budget = False
+
+    @property
+    def left(self) -> int:
+        """How many of the last images this run has not come to."""
+        return len(self._planned) - self._place
+
+    @property
+    def undecided(self) -> int:
+        """How many images are to be asked about."""
+        return sum(one.image_sha256 is not None and not self._is_done(one) for one in self._planned)
+
+    def run(self, file: RunFile) -> None:
+        """Ask until all is decided, the claim is, or the budget is spent; every line is on the disk when it counts."""
+        began = time.monotonic()
+        with evidence.Writer(file) as writer, self._api.observed(writer):
+            while self._go_on(file):
+                pass
+            self._write_what_is_known(file)
+        evidence.finish(
+            file,
+            seconds=round(time.monotonic() - began, 3),
+            left=self.left,
+            stopped="budget" if self.out_of_budget else "claim" if self.left else None,
+        )
+
+    def _go_on(self, file: RunFile) -> bool:
+        """The next images, as many as can be asked about together; whether there is more to do."""
+        self._write_what_is_known(file)
+        if self.left == 0 or self._is_claimed():
+            return False
+        most = self.left if self._claim is None else self._claim.need
+        together = self._planned[self._place : self._place + max(1, most)]
+        asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
+        results = self._api.certify_many(self._images(asked, file), **self._question.arguments)
+        with closing(results):  # type: ignore[type-var]
+            for one, found in zip(asked, results, strict=True):
+                if found.stopped == "budget" and not (found.n or found.n0 or found.queries):
+                    self.out_of_budget = True
+                    return False
+                self._write_what_is_known(file, until=one)
+                self._append(file, one, found)
+                self.out_of_budget = found.stopped == "budget"
+        return not self.out_of_budget
+
+    def _append(self, file: RunFile, one: Planned, found: Certificate) -> None:
+        extra = found.extra
+        if one.example.truth is not None and one.example.truth != one.truth:
+            extra = {**extra, GIVEN: one.example.truth}
+        found = replace(found, item=one.item, extra=extra)
+        file.append(found)
+        self._certificates[one.example.id] = found
+
+    def _write_what_is_known(self, file: RunFile, until: Planned | None = None) -> None:
+        """Pass over what is decided, in order, feeding the claim; images that cannot be read are told once."""
+        while self._place < len(self._planned):
+            one = self._planned[self._place]
+            if one is until or self._is_claimed():
+                return
+            if one.image_sha256 is None:
+                if one.example.id not in self._told:
+                    file.append_line(_unreadable(one))
+                    self._told.add(one.example.id)
+            elif not self._is_done(one):
+                return
+            self._place += 1
+            if self._claim is not None:
+                self._feed(file, one)
+
+    def _is_done(self, one: Planned) -> bool:
+        found = self._certificates.get(one.example.id)
+        if found is None or found.stopped == "budget":
+            return False
+        return found.stopped != "failed" or not self._api.retries_failures
+
+    def _is_claimed(self) -> bool:
+        return self._claim is not None and self._claim.state != "open"
+
+    def _feed(self, file: RunFile, one: Planned) -> None:
+        assert self._claim is not None
+        found = self._certificates.get(one.example.id)
+        right = one.truth if self._by_truth else self._known.get(one.example.id)
+        at = None if found is None else certified_at(found, self._question.radii[0])
+        total = 0.0 if found is None or found.alpha_total is None else found.alpha_total
+        self._claim.add(right is not None and at == right, total)
+        if self._claim.state != "open" or self.left == 0:
+            file.append_line(claim_line(self._claim, self._question.radii[0]))
+
+    def _images(self, asked: Sequence[Planned], file: RunFile) -> Iterator[ImageLike]:
+        for number, one in enumerate(asked):
+            if self._clean and number % _TOGETHER == 0:
+                self._ask_unsmoothed(asked[number : number + _TOGETHER], file)
+            yield one.example.read()
+
+    def _ask_unsmoothed(self, these: Sequence[Planned], file: RunFile) -> None:
+        """What the provider says of these images as they are, where that is not known."""
+        new = [one for one in these if one.example.id not in self._known]
+        for one, found in zip(new, self._api.unsmoothed(one.example.read() for one in new), strict=True):
+            if not found.answered and not found.failed:
+                return  # the budget is spent
+            self._known[one.example.id] = found.label
+            file.append_line(
+                {
+                    "schema": CLEAN,
+                    "created": _now(),
+                    "item": one.example.id,
+                    "image_sha256": found.image_sha256,
+                    "label": found.label,
+                    "failed": found.failed,
+                    "queries": found.queries,
+                    "cached": found.cached,
+                    "cost_usd": found.cost_usd,
+                },
+                sync=False,
+            )
+        file.flush()
+
+
+def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
+    """The state of a claim, as the run file has it."""
+    return {
+        "schema": CLAIM,
+        "created": _now(),
+        "at_least": claim.at_least,
+        "radius": radius,
+        "confidence": claim.confidence,
+        "population": claim.population,
+        "state": claim.state,
+        "lower": claim.lower,
+        "upper": claim.upper,
+        "looked": claim.looked,
+        "certified": claim.certified,
+        "statement": claim.statement,
+    }
+
+
+def _unreadable(one: Planned) -> Mapping[str, Any]:
+    return {
+        "schema": UNREADABLE,
+        "created": _now(),
+        "item": one.example.id,
+        "path": one.example.path,
+        "reason": one.reason,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,300 @@
+"""Check a run file of api-smooth from the file alone: `python verify.py RUN [CHAIN …]`.
+
+Only the standard library is imported, so that this file can be copied, read as a whole and run anywhere (Python 3.11).
+Votes, bounds, radii, errors, dollars and what was committed to before the first query are derived again from the
+answers in RUN, to one part in 10⁹. A CHAIN published while it was made must stand in it. Exit code 0: verified; 1: not,
+each fault on a line; 2: no run file that can be read. The format: docs/evidence.md; the proofs: docs/soundness.md.
+"""
+
+# fmt: off
+import hashlib
+import json
+import math
+import sys
+from bisect import bisect_left
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+FAILED = object()
+SETTINGS = ("provider", "model", "denoiser", "label_map", "sigma", "alpha", "noise", "seed")
+GRID = [math.erfc(-i / 1000 / math.sqrt(2)) / 2 for i in range(7000)]  # of the confidence sequence
+
+class Fault(ValueError): ...  # what does not hold, in a line
+
+def need(truth: object, says: str) -> None:
+    if not truth:
+        raise Fault(says)
+
+def tail(k: int, n: int, p: float) -> float:  # P(Bin(n, p) ≥ k), the sum of its terms
+    if not 0 < p < 1:
+        return float(k <= n * p)
+    log, hit, miss = math.lgamma(n + 1), math.log(p), math.log1p(-p)
+    logs = (log - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * hit + (n - i) * miss for i in range(k, n + 1))
+    return math.fsum(map(math.exp, logs))
+
+@cache
+def bound(rule: str, k: int, n: int, alpha: float) -> float:  # on a class with k of n votes, with error α; 0: none
+    least = bisect_left(range(n + 1), True, lo=n // 2 + 1, key=lambda k: 2 * tail(k, n, 0.5) <= alpha)
+    if rule == "no-split" and k < least:
+        return 0.0
+    # cohen: other votes chose the class; no-split: these did; leader: they did, and nothing is certified
+    low, high = {"cohen": (0.0, 1.0), "no-split": (0.5, 1.0), "leader": (0.0, 0.5)}[rule]
+    for _ in range(48):
+        p = (low + high) / 2
+        errs = tail(k, n, p) / (p if rule == "leader" else 1) + (tail(least, n, 1 - p) if rule == "no-split" else 0)
+        low, high = (p, high) if errs <= alpha else (low, p)
+    return low
+
+@cache
+def log_e(k: int, n: int, p: float) -> float:  # e-value against ≤ p: 0.8 Beta(½,½) above p, 0.2 at 1
+    a, b, x, f = k + 0.5, n - k + 0.5, p, 1.0
+    null = k * math.log(p) + (n - k) * math.log1p(-p)
+    log = math.lgamma(a) + math.lgamma(b) - math.lgamma(n + 1)
+    if swap := x >= (a + 1) / (a + b + 2):
+        a, b, x = b, a, 1 - x
+    for m in range(30 + 3 * math.isqrt(n), 0, -1):  # the continued fraction of I_x(a, b), from its end
+        odd = 1 - (a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)) / f
+        f = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / odd
+    part = math.exp(a * math.log(x) + b * math.log1p(-x) - log) / a / (1 - (a + b) * x / (a + 1) / f)
+    above = part if swap else 1 - part
+    beta = log - null + math.log(0.4 * above / math.asin(math.sqrt(1 - p))) if above > 0 else -math.inf
+    one = math.log(0.2) - null if k == n else beta - 99
+    return max(beta, one) + math.log1p(math.exp(-abs(beta - one))) if above > 0 else -math.inf
+
+@cache
+def of_leader_anytime(k: int, n: int, alpha: float) -> float:  # as of_leader, wherever one stops
+    j = 1
+    while k > 1 and j < min(1000, 2000 * k / n) and log_e(k, n, j / 2000) >= -math.log(alpha * j / 2000):
+        j += 1
+    return (j - 1) / 2000
+
+def radius_of(p: float, plan: Any, slack: float) -> float:  # Cohen et al. 2019, Thm 1; Yang et al. 2020, Table 1
+    scales: dict[str, Any] = {"gaussian": NormalDist().inv_cdf, "uniform": lambda p: math.sqrt(12) * (p - 0.5)}
+    scale = scales.get(plan["noise"], lambda p: -math.log(2 - 2 * p) / math.sqrt(2))
+    return float(plan["sigma"] * scale(p - slack)) if p - slack > 0.5 else 0.0
+
+def share_for(radius: float, plan: Any, slack: float) -> float:  # what p must exceed, its rounding included
+    z = radius / plan["sigma"]
+    shares = {"gaussian": math.erfc(-z / math.sqrt(2)) / 2, "uniform": 0.5 + z / math.sqrt(12)}
+    return float(shares.get(plan["noise"], 1 - math.exp(-z * math.sqrt(2)) / 2) * (1 + 1e-14) + slack)
+
+def met(counts: list[int], p: float) -> float:  # P(ever K(n) votes of n); what is left out, 10⁻¹⁸ a step, is added
+    mass, first, crossed = [1.0], 0, 0.0
+    for top in counts:
+        mass = [p * a + (1 - p) * b for a, b in zip([0.0, *mass], [*mass, 0.0], strict=True)]
+        while mass and (first + len(mass) > top or mass[-1] < 1e-18):
+            crossed += mass.pop()
+        while mass and mass[0] < 1e-18:
+            crossed, first = crossed + mass.pop(0), first + 1
+    return crossed
+
+@cache
+def error(text: str) -> float:  # of a boundary and the levels below it, over all classes; ∞ where there is no proof
+    line = json.loads(text)
+    p0, levels, f = line["p0"], line["levels"], cache(partial(met, line["counts"]))
+    for p, counts in [(p0, line["counts"]), *((p, counts) for _, p, counts in levels)]:
+        early = any(k <= n and k - 1 < p * (n - 1) * (1 - 1e-12) for n, k in enumerate(counts, 1))
+        if early or p < 0.5 or any(b > a + 1 for a, b in pairwise(counts)):
+            return math.inf
+    low = cache(partial(met, levels[0][2])) if levels else lambda p: 0.0
+    last = low(1 - levels[-1][1]) if levels else 0.0
+    grid = [0.5 + share * (p0 - 0.5) for share in (0.0, 0.4, 0.7, 0.85, 0.95, 1.0)]
+    errors = [2 * (f(0.5) + low(0.5)), *(f(b) + f(1 - a) + last for a, b in pairwise(grid))]
+    return max(*errors, *(met(b, q) + f(q) + low(1 - p) + f(1 - p) for (_, p, _), (_, q, b) in pairwise(levels)))
+
+class Tally:
+    def __init__(self, votes: Any = ()) -> None:
+        self.counts, self.leader = dict[Any, int](), None
+        for vote in votes:
+            self.add(vote)
+
+    def add(self, vote: Any) -> int:  # the leader's votes after it; a tie keeps the earlier leader
+        if vote is not None and vote is not FAILED:
+            self.counts[vote] = self.counts.get(vote, 0) + 1
+            self.leader = vote if self.counts[vote] > self.counts.get(self.leader, 0) else self.leader
+        return self.counts.get(self.leader, 0)
+
+def fixed(plan: Any, votes: list[Any], slack: float, *_: Any) -> Any:  # cohen/1: n0 votes choose the class
+    n, n0, alpha, target, after = plan["n"], plan["n0"], plan["alpha"], plan["radius"], Tally(votes[plan["n0"] :])
+    rule, label = ("cohen", Tally(votes[:n0]).leader) if n0 else ("no-split", after.leader)
+    k = after.counts.get(label, 0)
+    p, told = bound(rule, k, n, alpha), bound("leader", k, n, alpha)
+    told = (told if not n0 else min(0.5, p)) if label == after.leader else 0.0
+    if target is not None and p >= (share := share_for(target, plan, slack)):  # whatever the others will say
+        return label, share, target, told
+    p = p if len(votes) == n0 + n else 0.0
+    return label, p, radius_of(p, plan, slack), told
+
+def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float, Any]) -> Any:  # hits: label, n
+    tally, proved, label, p, top = Tally(), dict[Any, int](), None, 0.0, 0
+    wanted = {r: share_for(r, plan, slack) for r in [*plan["radii"], plan["radius"]] if r is not None}
+    for n, vote in enumerate(votes, 1):
+        top = tally.add(vote)
+        k, at = tally.counts.get(vote, 0), proved.get(vote, 0)
+        while 2 * k > n and at < len(GRID) and k > n * GRID[at]:
+            low, log = GRID[at], -math.log(plan["alpha"] * GRID[at])
+            most = k * math.log(k / n / low) + ((n - k) * math.log((n - k) / n / (1 - low)) if k < n else 0.0)
+            if most < log - 1e-6 or log_e(k, n, low) < log:  # no mixture exceeds the best alternative
+                break
+            proved[vote] = at = at + 1
+        label = max(proved, key=lambda name: proved[name], default=None)
+        p = GRID[proved[label] - 1] if label is not None else 0.0
+        hits |= {r: (label, n) for r, share in wanted.items() if p >= share and r not in hits}
+    radius = radius_of(p, plan, slack)
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
+
+def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Any:  # and levels below, on the way
+    tally, label, level, levels, top = Tally(), None, 0, line["levels"], 0
+    for n, vote in enumerate(votes):
+        if (top := tally.add(vote)) >= line["counts"][n]:
+            return tally.leader, line["p0"], plan["radius"], 0.0
+        while level < len(levels) and top >= levels[level][2][n] and (level == 0 or tally.leader == label):
+            label, level = tally.leader, level + 1
+    radius, p = levels[level - 1][:2] if level > 1 else (0.0, 0.0)
+    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
+
+KINDS = ("commitment", "planned", "boundary", "answers", "unreadable", "clean", "certificate")
+RULES: dict[str, Any] = {"no-split/1": fixed, "cohen/1": fixed, "anytime/1": anytime, "capped/2": capped}
+
+def same(a: Any, b: Any) -> bool:
+    real = isinstance(a, float) or isinstance(b, float)
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if real and None not in (a, b) else bool(a == b)
+
+def canonical(values: Any) -> bytes:
+    line = {name: value for name, value in values.items() if name != "chain"}
+    return json.dumps(line, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+class Run:  # what the lines have told so far; a method for each kind of line
+    def __init__(self, header: Any) -> None:
+        need(header["schema"] == "api-smooth/run/1", "this is no run file")
+        self.settings, self.plan, self.price, self.promise = header["settings"], dict[str, Any](), 0.0, dict[str, Any]()
+        self.items, self.places, self.digest, self.done = list[Any](), dict[str, int](), hashlib.sha256(), list[int]()
+        self.told, self.open, self.about = dict[str, Any](), dict[str, list[Any]](), dict[str, Any]()  # by image
+        self.boundaries: dict[str, Any] = {"": {"p0": 1.0, "counts": [], "levels": []}}
+        self.versions, self.queries, self.certificates = set[Any](), 0, 0
+
+    def commitment(self, line: Any) -> None:
+        need(not (self.plan or self.about or self.done), "it was not committed to once, before everything")
+        self.plan, self.price, self.promise = line["plan"], line["price_usd"], line
+        for name, value in {**self.plan, "price_usd": self.price}.items():
+            need(name in ("radius", "radii") or same(self.settings.get(name, value), value), f"{name} is not the run's")
+
+    def planned(self, line: Any) -> None:
+        need(line["number"] == len(self.items) and not self.about, "an image is planned too late, or out of its place")
+        need(self.places.setdefault(line["id"], line["number"]) == line["number"], "an image is planned twice")
+        self.told[line["image_sha256"]], self.open[line["image_sha256"]] = dict[int, Any](), list[Any]()
+        self.items.append({name: line[name] for name in ("id", "path", "truth", "image_sha256")})
+        self.digest.update(canonical(line) + b"\n")
+
+    def boundary(self, line: Any) -> None:
+        text = canonical({name: line[name] for name in ("p0", "counts", "levels")}).decode()
+        need(error(text) <= self.plan["alpha"] * (1 + 1e-9), f"the boundary errs with probability {error(text):.3g}")
+        self.boundaries[hashlib.sha256(text.encode()).hexdigest()] = line
+
+    def answers(self, line: Any) -> None:  # from number 0 on without a gap; after a stop they are told again, as kept
+        image = line["image_sha256"]
+        need(image in self.open, "answers about an image that was not planned")
+        self.about[image], tries = line, self.open[image]
+        for number, vote, how, digest, *_ in line["answers"]:
+            tries += [] if number else [[]]
+            need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
+            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest) and (vote is None or digest)
+            need(told, f"answer {number} {'was asked twice' if how == 'asked' else 'is not what it was'}")
+            tries[-1].append((FAILED if digest is None else vote, how))
+
+    def unreadable(self, line: Any) -> None:
+        place, last = self.places[line["item"]], max(self.done, default=-1)
+        due = place == last + 1 or place in self.done or not self.promise["ordered"]
+        self.done.append(place)
+        need(due, "an image before this one is missing, or this one is not in its place")
+
+    def clean(self, line: Any) -> None:
+        self.queries += (queries := round(line["cost_usd"] / (self.price or 1)))
+        need(same(line["cost_usd"], queries * self.price), "the dollars are not those of whole queries")
+
+    def certificate(self, c: Any) -> None:
+        plan, rule, image = self.plan, c["rule"].partition("+")[0], c["image_sha256"]  # +: the prior of a boundary
+        item, n, tries = self.items[self.places[c["item"]["id"]]], c["n"] + c["n0"], self.open[image]
+        self.queries, self.certificates = self.queries + c["queries"], self.certificates + 1
+        self.unreadable({"item": item["id"]})
+        self.versions |= {c["model_version"]} if c["n"] > c["failed"] else set()
+        need(len(self.versions) <= 1, f"the model is another one: {c['model_version']}")
+        need(rule == plan["rule"] or (rule == "anytime/1" and c["looks"] > 1), f"rule {rule} was not planned")
+        kept = [t for t in tries if sum(how == "kept" for _, how in t) == c["cached"]]  # not one that was cut off
+        fits = [t for t in kept if len(t) // plan["paths"] == n or (c["stopped"] == "failed" and len(t) > n)]
+        need(fits or n == c["cached"] == 0, f"there are no {n} answers for it, {c['cached']} of them kept")
+        segment = tries.pop(tries.index(fits[0])) if n else []
+        asked = sum(how == "asked" and vote is not FAILED for vote, how in segment)
+        need(c["queries"] >= asked, f"{asked} answers were asked for, with {c['queries']} queries")
+        polls = [[vote for vote, _ in segment[i * plan["paths"] :][: plan["paths"]]] for i in range(n)]  # of all paths
+        votes = [FAILED if FAILED in poll else max(dict.fromkeys(poll), key=poll.count) for poll in polls]
+        about: Any = self.about[image] if votes else {"slack": 0.0}
+        line, slack, hits = self.boundaries[about.get("boundary", "")], about["slack"], dict[float, Any]()
+        for r, p in [(plan["radius"] or 0.0, line["p0"]), *((r, p) for r, p, _ in line["levels"])]:
+            need(p >= share_for(r, plan, slack) - 1e-15, f"the boundary for radius {r:g} is too low")
+        need(rule in RULES and 0 <= slack < 1e-6, f"not checked: rule {rule}")
+        label, p, radius, told = RULES[rule](plan, votes, slack, line, hits)  # told: the bound of an abstention
+        if hits and same(c["radius"], max(hits)):  # the largest that was asked for, not the most that is proved
+            radius, p = max(hits), share_for(max(hits), plan, slack)
+        if failed := votes.count(FAILED) > 0.05 * len(votes) and c["stopped"] != "budget":
+            radius = told = 0.0
+        label, radius, p = (label, radius, p) if radius > 0 else (None, 0.0, told)
+        counted, total, hit = Tally(votes[plan["n0"] :]), plan["alpha"], radius >= (plan["radius"] or math.inf)
+        if plan["rule"] != "anytime/1" or failed:  # all are read from the one bound
+            hits = {r: (label, n) for r in plan["radii"] if label and r <= radius and c["stopped"] != "budget"}
+        found = {name: self.settings[name] for name in SETTINGS if name in self.settings} | {
+            "item": {name: item[name] for name in ("id", "path", "truth")}, "image_sha256": item["image_sha256"],
+            "kind": "label", "parent": None, "exploratory": False, "target_radius": plan["radius"],
+            "alpha_total": total if c["looks"] == 1 else min(max(c["alpha_total"], total), 2 * total),
+            "cost_usd": c["queries"] * self.price,
+            "n0": min(plan["n0"], len(votes)), "n": max(0, len(votes) - plan["n0"]), "counts": counted.counts,
+            "failed": votes.count(FAILED), "votes": counted.counts.get(counted.leader if label is None else label, 0),
+            "label": label, "radius": radius, "p_lower": p, "reached": None if plan["radius"] is None else hit,
+            "stopped": "failed" if failed else "target" if hit else c["stopped"],
+            "linf_radius": radius / math.sqrt(3 * math.prod(c["space"])) if c["norm"] == "l2" else None,
+        }
+        for name, value in found.items():
+            need(same(c[name], value), f"{name} is {c[name]}, and not {value}")
+        said = [[r["radius"], r["label"], r["n"]] if r["reached"] else [r["radius"], r["label"]] for r in c["radii"]]
+        right = [[r, *hits.get(r, [None])] for r in plan["radii"]]
+        need(said == right, f"radii, labels and n are {said}, and not {right}")
+
+def check(path: str, *published: str) -> dict[str, Any]:  # raises an error where it is no run file
+    *lines, torn = Path(path).read_bytes().split(b"\n")
+    run, faults, line = Run(json.loads(lines[0])), list[str](), dict[str, Any]()
+    chains = [hashlib.sha256(b"\n" + canonical(json.loads(lines[0]))).hexdigest()]
+    for number, text in enumerate(lines[1:], 2):
+        try:
+            line = json.loads(text)
+            chain = hashlib.sha256(chains[-1].encode() + b"\n" + canonical(line)).hexdigest()
+            chains.append(line["chain"])
+            if line["chain"] != chain:
+                faults.append(f"line {number}: the chain is broken: a line is missing here, or was changed")
+            if (kind := line["schema"].split("/")[1]) in KINDS:
+                getattr(run, kind)(line)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as raised:
+            how = "" if isinstance(raised, Fault) else f"not as the format has it: {type(raised).__name__} "
+            faults.append(f"line {number}: {how}{raised}")
+    left, digest = len(run.items) - len(set(run.done)), run.digest.hexdigest()
+    for holds, says in [
+        (not torn, "the last line is torn"),
+        (set(published) <= set(chains), "a chain that was published is not in the file"),
+        ([len(run.items), digest] == [*map(run.promise.get, ("items", "items_sha256"))], "other images were planned"),
+        (line.get("schema") == "api-smooth/finished/1", "the run is not finished, or its end is missing"),
+        (left <= line.get("left", left), f"{left} images are missing, and {line.get('left')} are said to be"),
+    ]:
+        faults += [] if holds else [says]
+    faults = faults if run.plan else ["it has no commitment, and so shows nothing that could be checked"]
+    sums = {"certificates": run.certificates, "queries": run.queries, "usd": run.queries * run.price}
+    return {"verified": not faults, "faults": faults, "images": len(run.items), **sums, "chain": chains[-1]}
+
+if __name__ == "__main__":
+    try:
+        result = check(*sys.argv[1:])
+    except (LookupError, OSError, ValueError, TypeError, AttributeError) as raised:
+        sys.exit(print(f"cannot be read: {raised}", file=sys.stderr) or 2)
+    print(*result.pop("faults"), json.dumps(result), sep="\n")
+    sys.exit(0 if result["verified"] else 1)

@@ -30,7 +30,8 @@ def bench() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield import_module("evidence")
-    sys.modules.pop("evidence")
+    for name in ("evidence", "rows"):
+        sys.modules.pop(name)
 
 
 def test_it_stands_alone() -> None:

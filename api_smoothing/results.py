@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, TypeVar
 
@@ -280,8 +280,7 @@ class Certificate:
         if told := told_of_looks(self):
             rows.append(("", told))
         rows.append(("stopped", self.reason or self.stopped))
-        rows.append(("queries", f"{self.queries} sent, {self.cached} cached, ${self.cost_usd:.4f}"))
-        return rows
+        return [*rows, _cost(self)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +316,17 @@ class Prediction:
     def to_json(self) -> str:
         """One line of JSON."""
         return one_line(asdict(self))
+
+    def _repr_html_(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        rows = [
+            ("label", self.label or "none: abstained"),
+            ("votes", f"{self.votes} of {self.n}{failed}"),
+            ("p, σ, α", f"{self.p_value:.2g}, {self.sigma:g}, {self.alpha:g}; there is no radius"),
+        ]
+        if told := told_of_looks(self):
+            rows.append(("", told))
+        return _table([*rows, _cost(self)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +375,22 @@ class CostEstimate:
     def to_json(self) -> str:
         """One line of JSON."""
         return one_line(asdict(self))
+
+    def _repr_html_(self) -> str:
+        spans = [
+            ("queries", "{:,}", (self.queries_low, self.queries_expected, self.queries_high)),
+            ("US dollars", "{:,.4f}", (self.usd_low, self.usd_expected, self.usd_high)),
+            ("seconds", "{:,.1f}", (self.seconds_low, self.seconds_expected, self.seconds_high)),
+        ]
+        reach = "no cap on queries" if self.max_radius is None else f"{self.max_radius:.4f} at most"
+        return _table(
+            [
+                (f"{self.images:,} image{'s' * (self.images != 1)}", "low", "expected", "high"),
+                *((name, *map(form.format, span)) for name, form, span in spans),
+                ("radius", reach),
+                *(("assuming", told) for told in self.assumptions),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,6 +477,21 @@ def _object(text: str, kind: str) -> dict[str, Any]:
     return values
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(shown(b))}</td></tr>" for a, b in rows)
-    return f"<table>{cells}</table>"
+def _cost(found: Certificate | Prediction) -> tuple[str, str]:
+    usd = f"${found.cost_usd:.4f}"
+    if found.cost_usd and found.provider.endswith("@sandbox"):
+        usd = f"nothing charged ({usd} at list prices)"
+    return "queries", f"{found.queries} sent, {found.cached} cached, {usd}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of a name and its cells, the last of which is as wide as is left; everything escaped."""
+    width = max(map(len, rows))
+    lines = []
+    for name, *cells in rows:
+        *first, last = (html.escape(shown(cell)) for cell in cells)
+        wide = f' colspan="{width - len(cells)}"' if len(cells) < width - 1 else ""
+        lines.append(
+            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in first)}<td{wide}>{last}</td></tr>"
+        )
+    return f"<table>{''.join(lines)}</table>"

@@ -47,6 +47,7 @@ from api_smoothing.events import (
     VotesCounted,
 )
 from api_smoothing.noise import NoiseKind, NoiseStream
+from api_smoothing.notebook import observers_of
 from api_smoothing.results import (
     Budget,
     Certificate,
@@ -91,14 +92,17 @@ class SmoothedAPI:
     told before the first one (`events.RunStarted`, a warning in the log), and `Budget(usd=None)` lifts it.
     `cache` keeps answers on disk (True, or a folder), or only in this object (False). `store` is where all that
     outlives a query is kept: answers, budgets, looks, the rate limiter, the seed. None is the installation's
-    folder, "memory" is this object alone, with a seed of its own; a Storage is used, and left open. Queries that
+    folder, "memory" is this object alone, with a seed of its own, a postgresql:// URL is a database that several
+    machines share (docs/store.md); a Storage is used, and left open. Queries that
     the provider finally refused or failed are remembered and count as failed ever after; `retry_failures` asks
     them again, which is fair only where their failing had nothing to do with the image. With `sandbox` the same
     SDK asks a server on this machine, free of charge. `prior` shapes the rules for a radius: a Prior made without the
     images' own votes, or "learn" for what the images done before have taught; however wrong, it costs queries and never
     soundness. `reuse` "ball" lets an image that was certified answer for those within its radius, without a query: for
     a larger radius than is asked for there, or where no radius is. `epoch` names a round of fresh votes, with noise,
-    answers and an α of its own: "2026-12" sees what the vendor has changed since "2026-11".
+    answers and an α of its own: "2026-12" sees what the vendor has changed since "2026-11". `observers` are called with
+    every event of a run (`events`); left out, that is progress below the cell in a notebook, and nobody elsewhere, as
+    with ().
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -126,7 +130,7 @@ class SmoothedAPI:
         prior: Prior | Literal["learn"] | None = None,
         reuse: Literal["ball"] | None = None,
         epoch: str | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Observer] | None = None,
         **options: Any,
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
@@ -138,7 +142,7 @@ class SmoothedAPI:
                 options = {
                     "model": model,
                     **options,
-                    **stack.enter_context(_server(provider)).options(),
+                    **stack.enter_context(_server(provider)).reach(),
                 }
                 model = options.pop("model")
             self._adapter = parts.adapter(
@@ -163,7 +167,7 @@ class SmoothedAPI:
             card, cost = self._adapter.card, price(self._adapter.card)
             self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
             self._budget = budget or defaults.usual_budget(card, cost)
-            self._observers, self._warned = tuple(observers), False
+            self._observers, self._warned = observers_of(observers), False
             self._session = Session(
                 self._adapter,
                 denoiser=self._denoiser,

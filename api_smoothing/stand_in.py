@@ -8,11 +8,14 @@ is free, and is asked itself, with noise of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.certify.advice import LIKELY, RADII, prospect
+from api_smoothing.certify import advice
+from api_smoothing.certify.advice import RADII, prospect
 from api_smoothing.certify.spec import USUAL
+from api_smoothing.engine.parts import PHOTOGRAPH
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import ImageLike
 from api_smoothing.results import Certificate
@@ -26,21 +29,23 @@ if TYPE_CHECKING:
     from api_smoothing.noise import NoiseKind
 
 #: The σ that are compared.
-SIGMAS: Final = (0.12, 0.25, 0.5, 1.0)
-_FAINT: Final = 0.06  # for images that abstain at all of those
+SIGMAS: Final = advice.SIGMAS[1:]  # the faintest is for images that abstain at all of those
 #: Noisy copies a σ: enough to tell a share of 0.9 from one of 0.6.
 DRAWS: Final = 20
 #: Queries that a radius is given where nobody has set a number.
 CAP: Final = 1000
+_SURE: Final = 0.95  # above LIKELY: of several σ the first that seems likely is taken, which flatters it
+_THUMBNAIL: Final = 64  # pixels of a side, with which little is left of a photograph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """At `sigma`, the most frequent class has `votes` of `n` noisy copies."""
+    """At `sigma`, the most frequent class has `votes` of `n` noisy copies; of `size`, where that is another one."""
 
     sigma: float
     votes: int
     n: int
+    size: int | None = None
 
 
 def shares(
@@ -97,8 +102,9 @@ class Suggestion:
 
     def __str__(self) -> str:
         aim = "a radius" if self.radius is None else f"r={self.radius:g}"
+        size = "" if self.share.size is None else f"size={self.share.size} at "
         return (
-            f"σ={self.share.sigma:g} with n={self.n:,} would likely certify {aim}: {self.share.votes} of "
+            f"{size}σ={self.share.sigma:g} with n={self.n:,} would likely certify {aim}: {self.share.votes} of "
             f"{self.share.n} copies agree there in a free run of {self.whom} behind the same denoiser"
         )
 
@@ -111,14 +117,16 @@ def whom(adapter: Adapter) -> str:
 def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: Any) -> Suggestion | None:
     """Another σ for an image that abstained at `done.sigma`, smaller ones first; None where none is likely.
 
-    First for the radius that was asked for, then for the largest smaller one. `settings` are those of `shares`.
+    Before those a larger size, where a photograph was asked about as a thumbnail. First for the radius that was asked
+    for, then for the largest smaller one. `settings` are those of `shares`.
     """
-    sigmas = sorted((s for s in (_FAINT, *SIGMAS) if s != done.sigma), key=lambda s: (s > done.sigma, -s))
+    sigmas = sorted((s for s in advice.SIGMAS if s != done.sigma), key=lambda s: (s > done.sigma, -s))
     rehearsed: list[Share] = []
     who = whom(adapter)
     noise: NoiseKind = done.noise  # type: ignore[assignment]
     n = max(done.n, USUAL) if done.target_radius is None else max(done.n, CAP)
-    for share in shares(img, adapter=adapter, noise=noise, sigmas=sigmas, **settings):
+    usual = shares(img, adapter=adapter, noise=noise, sigmas=sigmas, **settings)
+    for share in chain(_larger(img, done, adapter, settings), usual):
         rehearsed.append(share)
         if found := _likely(share, done.target_radius, n, done.alpha, noise, who):
             return found
@@ -130,12 +138,21 @@ def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: 
     return None
 
 
+def _larger(img: ImageLike, done: Certificate, adapter: Adapter, settings: dict[str, Any]) -> Iterator[Share]:
+    """The share at the same σ and the size of photographs, of one that a service was shown as a thumbnail."""
+    whole = done.space_original or done.space
+    if adapter.card.accepts != "tensor" and max(done.space) <= _THUMBNAIL < min(whole):
+        larger = {**settings, "size": PHOTOGRAPH}
+        for share in shares(img, adapter=adapter, noise=done.noise, sigmas=(done.sigma,), **larger):  # type: ignore[arg-type]
+            yield replace(share, size=PHOTOGRAPH)
+
+
 def _likely(
     share: Share, aim: float | None, n: int, alpha: float, noise: NoiseKind, who: str
 ) -> Suggestion | None:
     of = {"sigma": share.sigma, "noise": noise, "alpha": alpha, "target": aim, "cap": n}
     _, _, chance = prospect(share.votes, share.n, **of)  # type: ignore[arg-type]
-    if chance < LIKELY:
+    if chance < _SURE:
         return None
     return Suggestion(whom=who, share=share, n=n, radius=aim, chance=chance)
 

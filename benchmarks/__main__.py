@@ -37,6 +37,7 @@ NAMES: Final = {
     "faults": "certificates while 30 % of the requests fail: false, dropped, requests beyond ours",
     "budget": "one budget for four processes that are killed: what the provider's meter says",
     "evidence": "honest run files that pass the check, and tampered ones that do not",
+    "claims": "error and images of a claim, the gate's power, one budget over many images (--replay DIR for the last)",
     "replay": "answers each rule takes on published vote shares (--replay DIR), against the information limit",
 }
 
@@ -106,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer images and smaller sizes")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
     parser.add_argument("--data", type=Path, metavar="DIR", help="CIFAR-10, or a folder of pictures")
-    parser.add_argument("--replay", type=Path, metavar="DIR", help="published vote shares, for `replay`")
+    parser.add_argument(
+        "--replay", type=Path, metavar="DIR", help="published vote shares, for `replay` and `claims`"
+    )
     parser.add_argument("--images", type=int, metavar="K", help="how many images, for those that take many")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser

@@ -60,7 +60,7 @@ def main() -> None:
     photo = data.chelsea()
     with SmoothedAPI("torchvision", model="cifar10", sigma=SIGMA, seed=SEED, cache=False) as api:
         side = api.size
-        certificate = api.certify(photo, radius=RADIUS, n=1000)
+        certificate = api.certify(photo, radius=RADIUS)
         few = [api.predict(photo, n=k + 1).counts for k in range(SHOWN)]
     loaded = images.load(photo, size=side)
     noise = NoiseStream(

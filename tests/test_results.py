@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_smoothing.results import SCHEMA, Certificate, Provenance, RunHeader
+from api_smoothing.results import SCHEMA, Certificate, CostEstimate, Prediction, Provenance, RunHeader
 
 CERTIFICATE = Certificate(
     label="cat", radius=0.1, radius_original=0.1, p_lower=0.9, votes=99, n=100, n0=0, sigma=0.25, alpha=0.001,
@@ -132,6 +132,32 @@ def test_a_notebook_shows_which_claim_it_is() -> None:
     assert "<th>label</th><td>abstained</td>" in replace(CERTIFICATE, label=None)._repr_html_()
     assert "derived" in replace(CERTIFICATE, linf_radius=0.0018)._repr_html_()
     assert "<b>" not in replace(PRESENT, label="<b>")._repr_html_()
+
+
+def test_a_notebook_shows_predictions_and_estimates() -> None:
+    """Both are tables: what was found or would be paid, words from outside escaped, every assumption told."""
+    found = Prediction(
+        label="<b>", p_value=0.00012, votes=61, n=64, counts={"<b>": 61}, failed=2, sigma=0.25, alpha=0.001,
+        queries=60, cached=4, cost_usd=0.06, provider="toy", image="a.png", image_sha256="0" * 64, looks=2,
+        alpha_total=0.002,
+    )  # fmt: skip
+    shown = found._repr_html_()
+    assert "<th>label</th><td>&lt;b&gt;</td>" in shown
+    assert "<td>61 of 64, 2 failed</td>" in shown
+    assert "question 2 about these votes" in shown
+    assert "60 sent, 4 cached, $0.0600" in shown
+    assert "nothing charged ($0.0600 at list prices)" in replace(found, provider="toy@sandbox")._repr_html_()
+    assert "abstained" in replace(found, label=None)._repr_html_()
+    cost = CostEstimate(
+        images=3, queries_low=60, queries_expected=1200, queries_high=3000, usd_low=0.06, usd_expected=1.2,
+        usd_high=3.0, seconds_low=12.0, seconds_expected=240.0, seconds_high=600.0, max_radius=0.5,
+        assumptions=["shares of <some> table"],
+    )  # fmt: skip
+    shown = cost._repr_html_()
+    assert "<tr><th>queries</th><td>60</td><td>1,200</td><td>3,000</td></tr>" in shown
+    assert '<td colspan="3">0.5000 at most</td>' in shown
+    assert "shares of &lt;some&gt; table" in shown
+    assert "no cap" in replace(cost, max_radius=None)._repr_html_()
 
 
 def test_a_certificate_is_neither_true_nor_false() -> None:

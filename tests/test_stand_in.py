@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
 from api_smoothing import SmoothedAPI, adapters
 from api_smoothing.engine import parts
-from api_smoothing.stand_in import shares, suggest
+from api_smoothing.stand_in import Suggestion, _larger, shares, suggest
 
 GREY = np.full((32, 32, 3), 128, dtype=np.uint8)
 
@@ -36,3 +38,20 @@ def test_a_service_is_not_asked() -> None:
     google = adapters.load("google", key="none", endpoint="http://127.0.0.1:9")
     found = list(shares(GREY, adapter=google, denoiser="unet-cifar10", size=32, sigmas=(0.25, 9.0), draws=4))
     assert [(one.sigma, one.n) for one in found] == [(0.25, 4)]
+
+
+def test_a_thumbnail_of_a_photograph_is_told_to_be_larger() -> None:
+    """What was asked about at 32 pixels is rehearsed at those of photographs, and the size is named."""
+    grey = np.full((300, 400, 3), 128, dtype=np.uint8)
+    google = adapters.load("google", key="none", endpoint="http://127.0.0.1:9")
+    with SmoothedAPI(lambda x: ["a"] * len(x), sigma=0.25, denoiser=None, size=32, store="memory") as api:
+        done = replace(api.certify(grey, n=20), label=None)
+    settings = {"denoiser": None, "size": 32, "draws": 4}
+    first = next(iter(_larger(grey, done, google, settings)))
+    assert (first.size, first.sigma) == (224, 0.25)
+    found = Suggestion(whom="the sandbox", share=first, n=100, radius=None, chance=0.9)
+    assert str(found).startswith("size=224 at σ=0.25 with n=100 ")
+    whole = replace(done, space=(224, 224))
+    assert list(_larger(grey, whole, google, settings)) == []
+    own = parts.adapter(loud, model=None, device="cpu")
+    assert list(_larger(grey, done, own, settings)) == [], "a model of this process has its own side"

@@ -74,7 +74,8 @@ class AdapterCard:
     `max_request_bytes` of all images of one call together. A `padded` model computes batches of one shape, whatever
     it is given: further images in a batch cost nothing.
 
-    `price` is a key of the price table; `usd_per_query` is for providers that are not in it. `quotas` hold for
+    `price` is a key of the price table; `usd_per_query` is for providers that are not in it:
+    0 is free, None says nothing of the price. `quotas` hold for
     everyone who shares `quota_key` (the name, when empty) on this machine. `drift` says how a change of the
     model shows: in each answer's `model_version`, only through a canary image, or never (a local model).
     `end_of_life` is the ISO date on which the service ends. `place` is "sandbox", "loopback" or another
@@ -94,7 +95,7 @@ class AdapterCard:
     max_side: int | None = None
     max_image_bytes: int | None = None
     max_request_bytes: int | None = None
-    usd_per_query: float = 0.0
+    usd_per_query: float | None = None
     price: str | None = None
     quotas: tuple[Quota, ...] = ()
     quota_key: str = ""

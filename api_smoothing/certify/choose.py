@@ -17,7 +17,7 @@ from api_smoothing.certify.plan import Method as PlanMethod
 from api_smoothing.certify.plan import max_radius, min_queries, target_boundary
 from api_smoothing.certify.radii import RadiiCertifier
 from api_smoothing.certify.radius import check, threshold
-from api_smoothing.certify.spec import RULES, Spec
+from api_smoothing.certify.spec import CHOOSING_APART, RULES, Spec
 from api_smoothing.certify.target import TargetCertifier
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
@@ -183,7 +183,7 @@ def _unreachable(spec: Spec, limit: int | None) -> UnreachableRadiusError:
     rule: PlanMethod = "fixed"
     if spec.sequential and spec.n is None:
         rule = "sequential"  # a little less than the open rule reaches, and certainly within its reach
-    elif spec.method in ("clopper-pearson", "runner-up"):
+    elif spec.method in CHOOSING_APART:
         rule = "clopper-pearson"
     best = max_radius(n=limit, method=rule, **settings)  # type: ignore[arg-type]
     least = min_queries(spec.radius, **settings)  # type: ignore[arg-type]

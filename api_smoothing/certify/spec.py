@@ -28,6 +28,8 @@ _DIGITS: Final = 16
 
 #: Answers that an image gets its best radius for, where nobody has set a number.
 USUAL: Final = 100
+#: The methods of which n0 answers choose the class, and no more.
+CHOOSING_APART: Final = ("clopper-pearson", "runner-up")
 
 #: The norm in which noise certifies a radius.
 NORMS: Final[dict[str, Norm]] = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
@@ -136,4 +138,4 @@ class Spec:
         """The most votes an image may cost; None without an `n`."""
         if self.n is None:
             return None
-        return self.n + (self.n0 if self.method in ("clopper-pearson", "runner-up") else 0)
+        return self.n + (self.n0 if self.method in CHOOSING_APART else 0)

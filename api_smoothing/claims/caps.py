@@ -25,7 +25,7 @@ from api_smoothing.claims.course import boundaries, course
 from api_smoothing.claims.intervals import error_of
 from api_smoothing.errors import ConfigurationError
 
-_MOST: Final = 2000  # answers: a cap beyond certifies little more of any prior that is known
+_MOST: Final = 4000  # answers: a cap beyond certifies little more of any prior that is known
 _RATIO: Final = 1.4  # of one cap to the next that is tried
 _NODES: Final = 48
 _SETS: Final = 9
@@ -125,23 +125,23 @@ def _certified(
     tried = [cap for cap in caps if cap >= least]
     if not least or not tried:
         raise ConfigurationError(f"no cap of {list(caps)} certifies anything at p0={p0:g}, alpha={alpha:g}")
-    nodes, weights = _compressed(np.asarray(shares, dtype=np.float64), np.asarray(weights, dtype=np.float64))
+    nodes, weights = compressed(np.asarray(shares, dtype=np.float64), np.asarray(weights, dtype=np.float64))
     for cap in tried:
         answers, power = expected_of_many(nodes, p0, alpha=alpha, cap=cap)
         yield cap, float(weights @ answers), float(weights @ power)
 
 
-def _compressed(shares: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """At most `_NODES` shares in place of many: neighbours of equal weight together, at their mean."""
+def compressed(shares: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """At most 48 shares in place of many: neighbours of equal weight together, at their mean."""
     order = np.argsort(shares)
     shares, weights = shares[order], weights[order] / weights.sum()
     if shares.size <= _NODES:
         return shares, weights
     part = np.minimum((np.cumsum(weights) - weights / 2.0) * _NODES, _NODES - 1).astype(np.int64)
-    mass = np.bincount(part, weights, _NODES)
-    mean = np.bincount(part, weights * shares, _NODES)
+    mass: Floats = np.asarray(np.bincount(part, weights, _NODES), dtype=np.float64)
+    total: Floats = np.asarray(np.bincount(part, weights * shares, _NODES), dtype=np.float64)
     kept = mass > 0.0
-    return mean[kept] / mass[kept], mass[kept]
+    return total[kept] / mass[kept], mass[kept]
 
 
 def _sets(population: int, certified: float) -> tuple[Counts, Floats]:

@@ -20,6 +20,7 @@ likewise fails only where accuracy is below it by the exact binomial test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -128,10 +129,14 @@ def _difference_at_least(seen: int, n: int, p10: float, p01: float) -> float:
     """P(b − c ≥ `seen`) of `n` pairs, b ~ Bin(n, `p10`) and, given b, c ~ Bin(n − b, p01/(1 − p10))."""
     if p10 >= 1.0:
         return 1.0
-    b = np.arange(seen, n + 1, dtype=np.int64)
+    far = min(
+        n, max(seen, math.ceil(n * p10 + 10.0 * math.sqrt(n * p10) + 50.0))
+    )  # b beyond it counts as one
+    b = np.arange(seen, far + 1, dtype=np.int64)
     most = np.minimum(b - seen, n - b)
     chance = np.exp(log_binomial(n, b, p10))
-    return float((chance * bdtr(most, n - b, min(1.0, p01 / (1.0 - p10)))).sum())
+    near = float((chance * bdtr(most, n - b, min(1.0, p01 / (1.0 - p10)))).sum())
+    return near + (float(bdtrc(far, n, p10)) if far < n else 0.0)
 
 
 def _check(only_before: int, only_after: int, n: int) -> None:

@@ -177,6 +177,7 @@ def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser
         command = cast(Command, importlib.import_module(f"{commands.__name__}.{name}"))
         sub = subparsers.add_parser(
             name,
+            help=command.SUMMARY,
             description=(command.__doc__ or command.SUMMARY).strip(),
             epilog=f"example: {command.EXAMPLE}",
             formatter_class=_HELP,

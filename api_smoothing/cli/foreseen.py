@@ -1,11 +1,13 @@
 """What an estimate needs of the networks, as their cards tell it: neither weights nor torch, which takes seconds.
 
 An estimate counts the answers that are kept, under names that tell in which arithmetic they were computed. Which one
-that is here only torch knows; so each of those it may be is looked under, and the one with answers is meant.
+that is here only torch knows; so each of those it may be is looked under, and the one with answers is meant. Where the
+name takes the network itself, no kept answer is counted, and that is told.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -60,8 +62,10 @@ class Foreseen:
     denoiser: ForeseenDenoiser | None
 
 
-def foresee(settings: Settings, *, native_side: int | None, about_images: bool) -> Sequence[Foreseen]:
-    """The ways in which the networks may be named here; none where only loading them tells.
+def foresee(
+    settings: Settings, *, native_side: int | None, about_images: bool
+) -> tuple[Sequence[Foreseen], bool]:
+    """The ways in which the networks may be named here, and whether kept answers are found by them.
 
     `native_side` is the side the model was made for, where it names one. `about_images` says that the answers kept of
     certain images are to be counted.
@@ -69,27 +73,27 @@ def foresee(settings: Settings, *, native_side: int | None, about_images: bool) 
     from api_smoothing.adapters import registry
 
     local = registry.provider(settings.provider).local
-    if local and (settings.model not in (None, BUNDLED[0]) or settings.options):
-        return ()
     kept = about_images and _may_have_answers(settings)
-    if settings.device not in ("cpu", "auto") or (kept and settings.device == "auto" and _accelerated()):
-        return ()
+    usual = settings.device == "cpu" or (settings.device == "auto" and not (kept and _accelerated()))
+    bundled = settings.model in (None, BUNDLED[0]) and not settings.options
     found, paths, exact = (None, 1, True) if settings.denoiser is None else _denoiser(settings, native_side)
-    if (found is None and settings.denoiser is not None) or (kept and not exact):
-        return ()
-    return [
+    named = usual and exact and (bundled or not local)
+    ways = [
         Foreseen(
-            model=ForeseenModel(card=_bundled(compute)) if local else None,
+            model=ForeseenModel(card=_bundled(compute) if bundled else _own(str(settings.model)))
+            if local
+            else None,
             denoiser=None
             if found is None
             else ForeseenDenoiser(card=found, compute=compute, paths_per_query=paths),
         )
-        for compute in _ARITHMETICS[: 2 if kept else 1]
+        for compute in _ARITHMETICS[: 2 if kept and named else 1]
     ]
+    return ways, named
 
 
-def _denoiser(settings: Settings, native_side: int | None) -> tuple[DenoiserCard | None, int, bool]:
-    """(its card, None where only loading tells; its paths; whether the card names it and not what it is made of)."""
+def _denoiser(settings: Settings, native_side: int | None) -> tuple[DenoiserCard, int, bool]:
+    """(its card; its paths; whether the card names it, and not what it is made of)."""
     from api_smoothing.denoisers import registry, samplers, selection
     from api_smoothing.engine.parts import PHOTOGRAPH
 
@@ -97,11 +101,17 @@ def _denoiser(settings: Settings, native_side: int | None) -> tuple[DenoiserCard
     side = native_side or PHOTOGRAPH
     of = {"size": settings.size, "sigma": settings.sigma, "native_side": side}
     name = selection.resolve(settings.denoiser, side=settings.size or side, sigma=settings.sigma)
-    if registry.describe(name) is None:
-        return None, 1, False
     method, _ = samplers.split(name.partition("?")[2])
+    paths = (method or {}).get("paths", 1)
+    if registry.describe(name) is None:  # only loading tells for which σ and sides it is
+        return DenoiserCard(id=name, sha256="", sigma_range=(0.0, math.inf), named=False), paths, False
     made = method is not None and method["method"] != "oneshot"
-    return selection.foresee(name, **of), (method or {}).get("paths", 1), not made  # type: ignore[arg-type]
+    return selection.foresee(name, **of), paths, not made  # type: ignore[arg-type, return-value]
+
+
+def _own(model: str) -> AdapterCard:
+    """The card of another model of this process, whose classes and weights are not looked at."""
+    return AdapterCard(name=f"torchvision/{model}", fingerprint="", accepts="tensor")
 
 
 def _bundled(compute: str) -> AdapterCard:
@@ -121,7 +131,9 @@ def _bundled(compute: str) -> AdapterCard:
 
 
 def _may_have_answers(settings: Settings) -> bool:
-    """Whether the folder of the answers holds any."""
+    """Whether the folder of the answers holds any; a database may."""
+    if settings.store is not None:
+        return True
     if settings.cache is False:
         return False
     folder = answers_folder(home()) if settings.cache is True else Path(settings.cache)

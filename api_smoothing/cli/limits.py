@@ -8,19 +8,30 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.certify.spec import USUAL
+from api_smoothing.certify.spec import CHOOSING_APART, USUAL
 from api_smoothing.cli.consent import agreed_to_range
 from api_smoothing.cli.resume import dollars_left
 from api_smoothing.cli.smoothing import card_of, complain, has_budget
-from api_smoothing.errors import UnreachableRadiusError
+from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
 if TYPE_CHECKING:
+    import argparse
+
     from api_smoothing import SmoothedAPI
     from api_smoothing.adapters.base import AdapterCard
     from api_smoothing.cli.settings import Settings
     from api_smoothing.engine.estimate.pricing import Price
 
 _MANY_LABELS: Final = 1000  # of one answer; more than any provider reports
+
+
+def refuse_idle_n0(args: argparse.Namespace, method: str, *, labels: bool = False) -> None:
+    """Refuse --n0 where no answers choose the class by themselves; a settings file may have it for other runs."""
+    if args.n0 is not None and (labels or method not in CHOOSING_APART):
+        asked = "--labels-present and --labels-absent have" if labels else f"the method {method} has"
+        raise ConfigurationError(
+            f"{asked} no use for --n0: leave it out, or choose --method {' or '.join(CHOOSING_APART)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,21 @@ _NUMBER: Final = re.compile(r"\b(int|float|bool)\b")
 _TEXT: Final = re.compile(r"\b(str|Literal|Path)\b")
 
 
-#: What the loader of local models takes; its module cannot be asked for it, as it brings torch.
-LOCAL: Final = ("model", "arch", "class_names", "mean", "std", "top")
+#: What the loader of local models takes, with the types; its module cannot be asked for it, as it brings torch.
+LOCAL: Final = {
+    "model": "str | Path | None",
+    "arch": "str | None",
+    "class_names": "Sequence[str] | None",
+    "mean": "Sequence[float]",
+    "std": "Sequence[float]",
+    "top": "int",
+}
 
 
 def refuse_unknown_option(provider: str, option: str) -> None:
     """Raise UnknownOption for one that the local provider does not have."""
     if option not in LOCAL:
-        raise UnknownOption(provider, option, LOCAL)
+        raise UnknownOption(provider, option, [*LOCAL])
 
 
 def as_meant(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,18 +43,22 @@ def as_meant(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if declared.local:
         for option in options:
             refuse_unknown_option(provider, option)
+        return {name: _meant(value, LOCAL[name]) for name, value in options.items()}
     parameters = inspect.signature(resolve(declared.load)).parameters
-    return {name: _meant(value, parameters.get(name)) for name, value in options.items()}
+    return {name: _meant(value, _type_of(parameters.get(name))) for name, value in options.items()}
 
 
-def _meant(value: Any, parameter: inspect.Parameter | None) -> Any:
+def _type_of(parameter: inspect.Parameter | None) -> str | None:
+    """The type that a parameter states or has by its default, in words; None of what is left to the loader."""
     if parameter is None or parameter.kind is parameter.VAR_KEYWORD:
+        return None
+    stated = parameter.annotation is not parameter.empty
+    return str(parameter.annotation) if stated else type(parameter.default).__name__
+
+
+def _meant(value: Any, told: str | None) -> Any:
+    if told is None:
         return value
-    told = (
-        str(parameter.annotation)
-        if parameter.annotation is not parameter.empty
-        else type(parameter.default).__name__
-    )
     number, text = bool(_NUMBER.search(told)), bool(_TEXT.search(told))
     if isinstance(value, list):
         return [_number(item) for item in value] if number and not text else value

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.adapters import registry
 from api_smoothing.cli.foreseen import BUNDLED
 from api_smoothing.cli.options import refuse_unknown_option
-from api_smoothing.errors import ConfigurationError, UnknownOption, WeightsError
+from api_smoothing.errors import ConfigurationError, UnknownOption, WeightsError, unknown
 
 if TYPE_CHECKING:
     from api_smoothing.cli.settings import Settings
+
+_REGISTERED: Final = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.M)
 
 
 def refuse_early(settings: Settings, options: Mapping[str, Any]) -> int | None:
@@ -32,6 +36,8 @@ def refuse_early(settings: Settings, options: Mapping[str, Any]) -> int | None:
                 refuse_unknown_option(settings.provider, option)
         if str(settings.model).endswith((".pth", ".pt", ".th", ".safetensors")):
             _refuse_missing(Path(str(settings.model)))
+        elif side is None and not Path(str(settings.model)).is_file():
+            _refuse_unknown_model(str(settings.model))
     else:
         given = {name: value for name, value in options.items() if value is not None}
         side = registry.load(settings.provider, **given).card.native_side
@@ -46,6 +52,17 @@ def _refuse_missing(checkpoint: Path) -> None:
         raise ConfigurationError(
             f"no checkpoint at {checkpoint}; give the path of a .pth or .safetensors file"
         )
+
+
+def _refuse_unknown_model(name: str) -> None:
+    """Look for `name` among what torchvision's files register: importing it would bring torch."""
+    found = importlib.util.find_spec("torchvision")
+    if found is None or not found.submodule_search_locations:
+        return  # the loader says how to install it
+    files = (Path(found.submodule_search_locations[0]) / "models").glob("*.py")
+    known = [model for file in sorted(files) for model in _REGISTERED.findall(file.read_text("utf-8"))]
+    if known and name not in known:
+        raise ConfigurationError(unknown("model", name, [BUNDLED[0], *known]))
 
 
 def _refuse_denoiser(settings: Settings, side: int | None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from api_smoothing.cli.settings import Settings
+from api_smoothing.cli.storage import open_storage
 from api_smoothing.shown import is_hidden, shown
 
 #: A value among the provider's options that must not be repeated in messages.
@@ -31,6 +32,7 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
         name: value
         for name, value in asdict(settings).items()
         if name not in ("budget_queries", "budget_usd", "budget_usd_day", "run", "cache", "device", "rate")
+        and name not in ("store", "store_wait")
         and (value is not None or name not in ("prior", "reuse"))  # younger than the names of runs
     }
     facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
@@ -51,9 +53,19 @@ def _without_secrets(argv: Sequence[str]) -> list[str]:
     """`argv` with what must not be repeated masked, and every other word as it is."""
     before = ["", *argv[:-1]]
     return [
-        _SECRET.sub(r"\1=***", word) if previous == "--options" or word.startswith("--options=") else word
+        _SECRET.sub(r"\1=***", word)
+        if previous == "--options" or word.startswith("--options=")
+        else _masked(word)
         for previous, word in zip(before, argv, strict=False)
     ]
+
+
+def _masked(word: str) -> str:
+    """`word` without the password of a database's URL."""
+    from api_smoothing.engine.storage import is_address, masked
+
+    flag, equals, url = word.partition("=") if word.startswith("--store=") else ("", "", word)
+    return f"{flag}{equals}{masked(url)}" if is_address(url) else word
 
 
 def _quoted(word: str) -> str:
@@ -153,14 +165,12 @@ class _Spent(NamedTuple):
 
 def _spent(settings: Settings, account: str = "") -> _Spent:
     """What is charged to the run of `settings`, by whomever, and today to the `account`, by all of its runs."""
-    from api_smoothing.engine import parts
     from api_smoothing.results import Budget
 
     if settings.run is None:
         return _Spent()
-    storage = parts.storage(None, settings.cache)
     with (
-        closing(storage),
+        open_storage(settings) as storage,
         closing(
             storage.budget(Budget(), run=settings.run, provider="", micro_usd=0, account=account)
         ) as found,

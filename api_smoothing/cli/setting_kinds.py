@@ -143,6 +143,12 @@ def _cache(value: Any) -> bool | str:
     raise Expected("true, false, or a folder")
 
 
+def _store(value: Any) -> str:
+    if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
+        return value
+    raise Expected("the URL of a database, postgresql://USER@HOST/DATABASE")
+
+
 def _read_options(text: str) -> Any:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(equals and name.strip() for name, equals, _ in pairs):
@@ -240,6 +246,17 @@ KINDS: Final[Mapping[str, Kind]] = {
         _one_of(("ball",)),
         "ball",
         "an image that is certified answers for those within its radius, free",
+    ),
+    "store": Kind(
+        str,
+        _store,
+        "URL",
+        "postgresql://… of the database that several machines keep answers, budgets and quotas in (default: a folder)",
+    ),
+    "store_wait": Kind(
+        *_real("a number of seconds from 0 on", lambda v: v >= 0),
+        "S",
+        "seconds that a run waits for a database that has gone away (default: 60)",
     ),
     "cache": Kind(_read_cache, _cache, "DIR", "folder of the answers (default: api-smooth cache path)"),
 }

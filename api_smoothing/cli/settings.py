@@ -50,6 +50,8 @@ class Settings:
     budget_usd: float | None = None
     budget_usd_day: float | None = None
     cache: bool | str = True
+    store: str | None = None
+    store_wait: float = 60.0
     run: str | None = None
     rate: float | None = None
     prior: Literal["learn"] | None = None
@@ -96,14 +98,20 @@ def _harmless(values: dict[str, Any], own: Path) -> dict[str, Any]:
     The folder may be somebody else's: it decides neither where a key goes nor as whom one asks.
     """
     named = [f"options.{name}" for name in values.get("options", {}) if _DECIDES.search(name)]
+    if "store" in values:  # whose seed decides what noise is drawn
+        named.append("store")
     if str(values.get("model", "")).endswith(".toml"):  # the description of an endpoint has an address
         named.append("model")
     if named:
         raise ConfigurationError(
-            f"{PROJECT_FILE} in this folder sets {named[0]}, which decides where a key goes: give it by a flag or a "
-            f"variable, or in {own}"
+            f"{PROJECT_FILE} in this folder sets {named[0]}, which decides where {_goes(named[0])}: give it by a flag "
+            f"or a variable, or in {own}"
         )
     return values
+
+
+def _goes(name: str) -> str:
+    return "answers and budgets go" if name == "store" else "a key goes"
 
 
 def _from_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -149,7 +157,7 @@ def _value(name: str, value: Any, where: str, *, typed: bool = False) -> Any:
     try:
         return kind.check(value if typed else kind.read(value))
     except Expected as expected:
-        told = "" if name == "options" else f", not {value!r}"  # options may hold a key
+        told = "" if name in ("options", "store") else f", not {value!r}"  # these may hold a secret
         raise ConfigurationError(f"{where} must be {expected}{told}") from None
 
 

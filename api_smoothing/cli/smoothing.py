@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
@@ -15,6 +16,7 @@ from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
 from api_smoothing.cli.stopping import tell
+from api_smoothing.cli.storage import open_storage
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
@@ -44,7 +46,11 @@ FACADE: Final = (
     "rate",
     "options",
     "cache",
+    "store",
+    "store_wait",
 )
+
+_UNCOUNTED: Final = "kept answers are not counted: which ones fit only loading the networks tells"
 
 #: Where a sandbox would listen that is not started.
 NOWHERE: Final = "http://127.0.0.1:9"
@@ -101,27 +107,25 @@ def open_api(
 
 
 def estimates(
-    settings: Settings,
-    images: Sequence[str] | int,
-    *,
-    sandbox: bool,
-    progress: Progress,
-    radii: Sequence[float] = (),
+    settings: Settings, images: Sequence[str] | int, *, sandbox: bool, radii: Sequence[float] = ()
 ) -> CostEstimate:
-    """What these images, or so many, would cost. Asks nobody, and loads no network whose card tells enough."""
+    """What these images, or so many, would cost. Asks nobody, and loads neither a network nor torch."""
     more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
     with _options(settings, sandbox=sandbox, sends=False) as options:
         side = refuse_early(settings, options)
-        ways = foresee(settings, native_side=side, about_images=not isinstance(images, int))
-        if not ways:
-            progress.say("loading …")
+        ways, named = foresee(settings, native_side=side, about_images=not isinstance(images, int))
         found = []
-        for way in ways or (None,):
+        for way in ways:
             with _facade(settings, options, way=way) as api:
-                found.append(api.estimate(images, radius=settings.radius, radii=radii, n=settings.n, **more))
-    return min(found, key=lambda estimate: estimate.queries_expected)
+                asked = images if named or isinstance(images, int) else len([*map(api.digest, images)])
+                found.append(api.estimate(asked, radius=settings.radius, radii=radii, n=settings.n, **more))
+    best = min(found, key=lambda estimate: estimate.queries_expected)
+    if named or isinstance(images, int):
+        return best
+    return replace(best, assumptions=[_UNCOUNTED, *best.assumptions])
 
 
+@contextmanager
 def _facade(
     settings: Settings,
     options: Mapping[str, Any],
@@ -130,14 +134,15 @@ def _facade(
     epoch: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
-) -> SmoothedAPI:
+) -> Iterator[SmoothedAPI]:
     """The facade itself; with `way`, on the cards of the networks in place of them."""
     from api_smoothing import SmoothedAPI
 
     provider: str | ForeseenModel = settings.provider
     if way is not None and way.model is not None:
         provider, options = way.model, {}
-    return SmoothedAPI(
+    made = partial(
+        SmoothedAPI,
         provider,
         sigma=settings.sigma,
         denoiser=settings.denoiser if way is None else way.denoiser,
@@ -149,7 +154,6 @@ def _facade(
         device=settings.device if way is None else "cpu",
         size=settings.size,
         budget=_budget(settings),
-        cache=settings.cache,
         retry_failures=retry_failures,
         epoch=epoch,
         prior=settings.prior,
@@ -157,6 +161,12 @@ def _facade(
         observers=() if progress is None else (progress,),
         **options,
     )
+    if settings.store is None:
+        with made(cache=settings.cache) as api:
+            yield api
+        return
+    with open_storage(settings) as storage, made(store=storage) as api:
+        yield api
 
 
 def has_budget(settings: Settings) -> bool:
@@ -217,7 +227,7 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
         yield {"model": None, **given, **server.options_at(NOWHERE)}
         return
     with server:
-        yield {"model": None, **given, **server.options()}  # what the user set for the service must not win
+        yield {"model": None, **given, **server.reach()}  # what the user set for the service must not win
 
 
 def _label_map(settings: Settings) -> LabelMap:

@@ -66,7 +66,7 @@ def read_arrays(file: Path, numbered: Names, *, images: str | None, labels: str 
     of_images = column(names, images, IMAGES, "array", where)
     if of_images is None:
         raise ConfigurationError(
-            f"{file}: no images among {', '.join(names) or 'no arrays'}: name them (column_path)"
+            f"{file}: no images among {', '.join(names) or 'no arrays'}: name them with column_path (--column-path)"
         )
     together = _TOGETHER.get(of_images.casefold())
     of_labels = column(names, labels, (together, *LABELS) if together else LABELS, "array", where)

@@ -13,6 +13,7 @@ from api_smoothing.datasets.labels import Names, truth_of
 from api_smoothing.decode import suffixes
 from api_smoothing.errors import ConfigurationError, ImageError
 
+_LINK: Final = "link to a folder"
 _SPLITS: Final = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 
 
@@ -73,7 +74,10 @@ def images_below(folder: str | Path) -> tuple[list[str], Counter[str]]:
 
 def passed_over(skipped: Counter[str]) -> str:
     """What `images_below` left out, as one sentence."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+    plural = {_LINK: "links to folders"}
+    kinds = ", ".join(
+        f"{count} {kind if count == 1 else plural.get(kind, kind)}" for kind, count in sorted(skipped.items())
+    )
     total = skipped.total()
     return f"{total:,} {'file is' if total == 1 else 'files are'} passed over ({kinds})"
 
@@ -93,5 +97,5 @@ def _files(folder: str | Path, others: Counter[str]) -> Iterator[tuple[str, str]
         inner[:] = [name for name in inner if not name.startswith(".") and name != "__MACOSX"]
         links = [name for name in inner if os.path.islink(os.path.join(place, name))]
         if links:
-            others["links to folders"] += len(links)
+            others[_LINK] += len(links)
         yield from ((place, name) for name in names)

@@ -22,7 +22,7 @@ def names_in(given: Sequence[str] | Mapping[int, str] | str | Path | None) -> Na
     if given is None:
         return {}
     if isinstance(given, Mapping):
-        names = {int(number): name for number, name in sorted(given.items())}
+        names = dict(sorted((_number(key), name) for key, name in given.items()))
     else:
         names = dict(enumerate(_lines(Path(given)) if isinstance(given, str | Path) else given))
     for number, name in names.items():
@@ -61,6 +61,13 @@ def truth_of(value: Any, numbered: Names, where: str) -> str | None:
         first, last = min(numbered), max(numbered)
         raise ConfigurationError(f"{where}: label {number} has no name: there are those of {first} to {last}")
     return numbered.get(number, str(number))
+
+
+def _number(key: Any) -> int:
+    try:
+        return int(key)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"classes are named by their numbers, not by {key!r}") from None
 
 
 def _whole(value: Any) -> int | None:

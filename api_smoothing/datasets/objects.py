@@ -74,13 +74,14 @@ class _Indexed:
 
 
 def _read_pairs(items: Sequence[Any] | _Indexed, numbered: Names, name: str) -> DataSet:
-    examples, broken, twice = dict[str, Example](), 0, 0
+    examples, broken, twice = dict[str, Example](), list[str](), 0
     for number in range(len(items)):
         where, path = f"{name}: item {number}", None
         try:
             image, label = _parts(items[number])
-        except ImageError:
-            image, label, broken = None, None, broken + 1
+        except ImageError as error:
+            image, label = None, None
+            broken.append(str(error))
         if isinstance(image, str | os.PathLike):
             path = os.fspath(image)
         again = cast("Callable[[], ImageLike]", partial(_image_again, items, number))
@@ -98,8 +99,10 @@ def _read_pairs(items: Sequence[Any] | _Indexed, numbered: Names, name: str) -> 
             )
         twice += before is not example
     told = []
+    if broken and len(broken) == len(items):
+        raise ConfigurationError(f"{name}: no item can be read; the first: {broken[0]}")
     if broken:
-        told.append(f"{name}: {broken:,} {'item' if broken == 1 else 'items'} cannot be read")
+        told.append(f"{name}: {len(broken):,} {'item' if len(broken) == 1 else 'items'} cannot be read")
     if twice:
         told.append(
             f"{name}: {twice:,} {'item names' if twice == 1 else 'items name'} an image again; passed over"
@@ -115,6 +118,8 @@ def _parts(item: Any) -> tuple[Any, Any]:
                 f"an item of {len(item)} parts: pass images, or pairs of image and label"
             )
         return item[0], item[1]
+    if isinstance(item, Mapping):
+        raise ConfigurationError("an item is a mapping: pass images, or pairs of image and label")
     return item, None
 
 

@@ -41,6 +41,8 @@ def open_dataset(
         at_least_one("limit", limit)
         if sample is not None:
             raise ConfigurationError("limit takes the first images and sample random ones: give one of them")
+    if isinstance(source, str) and not source:
+        raise ImageError("the name of the data set is empty: name a file or a folder")
     numbered, path = names_in(classes), objects.as_path(source)
     for option, value in (("column_path", column_path), ("column_label", column_label)):
         if value is not None and not _has_columns(source, path):

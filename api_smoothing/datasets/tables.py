@@ -76,7 +76,7 @@ def _columns(
             taken = "labels in the second" if second else "without labels"
             return 0, second, rows, [f"{file}: no line of column names; paths in the first column, {taken}"]
         raise ConfigurationError(
-            f"{file}: no column of paths among {', '.join(head[:8])}: name it (column_path)"
+            f"{file}: no column of paths among {', '.join(head[:8])}: name it with column_path (--column-path)"
         )
     named = column(head, label, LABELS, "column", str(file))
     about = [guessed(head, place, named, "column", str(file))] if path is None or label is None else []

@@ -17,7 +17,14 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.replicas import Replicas
 from api_smoothing.denoisers.selection import select
 from api_smoothing.engine.session import nameable
-from api_smoothing.engine.storage import FolderStorage, MemoryStorage, Storage
+from api_smoothing.engine.storage import (
+    FolderStorage,
+    MemoryStorage,
+    Storage,
+    is_address,
+    masked,
+    open_database,
+)
 from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
 from api_smoothing.precision import devices, kind_of
@@ -237,7 +244,8 @@ def epoch(name: str | None) -> str | None:
 
 
 def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
-    """What a session remembers by: `store` if it is one, the installation's folder for None, or "memory".
+    """What a session remembers by: `store` if it is one, the installation's folder for None, "memory", or the database
+    of a postgresql:// URL.
 
     `cache` is the folder of the answers, True for the installation's own, False to keep none.
     """
@@ -249,10 +257,12 @@ def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
             "cache= is about the folder of the answers; leave it out where store= is given"
         )
     if isinstance(store, str):
-        if store.startswith(("postgresql:", "postgres:")):
-            raise ConfigurationError("a store in PostgreSQL is not built yet; leave store out for a folder")
+        if is_address(store):
+            return open_database(store)
         if store != "memory":
-            raise ConfigurationError(f"unknown store {store!r}; use 'memory', or leave it out for a folder")
+            raise ConfigurationError(
+                f"unknown store {masked(store)!r}; use 'memory' or a postgresql:// URL, or leave it out for a folder"
+            )
         return MemoryStorage()
     if not isinstance(store, Storage):
         raise ConfigurationError(

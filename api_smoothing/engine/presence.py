@@ -179,7 +179,8 @@ def presences(
             continue
         sure = bound.label is not None
         bound = replace(bound, label=name if sure else None, counts={name: bound.votes})
-        spent = count if not found else QueryCount(cached=bound.n, version=count.version)
+        shared = QueryCount(cached=bound.n, version=count.version, unconfirmed=count.unconfirmed)
+        spent = shared if found else count
         made = certificate(
             bound,
             spent,

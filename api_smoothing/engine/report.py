@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from api_smoothing import images
 from api_smoothing.adapters.labels.label_map import Reports
-from api_smoothing.certify.advice import advise
+from api_smoothing.certify.advice import OtherNoise, advise, elsewhere
 from api_smoothing.certify.anytime import ConfidenceSequence, proved_majority
 from api_smoothing.certify.base import FAILED, Bound
 from api_smoothing.certify.predict import predict, two_sided_p_value
@@ -46,6 +47,8 @@ def certificate(
 
     `radii` are to be read from a bound that was not made for them.
     """
+    if count.unconfirmed:
+        bound = _unconfirmed(bound, target)
     label = None if bound.label is None else str(bound.label)
     norm = NORMS[provenance.noise]
     radius = 0.0 if label is None else bound.radius
@@ -141,6 +144,20 @@ def _read_off(bound: Bound, stopped: str, radii: Sequence[float]) -> tuple[Radiu
     return tuple(found)
 
 
+def _unconfirmed(bound: Bound, target: float | None) -> Bound:
+    """`bound` without its claim: nobody knows whether one model has given all its votes."""
+    return replace(
+        bound,
+        label=None,
+        radius=0.0,
+        p_lower=0.0,
+        radii=tuple(read._replace(label=None, reached=None) for read in bound.radii),
+        reached=None if target is None else False,
+        stopped="budget",
+        reason=f"the budget was spent before the canary could confirm the model of {bound.n + bound.n0} votes",
+    )
+
+
 def _of_general_tag(label: str, reports: Reports | None, alpha: float) -> tuple[str, dict[str, Any]]:
     """The words, and the labels with their answers, for a certified `label` that is general; empty for any other.
 
@@ -192,7 +209,25 @@ def _of_abstention(
         )
     told = f"{votes} of {n}: at σ={provenance.sigma:g} more answers are unlikely to certify more"
     merge = "" if mapped else ", or gather the labels that share the votes into a class by --labels"
-    return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}
+    noise = _other_noise(bound, silent, provenance, target)
+    if noise is None:
+        return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}
+    aim = "a radius" if noise.radius is None else f"r={noise.radius:g}"
+    return (
+        f"{told}; by how these votes split, σ={noise.sigma:g} would likely certify {aim} (about {noise.share:.0%} "
+        f"would agree; `api-smooth plan IMAGE` tries it for free){merge}",
+        {"sigma": noise.sigma, "radius": noise.radius},
+    )
+
+
+def _other_noise(
+    bound: Bound, silent: int, provenance: Provenance, target: float | None
+) -> OtherNoise | None:
+    """The σ that the votes at hand speak for; None where the noise is no Gaussian."""
+    if provenance.noise != "gaussian":
+        return None
+    others = [*sorted(bound.counts.values(), reverse=True)[1:], *([silent] if silent else [])]
+    return elsewhere(others, bound.n - bound.failed, sigma=provenance.sigma, target=target)
 
 
 def _provable(name: str, votes: int, n: int, alpha: float) -> bool:
@@ -220,7 +255,9 @@ def prediction(
     PREDICT is for an n fixed beforehand: votes that a budget has cut short predict nothing yet.
     """
     label: Hashable | None = None
-    if look.later:
+    if count.unconfirmed:
+        pass  # nobody knows whether one model has given these votes
+    elif look.later:
         label = proved_majority(votes, alpha=provenance.alpha)
     elif len(votes) == n:
         label = predict(votes, alpha=provenance.alpha)

@@ -22,6 +22,7 @@ from api_smoothing.engine.votes import QueryCount, Vote, Votes
 _POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
 IMAGES: Final = 256  # open at once, whatever it takes to keep busy
 _MOST_AHEAD: Final = 1024  # images between the earliest that is not done and the latest
+_FAILURES: Final = 256  # attempts of one image that may fail without a later one having had their money
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class _Place(Generic[T]):
     item: Item[T] | None = None
     pending: deque[int] = field(default_factory=deque)  # needed, and not yet handed in
     under_way: int = 0
+    outcomes: int = 0  # of the queries that were asked here
     elsewhere: bool = False  # nothing to ask here, while another process asks
     ending: bool = False  # no more votes are wanted
     finishing: bool = False
@@ -108,9 +110,10 @@ def earliest(places: Sequence[_Place[Any]]) -> Iterable[_Place[Any]]:
 class Scheduler(Generic[T]):
     """Drives images to their ends over one desk, and gives their results in order.
 
-    `most` is how many queries an image may take at all: no further image is opened where the budget, of which
-    `affordable` queries are left, might not pay those that are open to their ends. So what is certified does not depend
-    on how many are. `images` bounds how many are open at once. `stopwatch` counts the time that queries take.
+    `most` is how many queries an image may take at all. Later images are opened, and asked about, while the budget,
+    of which `affordable` queries are left, surely pays those before them to their ends (`_cost`). So what is certified
+    does not depend on how many are open, as long as no image has more than _FAILURES attempts that fail. `images`
+    bounds how many are open at once. `stopwatch` counts the time that queries take.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class Scheduler(Generic[T]):
             math.inf
         )  # the number of the first image that raises, after which nothing more is asked
         self._looked = 0.0
+        self._unwritten: list[Stream] = []  # of images that raised: their answers are kept at the end
         self._left: int | None = None  # of the budget, as it was last seen
 
     def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
@@ -166,8 +170,8 @@ class Scheduler(Generic[T]):
             try:
                 self._desk.close()
             finally:
-                for place in self._open:
-                    place.of.stream.answers.flush()
+                for stream in [*self._unwritten, *(place.of.stream for place in self._open)]:
+                    stream.answers.flush()
 
     def _close(self) -> None:
         """End the run early, with the images whose votes are all there when what is under way has come in."""
@@ -242,38 +246,50 @@ class Scheduler(Generic[T]):
             return True
         if self._most is None:
             return False
-        return affordable >= sum(map(self._to_come, self._open)) + self._most
+        return affordable >= sum(_cost(self._to_come(place)) for place in self._open) + self._most
 
     def _shape(self) -> tuple[int, int] | None:
         """That of the image to be served first."""
-        return next((place.of.stream.shape for place in self._served() if place.pending), None)
+        return next((place.of.stream.shape for place, _ in self._served()), None)
 
-    def _served(self) -> Iterator[_Place[T]]:
-        """The images that may be asked about now, in order: those that the budget surely leaves something for."""
-        left = self._left
-        for place in self._policy(self._open):
+    def _served(self) -> Iterator[tuple[_Place[T], int]]:
+        """The images to be asked about now, in order, and how many queries of each.
+
+        A query of a later image is handed in while the budget holds the `_cost` of what is to come of each image
+        before it, and of what is under way of itself and those after it. What these pay from then on, with the
+        attempts that fail, is within their own costs: so each image finds what it needs, as it would alone.
+        """
+        rest = None
+        if self._left is not None and self._most is not None:
+            rest = self._left - sum(_cost(place.under_way) for place in self._open)
+        for number, place in enumerate(self._policy(self._open)):
             if place.number >= self._failed:
                 continue
-            yield place
-            if left is not None and self._most is not None:
-                left -= self._to_come(place)
-                if left <= 0:  # attempts that failed were paid as well
-                    return
+            count = len(place.pending)
+            if rest is not None:
+                under_way = _cost(place.under_way)
+                if number:  # the first may have all there is
+                    count = min(count, _paid_by(rest + under_way) - place.under_way)
+                rest -= _cost(self._to_come(place)) - under_way
+            if count > 0:
+                yield place, count
 
     def _to_come(self, place: _Place[T]) -> int:
-        """The most queries that an image may still take, if none fails."""
-        return max(0, (self._most or 0) - place.of.stream.usage.sent)
+        """The most queries of an image that may still come to an outcome."""
+        return max(0, (self._most or 0) - place.outcomes - place.of.votes.count.cached)
 
     def _available(self, shape: tuple[int, int] | None) -> int:
-        return sum(len(place.pending) for place in self._served() if place.of.stream.shape == shape)
+        return sum(count for place, count in self._served() if place.of.stream.shape == shape)
 
     def _pull(self, shape: tuple[int, int], most: int) -> list[Query]:
         """The next `most` queries."""
         queries: list[Query] = []
-        for place in self._served():
+        for place, count in self._served():
             if place.of.stream.shape != shape:
                 continue
-            for _ in range(min(len(place.pending), most - len(queries))):
+            if len(queries) == most:
+                break
+            for _ in range(min(count, most - len(queries))):
                 queries.append(Query(place.of.stream, place.pending.popleft()))
                 place.under_way += 1
         return queries
@@ -282,7 +298,8 @@ class Scheduler(Generic[T]):
         """Queries that may be needed next, `room` at most: the same number of each image."""
         if self._affordable() is not None:
             return []
-        places = [p for p in self._served() if p.of.stream.shape == shape and not p.ending]
+        places = [p for p in self._policy(self._open) if p.number < self._failed and not p.ending]
+        places = [p for p in places if p.of.stream.shape == shape]
         queries: list[Query] = []
         for left, place in zip(range(len(places), 0, -1), places, strict=True):
             share = (room - len(queries)) // left
@@ -312,6 +329,7 @@ class Scheduler(Generic[T]):
                 by_place.setdefault(place, {})[query.number] = outcome
         for place, outcomes in by_place.items():
             place.under_way -= len(outcomes)
+            place.outcomes += sum(not isinstance(outcome, Open) for outcome in outcomes.values())
             self._give(place, outcomes)
 
     def _give(self, place: _Place[T], outcomes: Mapping[int, Outcome]) -> None:
@@ -370,10 +388,22 @@ class Scheduler(Generic[T]):
         """Close the images that are done."""
         for place in [place for place in self._open if place.done]:
             self._open.remove(place)
-            del self._of[place.of.stream]
+            stream = place.of.stream
+            del self._of[stream]
             place.item = None  # its pixels: many results may wait for an earlier one
             if place.error is not None:
                 self._failed = min(self._failed, place.number)
+                self._unwritten.append(stream)
+
+
+def _cost(queries: int) -> int:
+    """What so many queries of one image may cost, failed attempts included: these are paid, and made again."""
+    return queries and queries + max(_FAILURES, queries // 2)
+
+
+def _paid_by(budget: int) -> int:
+    """The most queries whose `_cost` is within `budget`."""
+    return max(0, min(budget - _FAILURES, (2 * budget + 1) // 3))
 
 
 def _finish(place: _Place[Any]) -> None:

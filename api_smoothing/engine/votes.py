@@ -17,7 +17,7 @@ from api_smoothing.adapters.labels.label_map import Reports, TopLabel
 from api_smoothing.certify.base import FAILED, Possible
 from api_smoothing.engine.sending import Open, Outcome, Usage, Watch
 from api_smoothing.engine.storage import BudgetAccount, Claim, VoteCache
-from api_smoothing.errors import DriftError
+from api_smoothing.errors import BudgetError, DriftError
 from api_smoothing.events import CountedAnswer
 
 SPAN: Final = 4096  # queries looked up together: bounds memory, whatever n is
@@ -31,12 +31,14 @@ Told = Callable[[Sequence[CountedAnswer]], object]
 @dataclass(slots=True, kw_only=True)
 class QueryCount:
     """What was spent on one image so far; `sent` counts every attempt. `reports` is what answers say besides the vote,
-    where that is their best label.
+    where that is their best label. Votes are `unconfirmed` where the budget had no room for the last canary: they prove
+    nothing until a run with a larger one has asked it.
     """
 
     sent: int = 0
     cached: int = 0
     out_of_budget: bool = False
+    unconfirmed: bool = False
     version: str | None = None
     last_error: str = ""
     counted: dict[Hashable | None, int] = field(default_factory=dict)
@@ -287,6 +289,8 @@ class VoteSource:
         if self._watcher is not None and self.count.n:
             try:
                 self._watcher.finish(self.count.version, self.count.n)
+            except BudgetError:
+                self.count.out_of_budget = self.count.unconfirmed = True
             except DriftError:
                 self._forget()
                 raise

@@ -107,6 +107,7 @@ class Drive:
         with evidence.Writer(file) as writer, self._api.observed(writer):
             while self._go_on(file):
                 pass
+            self._write_what_is_known(file)
         evidence.finish(
             file,
             seconds=round(time.monotonic() - began, 3),

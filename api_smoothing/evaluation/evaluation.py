@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,22 +61,16 @@ class Evaluation:
 
     def report(self, path: str | Path, *, beside: Sequence[Evaluation] = ()) -> Path:
         """Write one HTML file that needs nothing else, with other evaluations `beside` to compare."""
-        from api_smoothing import report
-
-        Path(path).write_text(report.html([self.run, *(one.run for one in beside)]), encoding="utf-8")
+        Path(path).write_text(_report().html([self.run, *(one.run for one in beside)]), encoding="utf-8")
         return Path(path)
 
     def compare(self, other: Evaluation) -> str:
         """The two evaluations side by side, with what differs and how surely, in Markdown."""
-        from api_smoothing import report
-
-        return str(report.table([self.run, other.run]))
+        return str(_report().table([self.run, other.run]))
 
     def plot(self) -> Figure:
         """Certified accuracy against the radius, with its band (matplotlib)."""
-        from api_smoothing import report
-
-        figure: Figure = report.plot([self.run])
+        figure: Figure = _report().plot([self.run])
         return figure
 
     def _repr_html_(self) -> str:
@@ -125,3 +120,8 @@ def _share(share: Share) -> tuple[str, str]:
     if share.value is None:
         return "none", ""
     return f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}  ({share.k} of {share.n})"
+
+
+def _report() -> Any:
+    """What shows evaluations. It reads them, and so is known here by its name alone."""
+    return import_module("api_smoothing.report")

@@ -115,4 +115,4 @@ class Front(HttpFront):
         return json_reply(body, status=chat_status, headers=headers)
 
     def _said(self, scores: Scores) -> list[Label]:
-        return labels_of("http", scores, self._sandbox.version)
+        return labels_of(self._sandbox.provider, scores, self._sandbox.version)

@@ -142,11 +142,18 @@ class Sandbox:
         return self.version != self.declared.version
 
     def options(self) -> dict[str, Any]:
-        """What `load` of the provider's adapter needs to reach it: `SmoothedAPI("aws", **sandbox.options())`."""
+        """What `load` of the provider's adapter needs to work with it: `SmoothedAPI("aws", **sandbox.options())`.
+
+        Where `load` wants more than an address, such as the classes to offer a chat model, an example of it is there.
+        """
+        return {**self.declared.example, **self.reach()}
+
+    def reach(self) -> dict[str, Any]:
+        """What takes the place of a user's options, so that they come here: address and key."""
         return self.options_at(self.endpoint)
 
     def options_at(self, endpoint: str) -> dict[str, Any]:
-        """The same for an endpoint where nobody need listen: for estimates."""
+        """As `reach`, for an endpoint where nobody need listen: for estimates."""
         return dict(self.declared.options(endpoint, self.key))
 
     def environment(self) -> dict[str, str]:

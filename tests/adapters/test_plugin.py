@@ -190,9 +190,9 @@ def test_its_prices_are_its_own(toy: None, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_provider_without_a_sandbox_has_none(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandboxes are those declared, at any moment; another name is refused with the list of them."""
-    assert providers() == ("aws", "azure", "clarifai", "google", "http", "toy")
+    assert providers() == ("aws", "azure", "clarifai", "google", "http", "openai", "toy")
     with pytest.raises(
-        ConfigurationError, match="did you mean aws or azure or clarifai or google or http or toy"
+        ConfigurationError, match="did you mean aws or azure or clarifai or google or http or openai or toy"
     ):
         Sandbox("torchvision")
     monkeypatch.setattr(registry, "_plugins", dict)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from api_smoothing.certify import Spec, certifier_of
-from api_smoothing.certify.advice import LIKELY, advise, chance, prospect
+from api_smoothing.certify.advice import LIKELY, SIGMAS, advise, chance, elsewhere, prospect
 
 ALPHA = 0.001
 
@@ -59,3 +60,27 @@ def test_a_rehearsal_tells_steady_images_from_others() -> None:
     assert steady[1] < 200
     assert prospect(20, 20, target=2.0, **of)[2] == 0.0, "out of reach at this σ"  # type: ignore[arg-type]
     assert prospect(20, 20, target=None, **of)[0] > prospect(15, 20, target=None, **of)[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distances", [(0.2, 0.3), (0.15, 0.15, 0.2), (0.2,)])
+def test_votes_at_one_noise_tell_of_another_where_labels_end_at_planes(distances: tuple[float, ...]) -> None:
+    """The share told for another σ is the leading class's there, and of the smaller σ that do the second is named."""
+    rng, sigma, n = np.random.default_rng(3), 0.5, 100_000
+    noise = rng.normal(size=(n, len(distances)))  # planes at right angles
+    told = elsewhere(list((noise * sigma > distances).sum(axis=0)), n, sigma=sigma, target=None)
+    assert told is not None
+    assert told.sigma < sigma
+    seen = 1.0 - (noise * told.sigma > distances).any(axis=1).mean()
+    assert told.share - 0.002 <= seen <= told.share + 0.03  # where planes cross is counted once a plane
+    do = [s for s in SIGMAS if s < sigma and (noise * s > distances).any(axis=1).mean() < 0.05]
+    assert told.sigma in do
+    assert do[-1] == told.sigma or do[-2] == told.sigma
+
+
+def test_votes_that_no_noise_mends_name_none() -> None:
+    """Half and half stays so at any σ; and a radius that is out of reach gives way to a smaller one."""
+    assert elsewhere([50], 100, sigma=0.25, target=None) is None
+    near = elsewhere([30], 100, sigma=0.25, target=0.5)
+    assert near is not None
+    assert near.radius is not None
+    assert near.radius < 0.5

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
+from itertools import pairwise, product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from scipy.special import ndtr
 
 from api_smoothing.certify import clopper_pearson, radius
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
+from api_smoothing.thresholds import noise_table
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden.json").read_text())
 ALPHA = 0.001
@@ -81,3 +85,43 @@ def test_top_k_threshold(k: int) -> None:
 
     assert float(ndtr(ndtri(p0) - 0.6)) == pytest.approx(1 / (k + 1))
     assert radius.top_k_threshold(0.3, 1, sigma=0.5) == pytest.approx(radius.threshold(0.3, sigma=0.5))
+
+
+def grid_law(noise: str, sigma: float) -> tuple[dict[int, Fraction], float]:
+    """The exact probabilities of a value's noise on the 8-bit grid, in steps of 1/255, and its slack."""
+    table = noise_table(noise, sigma, 1)  # type: ignore[arg-type]
+    ends = [0, *(int(threshold) for threshold in table.thresholds), 2**64]
+    law = {j - table.largest: Fraction(b - a, 2**64) for j, (a, b) in enumerate(pairwise(ends))}
+    return law, table.slack
+
+
+def worst_share(law: dict[int, Fraction], shift: tuple[int, ...], share: Fraction) -> Fraction:
+    """The least share at x + shift of any class that has `share` at x: Neyman–Pearson, in rational numbers."""
+    here = {z: prod((law[i] for i in z), start=Fraction(1)) for z in product(law, repeat=len(shift))}
+    there = {
+        z: prod((law.get(i - s, Fraction(0)) for i, s in zip(z, shift, strict=True)), start=Fraction(1))
+        for z in here
+    }
+    left, kept = share, Fraction(0)
+    for z in sorted(here, key=lambda z: there[z] / here[z] if here[z] else Fraction(10**9)):
+        part = min(here[z], left)
+        kept += there[z] * part / here[z] if part else 0
+        left -= part
+    return kept
+
+
+@pytest.mark.parametrize("noise", ["uniform", "laplace"])
+@pytest.mark.parametrize("shift", [(1,), (2,), (3,), (4,), (1, 1), (2, 1), (3, 0), (1, -2)])
+def test_an_l1_radius_holds_on_the_grid(noise: radius.Noise, shift: tuple[int, ...]) -> None:
+    """No classifier of grid values whose class has p0(r) here loses its majority at ℓ1 distance r; some come near."""
+    sigma = 0.02 if noise == "uniform" else 0.01
+    law, slack = grid_law(noise, sigma)
+    distance = sum(map(abs, shift)) / 255
+    needed = radius.threshold(distance, sigma=sigma, noise=noise, slack=len(shift) * slack)
+    assert radius.radius(needed + 1e-9, sigma=sigma, noise=noise, slack=len(shift) * slack) >= distance
+    worst = worst_share(law, shift, Fraction(needed))
+    assert worst >= Fraction(1, 2)
+    if len(shift) == 1:
+        assert worst < Fraction(1, 2) + max(law.values()), "a radius that is tight but for one step"
+        short = worst_share(law, shift, Fraction(needed) - max(law.values()))
+        assert short < Fraction(1, 2), "with less, some classifier loses it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,3 +46,17 @@ def test_a_claim_far_from_the_truth_takes_few_images() -> None:
     below = course(proves, refutes, [150], np.ones(1))
     assert below.refuted > 0.99
     assert below.looked < 130
+
+
+def test_the_table_of_the_documentation() -> None:
+    """docs/claims.md tells what a claim takes: each figure is computed here."""
+    page = (Path(__file__).parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
+    table = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")][:4]
+    proves, refutes = boundaries(0.4, 500, alpha=0.001)
+    for share, images, decided in list(zip(table[0], table[2], table[3], strict=True))[1:]:
+        ran = course(proves, refutes, [round(float(share) * 500)], np.ones(1))
+        assert round(ran.looked) == int(images)
+        assert (ran.proved if decided.strip() == "proved" else ran.refuted) > 0.98
+    never = np.full(500, 501, dtype=np.int64)
+    wrong = course(proves, never, *worst_null(0.4, 500, alpha=0.001)).proved
+    assert f"one image too few is right: {wrong:.1%}".replace("%", " %") in page

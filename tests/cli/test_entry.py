@@ -87,6 +87,12 @@ certify a.png -n 20 --provider aws --rate 0
 certify a.png -n 20 --rate 5
 certify a.png -n 20 --options tpo=1
 certify a.png -n 20 --model missing.pth
+certify a.png -n 20 --model resnet5000
+certify a.png -n 20 --n0 50
+certify a.png --labels-present all --n0 50 --method clopper-pearson
+certify a.png --dry-run --denoiser unet-cifar
+estimate --count 3 --provider aws --denoiser unet-cifar
+estimate --count 3 -n 20 --n0 50
 certify a.png -n 20 --seed -1
 certify a.png --radius 9
 certify a.png --provider aws --sandbox --radius 9
@@ -165,6 +171,7 @@ for line in sys.stdin.read().split("\\n"):
         ("certfy a.png", "did you mean certify?"),
         ("certify a.png --sigme 0.2", "did you mean --sigma?"),
         ("denoisers --jsno", "did you mean --json?"),
+        ("certify a.png -n 20 --model resnet19", "did you mean resnet18"),
         ("labels shw cifar10", "did you mean show?"),
         ("labels show imagnet", "did you mean imagenet-coarse?"),
         ("certify a.png -n 20 --denoiser unet-cifra10", "did you mean unet-cifar10"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import TOY, objects
@@ -71,6 +72,13 @@ OF_EACH = [
     "--provider openai --model m --options classes=cat|dog,usd_per_query=0",
     "--provider aws --denoiser auto?method=vote&paths=3",
     "--provider aws --denoiser none --size 32",
+    "--provider aws --denoiser auto --labels cifar10 --size 64",
+    "--provider aws --device cuda",
+    "--provider aws --denoiser own.pth --size 32",
+    "--provider google --denoiser diffusers:some/model --sandbox",
+    "--model resnet50",
+    "--model own.pth --options arch=resnet18 --labels cifar10",
+    "--provider openai --model m --options classes=cat|dog,usd_per_query=0 --sandbox",
 ]
 
 
@@ -84,11 +92,20 @@ def dry(*lines: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_dry_run_needs_no_torch() -> None:
-    """For every provider an estimate is made from cards and prices alone."""
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_dry_run_needs_no_torch(*, kept: bool) -> None:
+    """For every provider, model and denoiser an estimate is made from cards and prices alone, answers kept or not."""
+    Path("own.pth").write_bytes(b"weights that nobody looks at")
+    if kept:
+        assert main(["certify", "a.png", *TOY, "-n", "12", "--json"]) == 0
     estimates = dry(*OF_EACH)
     votes = [22 if "google" in line else 60 if "paths=3" in line else 20 for line in OF_EACH]
     assert [estimate["queries_high"] for estimate in estimates] == votes
+    loading = [("only loading" in " ".join(map(str, one["assumptions"]))) for one in estimates]  # type: ignore[call-overload]
+    assert loading == [
+        "own.pth" in line or "diffusers" in line or "resnet" in line or "cuda" in line or "paths" in line
+        for line in OF_EACH
+    ]
 
 
 def test_a_dry_run_counts_what_is_kept_without_loading_a_network(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import objects, start
+from command_line import objects, one_line, start
 from doors import AWS, CAT, PNG
 from PIL import Image
 
@@ -24,6 +24,7 @@ from api_smoothing.cli.entry import build_parser
 from api_smoothing.cli.settings import resolve_settings
 from api_smoothing.home import home
 from api_smoothing.sandbox import KINDS, Sandbox
+from api_smoothing.sandbox.server import declaration_of
 
 if TYPE_CHECKING:
     from api_smoothing.sandbox.fixture import StartSandbox
@@ -115,6 +116,29 @@ def test_a_sandbox_in_another_terminal_is_not_the_service(
     assert done["provider"] == "aws@loopback"
 
 
+def _chosen(provider: str) -> list[str]:
+    """The flags without which the provider refuses, sandbox or not."""
+    options = dict(declaration_of(provider).example)
+    model = options.pop("model", None)
+    table = ",".join(f"{k}={'|'.join(v) if isinstance(v, list) else v}" for k, v in options.items())
+    return [*(["--model", model] if model else []), *(["--options", table] if table else [])]
+
+
+def test_a_rehearsal_wants_what_the_service_would_want(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A chat model is offered the user's classes in a rehearsal too, and is refused without any."""
+    pytest.importorskip("requests")
+    command = ["certify", "0.png", "--provider", "openai", "--sandbox", "-n", "20", "--denoiser", "none"]
+    assert main(command) == 2
+    one_line(capsys.readouterr().err, "vision_model", "classes", "usd_per_query")
+    own = ["--model", "mine", "--options", "classes=zebra|other,usd_per_query=0.001", "--rate", "10000"]
+    assert main([*command, *own, "--json"]) == 0
+    [done] = objects(capsys)
+    assert (done["provider"], done["counts"]) == ("http/openai@sandbox", {"other": 20})
+    assert done["model_version"].startswith("mine+fp_")
+
+
 def test_the_command_line_in_a_sandbox(
     provider: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +161,7 @@ def test_the_command_line_in_a_sandbox(
         "--rate",
         "10000",
         "--json",
+        *_chosen(provider),
     ]
     assert main([*command, "-n", "30"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -49,7 +49,7 @@ def test_what_is_no_image_is_passed_over_and_told_once(fill: Fill) -> None:
     (folder / "loop").symlink_to(folder, target_is_directory=True)
     data = open_dataset(folder)
     assert [e.id for e in data] == ["cat/a.png"]
-    assert data.told == (f"{folder}: 4 files are passed over (1 .txt, 2 hidden, 1 links to folders)",)
+    assert data.told == (f"{folder}: 4 files are passed over (1 .txt, 2 hidden, 1 link to a folder)",)
 
 
 def test_splits_are_no_classes(fill: Fill) -> None:

@@ -52,9 +52,9 @@ def test_classes_that_are_called_as_numbers_are_those() -> None:
     assert (truth_of("1", names, "here"), truth_of(1, names, "here")) == ("1", "0")
 
 
-@pytest.mark.parametrize("given", [["cat", ""], ["cat", 3], ["cat", "cat"]])
+@pytest.mark.parametrize("given", [["cat", ""], ["cat", 3], ["cat", "cat"], {"one": "cat"}])
 def test_names_of_classes_are_text_of_their_own(given: Any) -> None:
-    """Empty names, other things than names, and names that are there twice are refused."""
+    """Empty names, other things than names, and names that are there twice are refused; so is what is no number."""
     with pytest.raises(ConfigurationError, match="class"):
         names_in(given)
 

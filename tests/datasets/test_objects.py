@@ -146,6 +146,16 @@ def test_maites_targets(pictures: Pictures, source: Any, message: str | None) ->
         open_dataset(source(pictures))
 
 
+class _Table:
+    """As a data frame is: an index finds columns, not rows."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, name: Any) -> Any:
+        raise KeyError(name)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -156,6 +166,8 @@ def test_maites_targets(pictures: Pictures, source: Any, message: str | None) ->
         (np.zeros((4, 4, 3), np.uint8), "one image, not a data set"),
         ({"a": 1}, "not a mapping"),
         ((np.zeros((2, 4, 4, 3)), [0, 1]), r"zip\(images, labels\)"),
+        ([{"image": 1}], "an item is a mapping"),
+        (_Table(), r"_Table: no item can be read; the first: _Table: item 0 cannot be read \(0\)"),
         ([(1, 2, 3)], "an item of 3 parts"),
         ([(np.zeros((4, 4, 3)), 0.5)], "item 0: '0.5' is no label"),
         ([("a.png", "cat"), ("a.png", "dog")], "a.png has two labels, cat and dog"),

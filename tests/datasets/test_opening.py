@@ -65,6 +65,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
+        ("", {}, "the name of the data set is empty"),
         ("gone", {}, "gone: no such file or folder"),
         ("notes.txt", {}, "no data set: name a folder"),
         ("a\0b", {}, "no such file or folder"),

@@ -48,7 +48,7 @@ def test_columns_that_are_named_need_no_telling(table: Callable[..., Path]) -> N
     with pytest.raises(ConfigurationError, match="no column 'wear'; did you mean where"):
         open_dataset(path, column_path="wear")
     with pytest.raises(
-        ConfigurationError, match=r"no column of paths among where, what: name it \(column_path\)"
+        ConfigurationError, match=r"no column of paths among where, what: name it with column_path"
     ):
         open_dataset(path)
 

@@ -143,8 +143,8 @@ def test_the_folder_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("store", "cache", "word"),
     [
-        ("postgresql://db/x", True, "not built yet"),
-        ("postgres://db/x", True, "not built yet"),
+        ("postgresql://db/x", "folder", "cache"),
+        ("mysql://me:secret@db/x", True, r"me:\*\*\*@db"),
         ("redis", True, "'memory'"),
         (7, True, "int"),
         ("memory", "folder", "cache"),

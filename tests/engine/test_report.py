@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from fractions import Fraction
 
 import numpy as np
@@ -30,9 +31,11 @@ def certified(
     count: QueryCount | None = None,
     target: float | None = None,
     label_map: str | None = None,
+    counts: dict[Hashable, int] | None = None,
 ) -> Certificate:
     bound = Bound(
-        label=label, radius=radius, p_lower=0.9, votes=votes, n=100, n0=0, counts={"cat": 99}, failed=0, runner_up=None,
+        label=label, radius=radius, p_lower=0.9, votes=votes, n=100, n0=0, counts=counts or {"cat": 99}, failed=0,
+        runner_up=None,
         reached=None if target is None else label is not None, stopped="n", method="fixed", reason="",
     )  # fmt: skip
     provenance = Provenance(
@@ -101,10 +104,17 @@ def test_an_abstention_says_what_would_certify() -> None:
     assert close.extra["hint"]["n"] == 1000
     short = certified(None, radius=0.0, votes=100, target=0.5)
     assert "every vote agrees: n=1,000 would likely certify r=0.5" in short.reason
-    split = certified(None, radius=0.0, votes=40, target=0.25)
-    assert "a smaller σ" in split.reason
+    split = certified(None, radius=0.0, votes=45, counts={"cat": 45, "dog": 30, "fox": 25}, target=0.25)
+    assert "by how these votes split, σ=0.06 would likely certify r=0.05 " in split.reason
     assert "--labels" in split.reason
-    assert "hint" not in split.extra
+    assert split.extra["hint"] == {"sigma": 0.06, "radius": 0.05}
+    even = certified(None, radius=0.0, votes=50, counts={"cat": 50, "dog": 50})
+    assert "try a smaller σ" in even.reason
+    assert "hint" not in even.extra
+    assert (
+        "hint"
+        not in certified(None, radius=0.0, votes=40, counts={"cat": 40, "dog": 35}, noise="laplace").extra
+    )
     silent = QueryCount(counted={None: 80, "cat": 20}, n=100)
     mute = certified(None, radius=0.0, votes=20, count=silent, label_map="mine@1")
     assert "80 of 100 answers named no label that counts" in mute.reason

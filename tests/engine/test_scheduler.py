@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ import numpy as np
 import pytest
 import torch
 from counting_service import GREY, CountingService, api_of, draw, error_of, is_canary, says
+from PIL import Image
 
 from api_smoothing import Budget, Certificate, SmoothedAPI
 from api_smoothing.adapters.base import EncodedImage, Verdict
 from api_smoothing.engine import scheduler
 from api_smoothing.engine.sending import Stream
+from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.errors import DriftError, ImageError, ProviderError
-from api_smoothing.events import Event, ImageCertified, ImageStarted
+from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
 
 
 def pictures(count: int) -> list[np.ndarray[Any, Any]]:
@@ -139,6 +143,63 @@ def test_the_budget_is_spent_on_the_earliest_images() -> None:
     assert service.seen <= 700
 
 
+def failing(share: float, *, seed: int = 0) -> Any:
+    """Says what the pixels say, but that share of the first four attempts fails, by the pixels and the attempt."""
+    tried: Counter[bytes] = Counter()
+
+    def one(image: EncodedImage) -> Any:
+        tried[image.data] += 1
+        salt = b"%d %d" % (seed, tried[image.data])
+        if tried[image.data] < ATTEMPTS and draw(replace(image, data=image.data + salt)) < share:
+            return Verdict(kind="transient", message="down")
+        return says("dog" if draw(image) < 0.85 else "cat")
+
+    return lambda first, images: [one(image) for image in images]
+
+
+def test_failed_attempts_of_the_earliest_are_paid_before_later_images(no_waits: None) -> None:
+    """Each query of the first image fails once, and is paid twice: what is left pays the second, and not the third."""
+    tried: Counter[bytes] = Counter()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        found: list[Any] = []
+        for image in images:
+            tried[image.data] += 1
+            down = image.height == 9 and tried[image.data] == 1
+            found.append(Verdict(kind="transient", message="down") if down else says("dog"))
+        return found
+
+    service = CountingService(reply)
+    images = [np.full((9, 9, 3), 90, np.uint8), *pictures(2)]
+    with apart(service, budget=Budget(queries=120), concurrency=60) as api:
+        found = list(api.certify_many(images, n=40))
+    assert [(result.stopped, result.n, result.queries) for result in found] == [
+        ("n", 40, 80),
+        ("n", 40, 40),
+        ("budget", 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_whatever_fails_and_whatever_the_budget_images_get_what_they_would_get_alone(
+    batch: int, share: float, no_waits: None
+) -> None:
+    """Wherever the budget ends, and however many attempts it has paid that failed, no later image has taken from it."""
+    for seed, queries in enumerate((90, 170, 390, 700)):
+        found = []
+        for concurrency in (1, 40):
+            service = CountingService(failing(share, seed=seed), batch=batch)
+            options: dict[str, Any] = {"budget": Budget(queries=queries), "concurrency": concurrency}
+            with apart(service, **options) as api:
+                asked = {"n": 30} if seed % 2 else {"radius": 0.1, "n": 60}
+                results = [*api.certify_many(pictures(6), **asked)]
+            # Which of the votes of an image the last of the money has bought is a matter of time.
+            found.append([plain(r) if r.stopped != "budget" else None for r in results])
+            assert service.seen <= queries
+        assert found[0] == found[1]
+
+
 def test_an_error_is_raised_in_its_turn() -> None:
     """Images before one that cannot be read are certified first; those after it are not paid for."""
     service = CountingService(mostly(0.95))
@@ -193,6 +254,56 @@ def test_an_image_whose_last_answer_comes_in_while_the_run_ends_has_its_certific
         assert next(results).label == "dog"
         with pytest.raises(ProviderError, match="revoked"):
             next(results)
+
+
+def test_an_answer_beside_one_that_has_to_be_asked_again_counts_when_the_run_ends() -> None:
+    """A request of two images waits to repeat the query of one when the run ends: the other image has its last vote."""
+    dark, over, beside = [0], threading.Event(), [0]
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if over.is_set():
+            raise RuntimeError(Verdict(kind="fatal", message="the key was revoked"))
+        own = [np.asarray(Image.open(BytesIO(image.data))).mean() < 128 for image in images]
+        dark[0] += sum(own)
+        if dark[0] < 31:
+            return [says("dog")] * len(images)
+        over.set()
+        beside[0] = len(own) - sum(own)
+        return [says("dog") if mine else Verdict(kind="throttled", retry_after=30.0) for mine in own]
+
+    images = [np.full((8, 8, 3), level, np.uint8) for level in (0, 255, 254, 253)]
+    with apart(CountingService(reply, batch=4), concurrency=2) as api:
+        results = api.certify_many(images, n=31)
+        assert next(results).label == "dog"
+        with pytest.raises(ProviderError, match="revoked"):
+            next(results)
+    assert beside[0]
+
+
+def test_what_a_model_of_this_process_has_answered_is_kept_when_an_image_raises(tmp_path: Path) -> None:
+    """Its answers are written down together at the end, those of the image that raised among them."""
+    rows = [0]
+
+    def function(x: torch.Tensor) -> list[str]:
+        rows[0] += len(x)
+        return ["cat"] * len(x)
+
+    bad = threading.Event()
+
+    def observer(event: Event) -> None:
+        if isinstance(event, VotesCounted) and event.n >= 40 and not bad.is_set():
+            bad.set()
+            raise ValueError("an observer that breaks")
+
+    options: dict[str, Any] = {"denoiser": None, "seed": 1, "cache": tmp_path, "fingerprint": "f"}
+    with (
+        SmoothedAPI(function, observers=[observer], **options) as api,
+        pytest.raises(ValueError, match="breaks"),
+    ):
+        api.certify(GREY, n=40)
+    assert rows[0] == 40
+    with SmoothedAPI(function, **options) as api:
+        assert api.certify(GREY, n=40).cached == 40
 
 
 def test_an_image_whose_queries_fail_does_not_disturb_the_others() -> None:

@@ -71,3 +71,4 @@ def test_the_chat_endpoint_says_one_word_of_those_offered(sandbox: StartSandbox)
     assert word("What is this?") == "cat"
     assert word("One of: dog, ship") == "dog"
     assert word("ship or truck?") == "ship"
+    assert word("frog, bird or other?") == "other", "as a closed list wants it"

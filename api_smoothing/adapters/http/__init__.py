@@ -1,8 +1,11 @@
 """Any JSON endpoint that a TOML file describes, and chat completions, a description that ships, by their own name."""
 
-from typing import Any
+from typing import Any, Final
 
 from api_smoothing.adapters import Provider, SandboxDeclaration, usual_options
+
+#: What a chat model is offered in examples: CIFAR-10's classes.
+_CLASSES: Final = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 def _options(endpoint: str, key: str) -> dict[str, Any]:
@@ -11,6 +14,10 @@ def _options(endpoint: str, key: str) -> dict[str, Any]:
 
 def _environment(endpoint: str, key: str) -> dict[str, str]:
     return {"SANDBOX_KEY": key}  # the endpoint stands in the description
+
+
+def _chat_environment(endpoint: str, key: str) -> dict[str, str]:
+    return {"OPENAI_API_KEY": key}
 
 
 PROVIDER = Provider(
@@ -37,4 +44,12 @@ OPENAI = Provider(
     extra="http",
     package="requests",
     heavy=("openai", "requests"),
+    sandbox=SandboxDeclaration(
+        front="api_smoothing.sandbox.http_json:Front",
+        version="1",
+        micro_usd=400,
+        environment=_chat_environment,
+        example={"model": "eyes", "classes": _CLASSES, "usd_per_query": 0.0004},
+        vocabulary="api_smoothing.adapters.http:vocabulary.toml",
+    ),
 )

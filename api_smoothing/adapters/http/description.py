@@ -155,9 +155,10 @@ def _check_given(top: Table, values: Mapping[str, Any], priceless: bool) -> None
         top.fail(" and ".join(keys), f"must be given: {add}{about}")
 
 
-def _price(top: Table, given: float | None) -> float:
-    stated = top.take("usd_per_query", 0.0)
-    return top.checked_number("usd_per_query", stated if given is None else given, zero=True)
+def _price(top: Table, given: float | None) -> float | None:
+    stated = top.take("usd_per_query", None)
+    price = stated if given is None else given
+    return None if price is None else top.checked_number("usd_per_query", price, zero=True)
 
 
 def _date(top: Table) -> str | None:

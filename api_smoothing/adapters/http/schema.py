@@ -3,7 +3,7 @@
 ```toml
 name = "acme"                       # in reports, and with the digest of this file in the fingerprint
 url = "https://acme.example/v1/tag" # {variables} may stand in it; no query, no user
-usd_per_query = 0.001               # or "unknown": then the option usd_per_query= must be given
+usd_per_query = 0.001               # 0: free; "unknown": the option usd_per_query= must be given; none: unknown
 end_of_life = 2028-09-25            # optional
 plain_http = ["tagger.lan"]         # optional: hosts that may get a key unencrypted, besides this machine
 
@@ -140,7 +140,7 @@ class Description:
     errors: ErrorShape
     limits: Mapping[str, int]
     quotas: tuple[Quota, ...]
-    usd_per_query: float
+    usd_per_query: float | None
     end_of_life: str | None
     plain_http: tuple[str, ...]
     digest: str

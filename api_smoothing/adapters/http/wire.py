@@ -32,6 +32,7 @@ from typing import Any, Final, NoReturn
 from api_smoothing.adapters import BadRequest, Label
 
 MAX_IMAGES: Final = 16
+_NONE: Final = ("other", "none", "unknown")  # what a closed list may offer for the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +111,13 @@ def write_version(version: str, *, batch: bool = False) -> dict[str, Any]:
 
 
 def write_chat(conversation: Conversation, labels: Sequence[Label], *, version: str) -> dict[str, Any]:
-    """A completion of one word: the best of the labels that stand in the text, or the best of all."""
+    """A completion of one word: the best of the labels that stand in the text, else one for none of them, or the best
+    of all.
+    """
     names = [label.name for label in labels]
-    named = [name for name in names if re.search(rf"\b{name}\b", conversation.text, re.IGNORECASE)]
-    word = (*named, *names, "nothing")[0]
+    word = next(
+        (name for name in (*names, *_NONE) if _stands(name, conversation.text)), (*names, "nothing")[0]
+    )
     tokens = 85 + len(conversation.text.split())  # an image at low detail, and about one a word
     message = {"role": "assistant", "content": word, "refusal": None}
     return {
@@ -125,6 +129,10 @@ def write_chat(conversation: Conversation, labels: Sequence[Label], *, version: 
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
     }
+
+
+def _stands(name: str, text: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE) is not None
 
 
 def write_error(code: str | None, message: str, **more: str | None) -> dict[str, Any]:

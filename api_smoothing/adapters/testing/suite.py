@@ -122,7 +122,7 @@ class AdapterSuite:
         for limit in (card.max_labels, card.max_image_bytes, card.max_request_bytes):
             assert limit is None or limit >= 1
         assert card.labels is None or 0 < len(card.labels) == len(set(card.labels))
-        assert card.usd_per_query >= 0
+        assert card.usd_per_query is None or card.usd_per_query >= 0
         assert not (card.price and card.usd_per_query), "a price in the table and one of its own"
         for quota in card.quotas:
             assert quota.unit in ("image", "request")

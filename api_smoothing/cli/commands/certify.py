@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.json_output import print_json
-from api_smoothing.cli.limits import Limited, limited
+from api_smoothing.cli.limits import Limited, limited, refuse_idle_n0
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.resume import (
     how_to_resume,
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import find_images
 
     settings = settings_of(args, SETTINGS)
+    refuse_idle_n0(args, settings.method, labels=_of_labels(args))
     if _of_labels(args):
         thresholds_of(args.labels_present, args.labels_absent)  # refuses what cannot be read
     if args.output is not None:
@@ -113,7 +114,7 @@ def _dry_run(
 ) -> int:
     from api_smoothing.cli.commands.estimate import print_estimate
 
-    remarks = []
+    remarks, told = [], ""
     if _of_labels(args):  # all labels share at most n queries, whatever becomes of each
         most = _most(limits.settings)
         remarks = [f"all labels whose presence is asked for share {most:,} queries an image at most"]
@@ -123,9 +124,15 @@ def _dry_run(
             remarks = [f"{remarks[0]}, though there is no cap; to be sure of it, give the run -n {most}"]
         settings = replace(settings, n=most, radius=None, method="fixed")
     elif settings.n == "auto" and settings.radius is None:
-        complain(limits.unset[0])
+        told = limits.unset[0]
     return print_estimate(
-        settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress, remarks=remarks
+        settings,
+        images,
+        as_json=args.json,
+        sandbox=args.sandbox,
+        progress=progress,
+        remarks=remarks,
+        told=told,
     )
 
 

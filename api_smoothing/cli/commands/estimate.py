@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from api_smoothing.cli.json_output import print_json
-from api_smoothing.cli.limits import USUAL_TOLD
+from api_smoothing.cli.limits import USUAL_TOLD, refuse_idle_n0
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags
@@ -32,15 +32,17 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import find_images
 
     settings = settings_of(args, SETTINGS)
+    refuse_idle_n0(args, settings.method)
     if (args.count is None) == (not args.images):
         raise ConfigurationError("give images, or --count K without images")
     if args.count is not None and args.count < 1:
         raise ConfigurationError(f"--count must be a whole number from 1 on, not {args.count}")
-    if settings.n == "auto" and settings.radius is None:
-        complain(USUAL_TOLD)
+    told = USUAL_TOLD if settings.n == "auto" and settings.radius is None else ""
     images = args.count if args.count is not None else find_images(args.images)
     progress = Progress(sys.stderr, 0, summaries=False)
-    return print_estimate(settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress)
+    return print_estimate(
+        settings, images, as_json=args.json, sandbox=args.sandbox, progress=progress, told=told
+    )
 
 
 def print_estimate(
@@ -52,16 +54,22 @@ def print_estimate(
     progress: Progress,
     remarks: Sequence[str] = (),
     radii: Sequence[float] = (),
+    told: str = "",
 ) -> int:
-    """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code."""
+    """Print the estimate for these images, or this many; `remarks` go before what it assumes. Returns the exit code.
+
+    What is `told` stands on standard error, unless the estimate is refused.
+    """
     from api_smoothing.cli.text import describe_estimate
 
     if not has_budget(settings):  # a name alone is none
         settings = replace(settings, run=None)
-    estimate = estimates(settings, images, sandbox=sandbox, progress=progress, radii=radii)
+    estimate = estimates(settings, images, sandbox=sandbox, radii=radii)
     free = ["in the sandbox nothing is charged; the dollars are what the service would cost"] * sandbox
     estimate = replace(estimate, assumptions=[*remarks, *free, *estimate.assumptions])
     progress.clear()
+    if told:
+        complain(told)
     if as_json:
         print_json(asdict(estimate))
     else:

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | explain")
     listing = actions.add_parser(
         "list",
+        help="the built-in label maps",
         description="The built-in label maps.",
         epilog="example: api-smooth labels list",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show = actions.add_parser(
         "show",
+        help="the words of one",
         description="The words of a label map, as the file that --labels reads: a start for one of your own.",
         epilog=f"example: {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     explain = actions.add_parser(
         "explain",
+        help="how an answer is read; sends one query",
         description="What the provider says about an image, and how it is read. Sends one query.",
         epilog="example: api-smooth labels explain cat.png --provider google --labels cifar10 --sandbox",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -106,9 +109,7 @@ def _show(args: argparse.Namespace) -> int:
         print(
             "# A class has the words that count for it with every provider; [classes.CLASS.PROVIDER] those of one;"
         )
-        print(
-            "# `parents` are what a label may stand below. More: docs/clouds.md, Labels. Use: --labels FILE."
-        )
+        print("# `parents` are what a label may stand below. More: docs/formats.md. Use: --labels FILE.")
         print(f"\n{text_of(args.map).strip()}")
         return 0
     print(f"{found.name}  sha256 {found.sha256}")

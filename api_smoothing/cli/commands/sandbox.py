@@ -140,14 +140,10 @@ def _bill(meter: Meter) -> dict[str, Any]:
 
 def _describe(sandbox: Sandbox) -> str:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in sandbox.environment().items()]
-    model = sandbox.options().get("model")
-    flags = f" --model {model}" if model else ""
-    if sandbox.endpoint not in sandbox.environment().values():  # no variable says where the service is
-        flags += f" --options endpoint={sandbox.endpoint},endpoint_id=sandbox"
     settings = (
         "--labels cifar10 --sigma 0.12 --radius 0.1"  # what the bundled classifier can be certified for
     )
-    example = f"api-smooth certify cat.png --provider {sandbox.provider}{flags} {settings}"
+    example = f"api-smooth certify cat.png --provider {sandbox.provider}{_flags(sandbox)} {settings}"
     return "\n".join(
         [
             f"The {sandbox.provider} sandbox listens on {sandbox.endpoint}. In another terminal:",
@@ -158,6 +154,18 @@ def _describe(sandbox: Sandbox) -> str:
             "Ctrl-C stops it and shows the bill.",
         ]
     )
+
+
+def _flags(sandbox: Sandbox) -> str:
+    """What the provider's flags must say: its options, and the address where no variable has that."""
+    options = dict(sandbox.declared.example)
+    model = options.pop("model", None) or sandbox.options().get("model")
+    if sandbox.endpoint not in sandbox.environment().values():
+        options |= {"endpoint": sandbox.endpoint, "endpoint_id": "sandbox"}
+    told = ",".join(
+        f"{name}={'|'.join(value) if isinstance(value, list) else value}" for name, value in options.items()
+    )
+    return (f" --model {model}" if model else "") + (f" --options {shlex.quote(told)}" if told else "")
 
 
 def _describe_bill(meter: Meter) -> str:

@@ -35,12 +35,13 @@ _WHERE: Final = {
 def terms_of(card: AdapterCard, price: Price) -> Terms:
     """Whether queries cost money: each of them, or the time in which they are answered.
 
-    A service that is in no price table and states no price, or 0, does not say. A sandbox has the terms of the service
-    that it stands for.
+    A service that is in no price table and states no price does not say. A sandbox has the terms of the service that it
+    stands for.
     """
     if price.micro_usd or price.usd_per_hour:
         return "paid"
-    return "unknown" if card.accepts == "png" and card.price is None else "free"
+    stated = card.price is not None or card.usd_per_query is not None
+    return "unknown" if card.accepts == "png" and not stated else "free"
 
 
 def answers_for(

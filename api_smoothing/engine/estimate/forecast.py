@@ -13,6 +13,7 @@ from api_smoothing.engine.estimate.queries import Votes, to_come
 from api_smoothing.engine.estimate.shares import UNKNOWN, Prior
 from api_smoothing.results import CostEstimate
 
+_SHARED = 1.5  # programs a core, from which on they are told of
 _WINDOWS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
@@ -118,7 +119,7 @@ def _about_time(card: AdapterCard, pace: Pace | None) -> Iterator[str]:
     elif pace is not None:
         yield (
             f"{1 / pace.query:.3g} queries a second are taken to be denoised on this machine, which is seen with the "
-            f"first run; it may be {pace.unsure:g} times as fast, or as slow"
+            f"first run; it may be {pace.unsure:g} times as fast, or as slow{_about_others(pace)}"
         )
     rate = card.queries_per_second
     if rate is None:
@@ -128,6 +129,12 @@ def _about_time(card: AdapterCard, pace: Pace | None) -> Iterator[str]:
     batches = any(quota.unit == "request" for quota in card.quotas) and card.batch > 1
     quotas = ", ".join(describe_quota(quota) for quota in card.quotas)
     yield f"at most {rate:,.6g} queries a second ({quotas}{f', {card.batch} images a request' if batches else ''})"
+
+
+def _about_others(pace: Pace) -> str:
+    if pace.busy < _SHARED:
+        return ""
+    return f"; {pace.busy:.2g} programs share each of its cores just now, which is counted in"
 
 
 def describe_quota(quota: Quota) -> str:

@@ -30,7 +30,7 @@ _UNDENOISED: Final = 1e-7
 _WAITS: Final = (
     0.8  # seconds that an image waits for a service: twice, as whether to go on depends on what came
 )
-_UNSURE: Final = 3.0  # times that may be too much or too little, of a machine that has not been seen yet
+_UNSURE: Final = 4.0  # times that may be too much or too little, of a machine that has not been seen yet
 _VARIES: Final = 1.3  # of one that has: it is not always as busy
 
 Size = int | tuple[int, int] | None
@@ -38,12 +38,16 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds a `query` takes, `unsure` times as many or as few, and beside those the wait of an `image`."""
+    """Seconds a `query` takes, `unsure` times as many or as few, and beside those the wait of an `image`.
+
+    `busy` of them are for each one that an idle machine would take.
+    """
 
     query: float
     image: float = 0.0
     unsure: float = 1.0
     remembered: bool = False
+    busy: float = 1.0
 
     def seconds(self, queries: int, *, rate: float | None) -> tuple[float, float, float]:
         """Low, expected and high for `queries`, which leave at `rate` a second at most."""
@@ -63,7 +67,16 @@ def pace(card: AdapterCard, *, denoiser: str | None, size: Size) -> Pace:
     height, width = size if isinstance(size, tuple) else (size or 224, size or 224)
     pixel = _UNDENOISED if denoiser is None else _PIXEL
     waits = _WAITS if card.accepts == "png" and card.place != "sandbox" else 0.0
-    return Pace(query=_QUERY + pixel * height * width, image=waits, unsure=_UNSURE)
+    shared = busy()
+    return Pace(query=shared * (_QUERY + pixel * height * width), image=waits, unsure=_UNSURE, busy=shared)
+
+
+def busy() -> float:
+    """How many programs want each core of this machine just now: 1 where there is one for each, or nobody knows."""
+    try:
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    except (AttributeError, OSError):  # Windows has no such number
+        return 1.0
 
 
 def remember(card: AdapterCard, *, denoiser: str | None, size: Size, queries: int, seconds: float) -> None:

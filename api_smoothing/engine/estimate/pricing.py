@@ -141,6 +141,8 @@ def dollars(amount: Decimal | float) -> str:
 
 
 def _stated(card: AdapterCard) -> Price:
+    if card.usd_per_query is None:
+        return Price(tiers=())
     if not (math.isfinite(card.usd_per_query) and 0 <= card.usd_per_query <= _MOST / 1000):
         raise ConfigurationError(
             f"provider {card.name}: usd_per_query must be a number from 0 to 1,000, not {card.usd_per_query!r}"

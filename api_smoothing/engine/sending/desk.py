@@ -118,7 +118,7 @@ class Here:
         self._sender.halt()
         for lane in self._lanes:
             lane.close()
-        outcomes: dict[Query, Outcome] = {}
+        outcomes = self._sender.cut_short
         for block in self._blocks:
             outcomes |= block.answered()
         self._blocks.clear()
@@ -245,7 +245,7 @@ class There:
         self._sender.halt()
         self._ahead.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
-        outcomes: dict[Query, Outcome] = {}
+        outcomes = self._sender.cut_short
         while not self._done.empty():
             future, then = self._done.get()
             if not future.cancelled() and future.exception() is None:

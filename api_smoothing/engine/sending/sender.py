@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -14,18 +16,20 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 
 from api_smoothing import testing
 from api_smoothing.adapters import BrokenContract
-from api_smoothing.adapters.base import Adapter, Answer, Verdict
+from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
 from api_smoothing.engine.sending.job import Images, Job, Part
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, reason_of
 from api_smoothing.engine.sending.stream import Query, Stream, by_stream
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
-from api_smoothing.errors import ApiSmoothError, DiskError, ProviderError
+from api_smoothing.errors import ApiSmoothError, BudgetError, DiskError, ProviderError
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
 BROKEN: Final = 3  # answers to one query that can be no vote; of its own REFUSALS, if for one reason
-LATE: Final = 0.01  # seconds after its turn that a request may leave
 LONGEST_WAIT: Final = 60.0  # seconds; a provider that asks for more is as good as closed
+_LOOK: Final = 0.25  # seconds after which one who waits looks whether the run has ended
+_MOST_NEAR: Final = 16
+_RESERVING: Final = 0.1  # seconds that a reservation may take without a turn being missed
 
 
 class Sender:
@@ -49,11 +53,12 @@ class Sender:
         self.latency = latency or Latency()
         self._stopped: ApiSmoothError | None = None
         self._halted = False
-        self._short = True  # the budget, for all one knows
         self._sleep = sleep
         self._jobs: set[Job] = set()
         self._failed: dict[Query, str] = {}  # for good, and not yet remembered
+        self._cut_short: dict[Query, Outcome] = {}
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_near_their_turn(adapter.card))
 
     @property
     def answering(self) -> bool:
@@ -72,12 +77,23 @@ class Sender:
             self._jobs.add(job)
         try:
             return self._sent(job)
-        except sqlite3.Error as error:
-            self._stop(error)
-            raise self._stopped or error from None
+        except Exception as error:
+            with self._lock:
+                came = {q: outcome for q, outcome in job.outcomes.items() if not isinstance(outcome, Open)}
+                self._cut_short |= came
+            if isinstance(error, sqlite3.Error):
+                self._stop(error)
+                raise self._stopped or error from None
+            raise
         finally:
             with self._lock:
                 self._jobs.discard(job)
+
+    @property
+    def cut_short(self) -> dict[Query, Outcome]:
+        """What had come of calls of `send` that raised."""
+        with self._lock:
+            return dict(self._cut_short)
 
     def end(self, stream: Stream) -> None:
         """Send nothing more of this stream; what is under way comes in."""
@@ -117,6 +133,8 @@ class Sender:
                 continue
             try:
                 job.versions[stream] = stream.version()
+            except BudgetError:
+                job.outcomes.update({Query(stream, index): Open.UNPAID for index in indices})
             except ApiSmoothError as error:
                 if self._stopped is not None:
                     raise
@@ -219,24 +237,25 @@ class Sender:
                 stream.answers.release(indices)
 
     def _in_turn(self, asked: Sequence[Query], job: Job) -> Verdict | None:
-        """The request, paid when its turn has come: a run that ends while it waits has booked nothing."""
-        if self._short and self._account.affordable() == 0:  # which needs no turn to be told
-            job.outcomes.update(dict.fromkeys(asked, Open.UNPAID))
-            return None
+        """The request, paid before its turn comes, as a disk takes long: then it leaves at once, or is given back.
+
+        A run that ends while it waits has booked nothing; one that is killed there has spent what it waited with,
+        which is little: see `_near`.
+        """
         reserved: list[tuple[Stream, Reservation]] = []
         began, sent = 0.0, False
         try:
             with self._gate.passing() as first:
-                self._ready(len(asked), job)
-                turn = time.monotonic()
-                granted = self._reserve(asked, job, reserved)
-                if not granted:
-                    return None
+                self._check()
+                self._connect()
+                with self._near(job):
+                    if not self._reserve(asked, job, reserved):
+                        return None
+                    self._wait_for_turn(job, reserved)
+                    granted = self._still_wanted(job, reserved)
+                    if not granted:
+                        return None
                 began, sent = time.monotonic(), True
-                if (
-                    began - turn > LATE and self._limiter is not None
-                ):  # a slow disk must not crowd the next window
-                    self._limiter.spare(len(granted))
                 reply = self._label(job.part(granted))
                 sent = not isinstance(reply, Verdict) or reply.sent
                 job.reached.update(granted if sent else ())
@@ -256,20 +275,53 @@ class Sender:
                 stream.usage.count(len(reservation.granted) if sent else 0)
                 self._account.settle(reservation, sent=sent)
 
-    def _reserve(
-        self, asked: Sequence[Query], job: Job, reserved: list[tuple[Stream, Reservation]]
-    ) -> list[Query]:
-        """What the budget grants of `asked`, noting what is `reserved`."""
+    def _connect(self) -> None:
+        """Open connections, which would delay a request after its turn has come."""
+        connect = getattr(self._adapter, "connect", None)
+        if connect is not None:
+            connect()
+
+    @contextmanager
+    def _near(self, job: Job) -> Iterator[None]:
+        """The time of a request that is paid and waits for its turn: few at once, so that a kill costs little."""
+        if self._limiter is None:
+            yield
+            return
+        entered = False
+        while not entered and not job.stop.is_set():
+            entered = self._places.acquire(timeout=_LOOK)
+        try:
+            self._check()
+            yield
+        finally:
+            if entered:
+                self._places.release()
+
+    def _reserve(self, asked: Sequence[Query], job: Job, reserved: list[tuple[Stream, Reservation]]) -> bool:
+        """Whether the budget grants any of `asked`, noting what is `reserved`."""
         for stream, indices in by_stream(asked):
             if stream.ended.is_set():
                 job.outcomes.update({Query(stream, index): Open.ENDED for index in indices})
                 continue
             leave = 0 if stream.leave is None else stream.leave()
             reservation = self._account.reserve(stream.name, indices, leave=leave)
-            self._short = bool(reservation.unpaid)
             job.outcomes.update({Query(stream, index): Open.UNPAID for index in reservation.unpaid})
             if reservation.granted:
                 reserved.append((stream, reservation))
+        return bool(reserved)
+
+    def _wait_for_turn(self, job: Job, reserved: Sequence[tuple[Stream, Reservation]]) -> None:
+        if self._limiter is not None:
+            self._limiter.wait(sum(len(reservation.granted) for _, reservation in reserved), job.stop)
+        self._check()
+
+    def _still_wanted(self, job: Job, reserved: list[tuple[Stream, Reservation]]) -> list[Query]:
+        """The queries that leave, giving back those of streams that have ended meanwhile."""
+        for stream, reservation in [*reserved]:
+            if stream.ended.is_set():
+                reserved.remove((stream, reservation))
+                self._account.settle(reservation, sent=False)
+                job.outcomes.update({Query(stream, index): Open.ENDED for index in reservation.granted})
         return [Query(stream, index) for stream, reservation in reserved for index in reservation.granted]
 
     def _label(self, images: Images) -> Sequence[Answer | Verdict] | Verdict:
@@ -306,16 +358,6 @@ class Sender:
         if not failed:
             self._gate.open(answering=False)
         if self._gate.ended is not None:
-            self._check()
-
-    def _ready(self, images: int, job: Job) -> None:
-        """Wait until a request may leave, with everything done that would delay it after its turn has come."""
-        self._check()
-        connect = getattr(self._adapter, "connect", None)
-        if connect is not None:
-            connect()
-        if self._limiter is not None:
-            self._limiter.wait(images, job.stop)
             self._check()
 
     def _check(self) -> None:
@@ -379,6 +421,12 @@ class Sender:
         # Not the error's own text, which may quote a key: adapters clean what they put into the message.
         text = verdict.message or (type(error).__name__ if error else "it gave no reason")
         return f"provider {self._adapter.card.name} failed: {text}"
+
+
+def _near_their_turn(card: AdapterCard) -> int:
+    """How many requests may be paid and waiting: as many as leave while one more is paid."""
+    rate = card.queries_per_second
+    return _MOST_NEAR if rate is None else min(_MOST_NEAR, 2 + math.ceil(rate / card.batch * _RESERVING))
 
 
 def _stamped(answer: Answer, version: str | None) -> Answer:

@@ -4,6 +4,7 @@ from api_smoothing.engine.storage.base import Claim, Contents, Limiter, Looks, S
 from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
+from api_smoothing.engine.storage.postgres import is_address, masked, open_database
 from api_smoothing.engine.storage.stream_key import Asked, stream_name
 
 __all__ = [
@@ -18,5 +19,8 @@ __all__ = [
     "Reservation",
     "Storage",
     "VoteCache",
+    "is_address",
+    "masked",
+    "open_database",
     "stream_name",
 ]

@@ -23,7 +23,7 @@ from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.engine.storage.base import Claim
 from api_smoothing.engine.storage.database import damaged, is_damage, private_database, telling
 from api_smoothing.engine.storage.paid import PaidAnswers, tampered
-from api_smoothing.engine.storage.seal import Seal
+from api_smoothing.engine.storage.seal import folder_seal
 from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.private import private_folder
@@ -175,7 +175,7 @@ class DiskCache:
                 f"cannot open the vote cache {directory}: {error}; choose another with --cache DIR"
             ) from None
         self._answers = PaidAnswers(directory / "paid.db", surroundings)
-        self._file, self._seal = directory / "cache.db", Seal(directory)
+        self._file, self._seal = directory / "cache.db", folder_seal(directory)
 
     def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
         if self._paid:

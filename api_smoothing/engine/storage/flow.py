@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from api_smoothing.adapters.base import Quota
@@ -83,3 +83,11 @@ class Flow:
         """Count a request that left earlier as one of `at`, too."""
         last = max((lane.past[-1] for lane in self.lanes.values() if lane.past), default=at)
         self.take(images, max(at, last))
+
+
+def fine(quota: Quota) -> Quota:
+    """A large quota as one of a window so much shorter that its turns can be remembered; never a laxer one."""
+    parts = -(-quota.count // LONGEST)
+    if parts == 1:
+        return quota
+    return replace(quota, count=quota.count // parts, seconds=quota.seconds / parts)

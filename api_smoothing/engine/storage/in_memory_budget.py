@@ -21,6 +21,11 @@ class Limits:
         self._queries = budget.queries
         self._money, self._a_day = _whole(budget.usd), _whole(budget.usd_per_day)
 
+    @property
+    def most(self) -> tuple[int | None, int | None, int | None]:
+        """The limits: queries, micro-dollars, and those of a day; None where there is none."""
+        return self._queries, self._money, self._a_day
+
     def left(self, queries: int, micro_usd: int, today: int = 0) -> int | None:
         """How many more queries fit when these are spent, `today` by all runs of the account; None without a limit."""
         limits = [] if self._queries is None else [self._queries - queries]

@@ -8,7 +8,6 @@ be looked up, and without a heartbeat where it cannot, as in another container.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import secrets
@@ -18,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from api_smoothing.adapters.base import Answer, Label
+from api_smoothing.adapters.base import Answer
 from api_smoothing.engine.storage.base import Claim
 from api_smoothing.engine.storage.database import UNWRITTEN, Database
-from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, Seal
+from api_smoothing.engine.storage.seal import KEY_FILE, folder_seal
+from api_smoothing.engine.storage.sealed_text import SealedText
 from api_smoothing.engine.storage.spill import Row, forget_spilt, spill, spilt
 from api_smoothing.engine.storage.whereabouts import (
     BEAT_SECONDS,
@@ -53,7 +53,6 @@ CREATE TABLE IF NOT EXISTS holders (
 CREATE TABLE IF NOT EXISTS origin (unsealed INTEGER NOT NULL);
 INSERT INTO origin SELECT EXISTS (SELECT 1 FROM answers) WHERE NOT EXISTS (SELECT 1 FROM origin)
 """
-_READER, _WRITER = json.JSONDecoder(), json.JSONEncoder(separators=(",", ":"), default=float)
 _HOLDERS: Final[set[str]] = set()  # the open objects of this process
 
 
@@ -73,7 +72,7 @@ class PaidAnswers:
         self._path = path
         self._database = Database(path, _SCHEMA, version=_VERSION, extends=(1, 2))
         self._refuse_a_lost_key()
-        self._seal = Seal(path.parent)
+        self._text = SealedText(folder_seal(path.parent))
         self._take_over()
         [(self.unsealed,)] = self._database.read("SELECT unsealed FROM origin")
 
@@ -106,19 +105,10 @@ class PaidAnswers:
                 f"copy of it back, or move the folder away"
             )
 
-    def _sealed(self, stream: str, index: int, text: str) -> str:
-        return self._seal.of(f"{stream} {index} {text}") + text
-
     def _opened(self, stream: str, index: int, kept: Any) -> Answer:
         """The answer in `kept`: its seal and its text. Raises ConfigurationError for any other."""
         try:
-            if not isinstance(kept, str):
-                raise ValueError
-            if kept.startswith("[") and self.unsealed:
-                return _decode(kept, 0)
-            if kept != self._sealed(stream, index, kept[DIGITS:]):
-                raise ValueError
-            return _decode(kept, DIGITS)
+            return self._text.read(stream, index, kept, unsealed=bool(self.unsealed))
         except (TypeError, ValueError):
             raise tampered(f"the answer to query {index} of stream {stream} in {self._path}") from None
 
@@ -129,9 +119,7 @@ class PaidAnswers:
     def write(self, stream: str, answers: Mapping[int, Answer]) -> dict[int, Answer]:
         """Keep `answers` and end the claims on them; returns those that stand."""
         self._take_name()
-        rows = [
-            (stream, index, self._sealed(stream, index, _encode(answer))) for index, answer in answers.items()
-        ]
+        rows = [(stream, index, self._text.of(stream, index, answer)) for index, answer in answers.items()]
 
         def keep(db: sqlite3.Connection) -> dict[int, Answer]:
             standing = dict(answers)
@@ -361,25 +349,6 @@ _FORGIVE: Final = "DELETE FROM failures WHERE stream = ? AND query = ?"
 _FAIL: Final = """
 INSERT OR IGNORE INTO failures SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM answers WHERE stream = ? AND query = ?)
 """
-
-
-def _encode(answer: Answer) -> str:
-    """`[version, [name, score, id, [parent, …]], …]` as JSON."""
-    rows = [[label.name, label.score, label.id, label.parents] for label in answer.labels]
-    return _WRITER.encode([answer.model_version, *rows])
-
-
-def _decode(text: str, start: int) -> Answer:
-    """The answer written in `text` from `start` on. Raises TypeError or ValueError where there is none."""
-    found, end = _READER.raw_decode(text, start)
-    version, *rows = found
-    labels = tuple(
-        Label(name=name, score=score, id=ident, parents=tuple(parents))
-        for name, score, ident, parents in rows
-    )
-    if end != len(text):
-        raise ValueError
-    return Answer(labels=labels, model_version=version)
 
 
 def tampered(what: str) -> ConfigurationError:

@@ -5,9 +5,10 @@ before it, so that no window ever holds more, whoever asked. Windows are kept 2 
 do not take equally long to arrive. Where a provider takes less than its quota says, the turns come at the pace that
 its throttles teach (`pace`).
 
-Nobody has a turn before it has come. Until then one stands in line, and says when one will look again: whoever does
-not, because its process has died or was suspended, or whose own rate is so low that it would let a turn pass that
-others can use, is passed by. A line of the dead holds nobody for longer than they would have slept.
+Nobody has a turn much before it has come. Until then one stands in line, and says when one will look again: whoever
+does not, because its process has died or was suspended, or whose own rate is so low that it would let a turn pass that
+others can use, is passed by. A line of the dead holds nobody for longer than they would have slept. A turn is taken
+shortly before it comes, so that what waking and writing take is not added to every window.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.database import UNWRITTEN, Database
-from api_smoothing.engine.storage.flow import LONGEST, MARGIN, Flow, Lane
+from api_smoothing.engine.storage.flow import MARGIN, Flow, Lane, fine
 from api_smoothing.engine.storage.pace import Pace, at_pace, slowed
 from api_smoothing.engine.storage.whereabouts import boot as _boot
 
@@ -38,6 +38,7 @@ LONG_WAIT: Final = 5.0
 _VERSION: Final = 1  # earlier ones know neither line nor pace, and share the turns all the same
 _RESOLUTION: Final = 0.002  # seconds; no thread wakes more exactly
 _DUST: Final = 1e-6  # seconds, of rounding
+_AHEAD: Final = 0.05  # seconds before its coming that a turn may be taken
 _LOOK: Final = 5.0  # seconds after which one looks at the line again, however long it is
 _GRACE: Final = 0.25  # seconds by which one may wake late and keep one's place
 _LONGEST_PAUSE: Final = 3600.0
@@ -75,7 +76,7 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._key, self._quotas = key, tuple(_fine(quota) for quota in quotas)
+        self._key, self._quotas = key, tuple(fine(quota) for quota in quotas)
         self._clock, self._sleep, self._boot = clock, sleep, _boot()
         self._late = max(_RESOLUTION, min((q.seconds for q in quotas), default=1.0) * MARGIN / 2)
         self._databases = [place if isinstance(place, Database) else rate_file(place) for place in places]
@@ -99,11 +100,13 @@ class RateLimiter:
         try:
             while not stop.is_set():
                 now, at = self._in_all(partial(self._look, ticket, images))
-                if in_line := at > now + _DUST:
+                if in_line := at > now + _AHEAD:
                     self._say(at - now)
-                    sleep(max(_RESOLUTION, min(at - now, _LOOK)) if at - now > _RESOLUTION else at - now)
+                    sleep(min(at - now - _AHEAD / 2, _LOOK))
                 else:
-                    missed = self._clock() - at > self._late
+                    while (left := at - self._clock()) > _DUST and not stop.is_set():
+                        sleep(left)
+                    missed = -left > self._late
                     if missed or stop.is_set():  # nothing has left
                         self._in_all(partial(self._give_back, images, at))
                     if not missed:
@@ -184,13 +187,12 @@ class RateLimiter:
         flows = [self._flow(db) for db in files]
         pairs = zip(files, flows, strict=True)
         at = max(self._earliest(ticket, images, now, db, flow) for db, flow in pairs)
-        if at <= now + _DUST:
-            at = max(at, now)
+        if at <= now + _AHEAD:
             self._take(images, at, flows, files)
             self._leave(ticket, files)
             return now, at
         for db in files:
-            looks = min(at, now + _LOOK)
+            looks = min(at - _AHEAD / 2, now + _LOOK)
             if not db.execute(_STAY, (looks, ticket)).rowcount:
                 db.execute(_TIDY, (now - _LOOK - 60.0, self._boot))
                 db.execute(_JOIN, (ticket, self._key, self._boot, images, looks))
@@ -282,11 +284,3 @@ _CONFIRM: Final = "UPDATE paces SET answered = answered + ? WHERE quota = ?"
 
 def _pace(row: tuple[float, float, int, str, float]) -> Pace:
     return Pace(ceiling=row[0], cut=row[1], answered=row[2])
-
-
-def _fine(quota: Quota) -> Quota:
-    """A large quota as one of a window so much shorter that its turns can be remembered; never a laxer one."""
-    parts = -(-quota.count // LONGEST)
-    if parts == 1:
-        return quota
-    return replace(quota, count=quota.count // parts, seconds=quota.seconds / parts)

@@ -20,10 +20,10 @@ _BLOCK: Final = 64  # bytes, of SHA-256
 
 
 class Seal:
-    """Makes seals with the secret in `folder`, made on first use."""
+    """Makes seals with the secret `key` of 16 bytes."""
 
-    def __init__(self, folder: Path) -> None:
-        key = kept_secret(folder / KEY_FILE, "key of the seals").ljust(_BLOCK, b"\0")
+    def __init__(self, key: bytes) -> None:
+        key = key.ljust(_BLOCK, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
 
@@ -33,3 +33,8 @@ class Seal:
         inner.update(text.encode())
         outer.update(inner.digest())
         return outer.hexdigest()[:DIGITS]
+
+
+def folder_seal(folder: Path) -> Seal:
+    """The seal of the answers in `folder`, whose secret is made on first use."""
+    return Seal(kept_secret(folder / KEY_FILE, "key of the seals"))

@@ -33,9 +33,10 @@ def watched(service: Any, **options: Any) -> tuple[SmoothedAPI, list[Event]]:
         (dear(0.0001), 1_000, "where queries cost money"),
         (CountingService(), 1_000, "where their price is unknown"),
         (lambda x: [0] * len(x), 10_000, "where they are free"),
+        (dear(0.0), 10_000, "where they are free"),
         (dear(0.0001, place="sandbox"), 1_000, "where queries cost money"),
     ],
-    ids=["paid", "unknown", "free", "rehearsed"],
+    ids=["paid", "unknown", "free", "priced at 0", "rehearsed"],
 )
 def test_the_cap_of_a_radius_follows_the_price(service: Any, cap: int, why: str) -> None:
     """Which cap holds is told before the first query, and the estimate has it and says the same words."""

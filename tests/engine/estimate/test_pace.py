@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,17 @@ import pytest
 
 from api_smoothing import SmoothedAPI
 from api_smoothing.adapters import AdapterCard
-from api_smoothing.engine.estimate.pace import Pace, pace, remember
+from api_smoothing.engine.estimate import pace as module
+from api_smoothing.engine.estimate.pace import Pace, busy, pace, remember
 from api_smoothing.home import home, machine
 
 CARD = AdapterCard(name="local", fingerprint="1", accepts="tensor")
+
+
+@pytest.fixture(autouse=True)
+def _idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else this machine does."""
+    monkeypatch.setattr(module, "busy", lambda: 1.0)
 
 
 def test_before_the_first_run_the_pixels_count() -> None:
@@ -23,6 +31,22 @@ def test_before_the_first_run_the_pixels_count() -> None:
     assert large.query > 5 * small.query > 5 * pace(CARD, denoiser=None, size=32).query
     low, expected, high = small.seconds(100, rate=None)
     assert 0 < low < expected / 2 < high / 4
+
+
+def test_a_machine_that_is_shared_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten programs a core: a tenth of the speed, as the estimate says; where nobody counts them, as if alone."""
+    monkeypatch.setattr(module, "busy", busy)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.3, 0.0, 0.0))
+    alone = pace(CARD, denoiser="unet", size=32)
+    monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 0.0, 0.0))
+    shared = pace(CARD, denoiser="unet", size=32)
+    assert (alone.busy, shared.busy) == (1.0, 10.0)
+    assert shared.query == pytest.approx(10 * alone.query)
+    with SmoothedAPI(lambda x: [0] * len(x), denoiser=None) as api:
+        assert "10 programs share each of its cores" in " ".join(api.estimate(1, n=100).assumptions)
+    monkeypatch.delattr(os, "getloadavg")
+    assert pace(CARD, denoiser="unet", size=32) == alone
 
 
 def test_a_run_is_remembered_and_the_newest_counts_most() -> None:

@@ -22,7 +22,7 @@ from counting_service import (
 )
 
 from api_smoothing import Budget
-from api_smoothing.adapters.base import Answer, EncodedImage, Label
+from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
 from api_smoothing.engine.scheduler import Everything
 from api_smoothing.engine.sending import sender as attempt
 from api_smoothing.engine.sending.drift import Canary, Watch, _name, alike, picture
@@ -56,6 +56,57 @@ def test_a_spent_budget_is_no_error() -> None:
 
     with api_of(CountingService(reply, drift="canary"), budget=Budget(queries=30)) as api:
         assert api.certify(GREY, n=28).stopped == "budget"
+
+
+def canaries_fail(*which: int) -> CountingService:
+    """Answers everything but those of its canaries, counted from 1."""
+    asked = [0]
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        if not is_canary(images):
+            return [says("dog")]
+        asked[0] += 1
+        return [Verdict(kind="transient", message="down") if asked[0] in which else says("house")]
+
+    return CountingService(reply, drift="canary")
+
+
+@pytest.mark.parametrize("concurrency", [1, 9])
+@pytest.mark.usefixtures("no_waits")
+def test_votes_that_the_budget_cannot_confirm_prove_nothing_yet(tmp_path: Path, concurrency: int) -> None:
+    """A canary that fails once may find no money left: that is a spent budget, and a larger one confirms the votes."""
+    service = canaries_fail(2)
+    options: dict[str, Any] = {"cache": tmp_path, "concurrency": concurrency}
+    with api_of(service, budget=Budget(queries=22, run="r"), **options) as api:
+        found = api.certify(GREY, n=20)
+        assert (found.stopped, found.label, found.radius, found.p_lower, found.n) == (
+            "budget",
+            None,
+            0,
+            0,
+            20,
+        )
+        assert "canary" in found.reason
+        assert api.predict(GREY, n=20).label is None
+        assert [result.label for result in api.certify_labels(GREY, thresholds={"dog": 0.5}, n=20)] == [None]
+    assert service.seen == 22
+    with api_of(service, budget=Budget(queries=23, run="r"), **options) as api:
+        found = api.certify(GREY, n=20)
+    assert (found.stopped, found.label, found.queries, found.cached, service.seen) == ("n", "dog", 1, 20, 23)
+
+
+@pytest.mark.parametrize("concurrency", [1, 9])
+@pytest.mark.usefixtures("no_waits")
+def test_a_first_canary_that_the_budget_cannot_repeat_is_a_spent_budget(concurrency: int) -> None:
+    """It fails until nothing is left: no vote was bought, and the certificate says so."""
+    service = canaries_fail(*range(3, 16))
+    with api_of(service, budget=Budget(queries=26), concurrency=concurrency) as api:
+        found = list(api.certify_many([GREY, GREY[:4]], n=11))
+    assert [(result.stopped, result.n, result.queries) for result in found] == [
+        ("n", 11, 13),
+        ("budget", 0, 13),
+    ]
+    assert service.seen == 26
 
 
 def test_an_interrupted_canary_does_not_wait_out_its_pauses(monkeypatch: pytest.MonkeyPatch) -> None:

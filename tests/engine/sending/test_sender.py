@@ -18,6 +18,7 @@ from counting_service import (
     IMAGE,
     TRANSIENT,
     CountingService,
+    OneStream,
     api_of,
     error_of,
     replying,
@@ -26,7 +27,8 @@ from counting_service import (
 )
 
 from api_smoothing.adapters import BrokenContract
-from api_smoothing.adapters.base import Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.base import Answer, EncodedImage, Label, Quota, Verdict
+from api_smoothing.engine.sending import Query, Stream
 from api_smoothing.engine.sending.outcome import FirstRequestGate, Open
 from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.engine.storage.answers import DiskCache, MemoryCache
@@ -368,20 +370,124 @@ def test_the_budget_cuts_a_batch(tmp_path: Path) -> None:
     assert service.requests == [2]
 
 
-def test_a_budget_is_looked_at_where_it_may_be_short(tmp_path: Path) -> None:
-    """What is left is read before the first request and after one it cut, not before every one: others wait for it."""
-    looks: list[int | None] = []
-
-    class Watched(InMemoryBudget):
-        def affordable(self) -> int | None:
-            looks.append(super().affordable())
-            return looks[-1]
-
-    sender = sender_of(replying(), account=Watched(Budget(queries=5)))
+def test_a_spent_budget_is_told_without_a_turn(tmp_path: Path) -> None:
+    """Whatever the rate, nobody stands in line for what cannot be paid."""
+    desk = Desk(tmp_path, CountingService(), budget=Budget(queries=5))
     for start in (0, 2, 4, 6):
-        sender.send([start, start + 1], images(2))
-    assert looks == [5, 0]
-    assert sender.usage.sent == 5
+        desk.sender.send([start, start + 1], images(2))
+    assert desk.sender.usage.sent == 5
+    assert desk.limiter.waited[-1] == 1
+    assert sum(desk.limiter.waited) == 5 + 2  # the first request counts twice
+
+
+class Turns(Pauses):
+    """A limiter whose turns come when `open` is set, or never; `log` says what happens around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.log = threading.Event(), list[str]()
+
+    def wait(self, images: int, stop: threading.Event) -> None:
+        self.log.append("waits")
+        while not (self.open.is_set() or stop.is_set()):
+            self.open.wait(0.01)
+
+
+class Purse(InMemoryBudget):
+    """A budget that tells `log` what it is asked."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(Budget())
+        self._log = log
+
+    def reserve(self, *given: Any, **more: Any) -> Any:
+        self._log.append("pays")
+        return super().reserve(*given, **more)
+
+    def settle(self, reservation: Any, *, sent: bool) -> None:
+        self._log.append("spent" if sent else "given back")
+        super().settle(reservation, sent=sent)
+
+
+def test_a_request_leaves_as_soon_as_its_turn_has_come() -> None:
+    """The disk, which may be slow, is waited for before the turn: what leaves late crowds the next window."""
+    turns = Turns()
+    turns.open.set()
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        turns.log.append("leaves")
+        return [DOG]
+
+    sender = sender_of(CountingService(reply), limiter=turns, account=Purse(turns.log))
+    sender.send([0], images(1))
+    assert turns.log == ["pays", "waits", "leaves", "spent"]
+
+
+def waiting(sender: OneStream, turns: Turns, count: int, near: int) -> list[threading.Thread]:
+    """So many requests, `near` of which wait for their turn."""
+    sender.sender._gate._open = True
+    threads = [
+        threading.Thread(target=error_of, args=(partial(sender.send, [k], [IMAGE]),)) for k in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 10
+    while turns.log.count("waits") < near and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    return threads
+
+
+@pytest.mark.parametrize(("rate", "near"), [(None, 16), (20, 4), (1000, 16)])
+def test_few_requests_are_paid_while_they_wait(rate: int | None, near: int) -> None:
+    """What a kill -9 finds paid and not sent is little, however many threads there are."""
+    quotas = () if rate is None else (Quota(count=rate, seconds=1.0, unit="request"),)
+    turns = Turns()
+    purse, service = Purse(turns.log), CountingService(quotas=quotas)
+    sender = sender_of(service, limiter=turns, account=purse)
+    threads = waiting(sender, turns, 40, near)
+    assert purse.spent()[0] == near
+    turns.open.set()
+    for thread in threads:
+        thread.join()
+    assert purse.spent()[0] == service.seen == 40
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the run ends", "the image ends"])
+def test_what_was_paid_and_never_left_is_given_back(whole: bool) -> None:
+    """The end of a run, or of an image, ends the wait; what waited is no query of anybody."""
+    turns = Turns()
+    purse, service = Purse(turns.log), CountingService()
+    sender = sender_of(service, limiter=turns, account=purse)
+    threads = waiting(sender, turns, 20, 16)
+    if whole:
+        sender.halt()
+    else:
+        sender.sender.end(sender.stream)
+    for thread in threads:
+        thread.join()
+    assert (purse.spent()[0], service.seen, sender.usage.sent) == (0, 0, 0)
+    assert turns.log.count("pays") == turns.log.count("given back") == 16
+
+
+def test_of_a_request_that_waits_the_images_that_go_on_leave() -> None:
+    """One of two images of a request ends before its turn: the other's query leaves alone, and alone is paid."""
+    turns = Turns()
+    purse, service = Purse(turns.log), CountingService()
+    one = sender_of(service, limiter=turns, account=purse)
+    other = Stream(name="t", answers=StreamAnswers(MemoryCache(), "t", shared=False))
+    one.sender._gate._open = True
+    found: dict[Query, Any] = {}
+    asked = [Query(one.stream, 0), Query(other, 0)]
+    thread = threading.Thread(target=lambda: found.update(one.sender.send(asked, [IMAGE] * 2)))
+    thread.start()
+    while "waits" not in turns.log:
+        time.sleep(0.01)
+    one.sender.end(other)
+    turns.open.set()
+    thread.join()
+    assert found == {asked[0]: DOG, asked[1]: Open.ENDED}
+    assert (purse.spent()[0], service.seen, other.usage.sent) == (1, 1, 0)
 
 
 def test_an_answer_that_came_meanwhile_is_not_asked_for(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.cli import main
 from api_smoothing.engine.storage.answers import DiskCache
 from api_smoothing.engine.storage.folder import FolderStorage
-from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, Seal
+from api_smoothing.engine.storage.seal import DIGITS, KEY_FILE, folder_seal
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.home import home
 
@@ -53,7 +53,7 @@ def refused(folder: Path) -> str:
 
 def test_a_seal_is_an_hmac(tmp_path: Path) -> None:
     """Under the secret beside the answers, as RFC 2104 has it."""
-    seal = Seal(tmp_path).of("text")
+    seal = folder_seal(tmp_path).of("text")
     key = bytes.fromhex((tmp_path / KEY_FILE).read_text())
     assert seal == hmac.new(key, b"text", hashlib.sha256).hexdigest()[:DIGITS]
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o077 == 0

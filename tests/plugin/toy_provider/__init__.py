@@ -87,7 +87,7 @@ def load(model: str = "", endpoint: str | None = None, **options: Any) -> Adapte
             name="toy",
             fingerprint=f"toy/1/{share}",
             batch=int(given.get("batch", 1)),
-            usd_per_query=float(given.get("usd", 0)),
+            usd_per_query=float(given["usd"]) if "usd" in given else None,
             labels=("cat", "dog"),
         ),
     )

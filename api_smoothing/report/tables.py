@@ -1,0 +1,141 @@
+"""The report's figures for other programs: Markdown, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from api_smoothing.report.comparing import compare
+from api_smoothing.report.entries import Entry, entries_of
+from api_smoothing.report.rows import OUTCOMES
+from api_smoothing.report.words import average, between, dollars, p_value, percent, points, signed, told
+
+if TYPE_CHECKING:
+    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.evaluation.summary import Share, Summary
+
+COLUMNS: Final = (
+    "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",
+)  # fmt: skip
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+def table(runs: Iterable[Run]) -> str:
+    """The summary as a Markdown table, a column a run, with exact 95 % intervals; differences below it."""
+    return markdown(entries_of(runs))
+
+
+def markdown(entries: Sequence[Entry]) -> str:
+    """As `table`, of runs that are read already."""
+    radii = sorted({radius for entry in entries for radius in entry.asked})
+    summaries = [entry.summary for entry in entries]
+    rows = [[f"certified at {r:g}", *(_at(entry, r) for entry in entries)] for r in radii]
+    rows += [
+        ["accuracy without noise", *(_share(s.clean) for s in summaries)],
+        ["smoothed accuracy", *(_share(s.smoothed) for s in summaries)],
+        ["smoothed as without noise", *(_share(s.agreement) for s in summaries)],
+        ["abstained", *(_share(s.abstained) for s in summaries)],
+        ["failed or unreadable", *(_share(s.failed) for s in summaries)],
+        ["average certified radius", *(_average(s) for s in summaries)],
+        ["images", *(f"{len(entry.rows):,}" for entry in entries)],
+        ["queries, from the cache", *(f"{s.queries:,}, {s.cached:,}" for s in summaries)],
+        ["dollars", *(dollars(s.usd) for s in summaries)],
+    ]
+    text = _markdown(["", *(entry.name for entry in entries)], rows)
+    found = compare([entry.rows for entry in entries], radii)
+    if not found:
+        return text
+    heads = [f"against {entries[0].name}", "radius", "difference, points", "95 %", "p"]
+    lines = [
+        [
+            entries[one.other].name,
+            f"{one.radius:g}",
+            signed(100 * one.difference),
+            points(one.low, one.high),
+            (
+                f"{p_value(one.p)}"
+                f" ({'paired' if one.paired else 'unpaired'}{', significant' if one.significant else ''})"
+            ),
+        ]
+        for one in found
+    ]
+    return f"{text}\n{_markdown(heads, lines)}"
+
+
+def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The summaries and comparisons as plain JSON values."""
+    radii = sorted({radius for entry in entries for radius in entry.asked})
+    return {
+        "schema": "api-smooth/report/1",
+        "runs": [
+            {"name": entry.name, "file": entry.source, "sha256": entry.sha256, **entry.summary.to_dict()}
+            for entry in entries
+        ],
+        "comparisons": [asdict(one) for one in compare([entry.rows for entry in entries], radii)],
+    }
+
+
+def as_csv(entries: Sequence[Entry]) -> str:
+    """A line an image and run. Radii have all their digits; text that a spreadsheet would run is quoted with a '."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        rows = entry.rows
+        for i in range(len(rows)):
+            reach = float(rows.reach[i])
+            text = [entry.name, rows.names[i], rows.digests[i], rows.truths[i], rows.labels[i], rows.clean[i]]
+            writer.writerow(
+                [
+                    *map(_cell, text),
+                    OUTCOMES[rows.outcomes[i]],
+                    "" if reach < 0 else repr(reach),
+                    int(rows.votes[i]),
+                    int(rows.answers[i]),
+                    int(rows.queries[i]),
+                    repr(float(rows.usd[i])),
+                ]
+            )
+    return out.getvalue()
+
+
+def _cell(value: str | None) -> str:
+    text = told(value or "")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _at(entry: Entry, radius: float) -> str:
+    i = entry.curve.at(radius)
+    if not entry.curve.n:
+        return "–"
+    return (
+        f"{percent(int(entry.curve.k[i]) / entry.curve.n)}"
+        f" ({between(float(entry.curve.low[i]), float(entry.curve.high[i]))})"
+    )
+
+
+def _share(share: Share | None) -> str:
+    if share is None or share.value is None:
+        return "–"
+    return f"{percent(share.value)} ({between(share.low, share.high)})"
+
+
+def _average(summary: Summary) -> str:
+    value, interval = average(summary.acr, summary.acr_low, summary.acr_high)
+    return value if value == "–" else f"{value} ({interval})"
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rows = [row for row in rows if any(cell != "–" for cell in row[1:])]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(map(_plain, line))} |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that stays one cell of Markdown, and no HTML."""
+    for mark in "\\`|<>[]*_":
+        text = text.replace(mark, f"\\{mark}")
+    return text

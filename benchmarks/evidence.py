@@ -205,7 +205,11 @@ def flipped(lines: Lines, rng: random.Random) -> Lines | None:
     """One vote that is counted is for another class."""
     line = _one(lines, "answers", rng)
     n0 = _of(lines, "commitment")[0]["plan"]["n0"]  # votes that choose the class are told by no count
-    answer = rng.choice([answer for answer in line["answers"] if answer[0] >= n0])
+    counted = [c for c in _of(lines, "certificate") if c["image_sha256"] == line["image_sha256"]]
+    last = min(
+        (c["n0"] + c["n"] for c in counted if c["stopped"] == "failed"), default=1000
+    )  # later ones in none
+    answer = rng.choice([answer for answer in line["answers"] if n0 <= answer[0] < last])
     answer[1] = "ship" if answer[1] != "ship" else "cat"
     return lines
 

@@ -418,11 +418,37 @@ def lower_boundary(lines: Lines, rng: random.Random) -> Lines | None:
     return lines
 
 
+def late_boundary(lines: Lines, rng: random.Random) -> Lines | None:
+    """What decides was written down after the first answers."""
+    boundary, answers = _of(lines, "boundary")[:1], _of(lines, "answers")[:1]
+    if not boundary or not answers:
+        return None
+    lines.remove(boundary[0])
+    lines.insert(lines.index(answers[0]) + 1, boundary[0])
+    return lines
+
+
+def topped_up(lines: Lines, rng: random.Random) -> Lines | None:
+    """A fixed number of answers was raised for an image, with more of the label that leads."""
+    plan = _of(lines, "commitment")[0]["plan"]
+    found = [c for c in _last_certificates(lines) if c["stopped"] == "n" and c["counts"]]
+    if not found or plan["rule"] not in ("no-split/1", "cohen/1"):
+        return None
+    c = rng.choice(found)
+    line = [a for a in _of(lines, "answers") if a["image_sha256"] == c["image_sha256"]][-1]
+    leader, first = next(iter(c["counts"])), line["answers"][-1][0] + 1
+    line["answers"] += [[number, leader, "asked", f"{number:032x}"] for number in range(first, first + 50)]
+    c["counts"][leader] += 50
+    c["n"], c["votes"], c["queries"] = c["n"] + 50, c["votes"] + 50, c["queries"] + 50
+    c["cost_usd"] = c["queries"] * PRICE
+    return lines
+
+
 WAYS: dict[str, Way] = {
     way.__name__: way
     for way in (
         flipped, flipped_and_counted, swapped_answers, swapped_lines, omitted, second_try, second_certificate, number,
-        label, reached, dollars, price, planned, truncated, an_image_less, lower_boundary,
+        label, reached, dollars, price, planned, truncated, an_image_less, lower_boundary, late_boundary, topped_up,
     )
 }  # fmt: skip
 

@@ -179,6 +179,7 @@ class SmoothedAPI:
                 epoch=self._epoch,
                 told=self._tell,
             )
+            self.retries_failures = retry_failures
             self._prior, self._lessons = prior, list[Lesson]()
             self._neighbours = Neighbours(stands=self._session.stands) if reuse else None
             self._exit = stack.pop_all()

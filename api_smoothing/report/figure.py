@@ -11,7 +11,7 @@ from api_smoothing.report.entries import Entry, accuracy_of, entries_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
 
 _COLORS: Final = ("#1f5fbf", "#a8480f", "#0b6e69", "#7a3fb0", "#a81f5c", "#5b6600", "#4a5568", "#8a5a00")
 _DASHES: Final = ("-", "--", ":", "-.")

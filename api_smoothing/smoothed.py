@@ -112,12 +112,8 @@ class SmoothedAPI:
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
         self._device = parts.device(device, several=True)
         with ExitStack() as stack:
-            if sandbox:  # what the user set for the service must not win
-                options = {
-                    "model": model,
-                    **options,
-                    **stack.enter_context(_server(provider)).reach(),
-                }
+            if sandbox:
+                options = stack.enter_context(_server(provider)).rehearsing({"model": model, **options})
                 model = options.pop("model")
             self._adapter = parts.adapter(
                 provider,

@@ -421,7 +421,11 @@ class SmoothedAPI:
         runs on this machine. Raises UnreachableRadiusError for a radius that no answers could certify.
         """
         if isinstance(images_or_count, int):
-            known: list[list[Any]] = [[] for _ in range(images_or_count)]
+            if not 1 <= images_or_count <= defaults.MOST_IMAGES:
+                raise ConfigurationError(
+                    f"an estimate is for 1 to {defaults.MOST_IMAGES:,} images, not {images_or_count:,}"
+                )
+            known: list[list[Any]] = [[]] * images_or_count
         else:
             known = [self._known(img) for img in images.as_list(images_or_count)]
         card, denoiser = self._adapter.card, self._denoiser_id()

@@ -53,7 +53,9 @@ def _without_secrets(argv: Sequence[str]) -> list[str]:
     """`argv` with what must not be repeated masked, and every other word as it is."""
     before = ["", *argv[:-1]]
     return [
-        _SECRET.sub(r"\1=***", word) if previous == "--options" or word.startswith("--options=") else _masked(word)
+        _SECRET.sub(r"\1=***", word)
+        if previous == "--options" or word.startswith("--options=")
+        else _masked(word)
         for previous, word in zip(before, argv, strict=False)
     ]
 

@@ -15,8 +15,8 @@ from api_smoothing.cli.options import as_meant
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
-from api_smoothing.cli.storage import open_storage
 from api_smoothing.cli.stopping import tell
+from api_smoothing.cli.storage import open_storage
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 

@@ -22,7 +22,9 @@ def open_storage(settings: Settings) -> Iterator[Storage]:
     if settings.store is None:
         storage = parts.storage(None, settings.cache)
     elif settings.cache is not True:
-        raise ConfigurationError("--cache is about a folder of answers; with --store they are in the database")
+        raise ConfigurationError(
+            "--cache is about a folder of answers; with --store they are in the database"
+        )
     else:
         storage = open_database(settings.store, wait=settings.store_wait)
     with closing(storage):

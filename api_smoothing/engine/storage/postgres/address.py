@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from api_smoothing.errors import ConfigurationError
 
-_USER: Final = re.compile(r"^(\w+:/*[^:/@?]*):.*@", re.DOTALL)  # greedy: an @ in a password may not be escaped
+_USER: Final = re.compile(
+    r"^(\w+:/*[^:/@?]*):.*@", re.DOTALL
+)  # greedy: an @ in a password may not be escaped
 _PARAMETER: Final = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _SECRETS: Final = ("password", "sslpassword")
 _SHORT: Final = 4  # characters of a secret below which taking it out of a text would only spoil that
@@ -49,9 +51,7 @@ class Address:
         if any("@" in text for text in named[:3]) or not re.fullmatch(r"[\d,]*", named[1]):
             raise _unreadable(self.shown)
         self.parameters = {**_DEFAULTS, **given}
-        self._secrets = [
-            str(given[name]) for name in _SECRETS if len(str(given.get(name, ""))) >= _SHORT
-        ]
+        self._secrets = [str(given[name]) for name in _SECRETS if len(str(given.get(name, ""))) >= _SHORT]
 
     def without_secrets(self, text: str) -> str:
         """`text`, such as a message of the server's, on one line."""

@@ -58,6 +58,7 @@ class ServerAnswers:
         self._server, self._text, self._kept = server, text, kept
         self._heartbeat, self._clock = heartbeat, clock
         self._pid = 0
+        self._renewed = -math.inf  # when this holder's heart was last heard
         self._take_name()
         self._take_over()
 
@@ -143,7 +144,9 @@ class ServerAnswers:
             granted=tuple(i for i, state, _ in came if state == "granted"),
             busy=tuple(i for i, state, _ in came if state == "busy"),
             known={i: self._opened(wanted.stream, i, text) for i, state, text in came if state == "known"},
-            failed={i: json.loads(text) for i, state, text in came if state == "granted" and text is not None},
+            failed={
+                i: json.loads(text) for i, state, text in came if state == "granted" and text is not None
+            },
         )
 
     def _written(self, batches: Sequence[Sequence[Row]]) -> list[dict[int, str]]:
@@ -164,15 +167,20 @@ class ServerAnswers:
         """The error for answers that could not be written: they were paid, and are kept where they can be."""
         place = spill(self._kept, rows)
         if place is None:
-            return StoreError(f"{error}; {len(rows)} answers that were paid could be kept nowhere, and are lost")
-        return StoreError(f"{error}; answers that were paid are kept in {place}, from where they are taken over")
+            return StoreError(
+                f"{error}; {len(rows)} answers that were paid could be kept nowhere, and are lost"
+            )
+        return StoreError(
+            f"{error}; answers that were paid are kept in {place}, from where they are taken over"
+        )
 
     def _take_over(self) -> None:
         """What could not be written before; where it still cannot, it stays where it is."""
         if rows := spilt(self._kept):
             streams, indices, texts = (list(column) for column in zip(*rows, strict=True))
-            self._server.call(_KEEP, (streams, indices, texts, self._holder))
-            forget_spilt(self._kept)
+            with contextlib.suppress(StoreError):
+                self._server.call(_KEEP, (streams, indices, texts, self._holder))
+                forget_spilt(self._kept)
 
     def _opened(self, stream: str, index: int, kept: Any) -> Answer:
         try:
@@ -196,7 +204,7 @@ class ServerAnswers:
             return
         self._pid, self._holder = os.getpid(), secrets.token_hex(8)
         self._pulse, self._beating = threading.Lock(), False
-        self._renewed = -math.inf  # when this holder's heart was last heard
+        self._renewed = -math.inf
         self._asking: dict[tuple[str, int], str] = {}  # tickets
         self._claim: Together[_Wanted, Claim] = Together(self._claimed)
         self._keep: Together[Sequence[Row], dict[int, str]] = Together(self._written)
@@ -219,13 +227,15 @@ class ServerAnswers:
             if not self._asking:
                 self._beating = False
                 return False
-        with contextlib.suppress(DiskError):  # away for a moment: the next one may get through
+        with contextlib.suppress(DiskError, ConfigurationError):  # for a moment: the next one may get through
             self._server.call(_BEAT, (self._holder, LAPSE_SECONDS), patient=False)
         return True
 
 
 _ANSWERS: Final = "SELECT query, answer FROM api_smooth.answers WHERE stream = %s AND query BETWEEN %s AND %s"
-_FAILURES: Final = "SELECT query, reason FROM api_smooth.failures WHERE stream = %s AND query BETWEEN %s AND %s"
+_FAILURES: Final = (
+    "SELECT query, reason FROM api_smooth.failures WHERE stream = %s AND query BETWEEN %s AND %s"
+)
 _CLAIM: Final = "SELECT * FROM api_smooth.claim(%s::text[], %s::bigint[], %s::text[], %s, %s, %s)"
 _KEEP: Final = "SELECT * FROM api_smooth.keep(%s::text[], %s::bigint[], %s::text[], %s)"
 _RELEASE: Final = "SELECT api_smooth.release(%s::text[], %s::bigint[], %s::text[])"

@@ -20,7 +20,7 @@ _REFUSED: Final = {
     "certificate": "the certificates do not fit",
     "SSL": "the TLS settings do not fit",
     "pg_hba.conf": "its server does not let this user in from here",
-    "\" does not exist": "there is no such user or database",
+    '" does not exist': "there is no such user or database",
 }
 
 
@@ -78,7 +78,9 @@ def in_our_words(error: psycopg.Error, address: Address) -> ApiSmoothError:
             f"`api-smooth store init --grant ROLE`"
         )
     if state == "25006":
-        return StoreError(f"{address.shown} can only be read, as a standby can ({told}): name the server that is written to")
+        return StoreError(
+            f"{address.shown} can only be read, as a standby can ({told}): name the server that is written to"
+        )
     if state.startswith("53"):
         return StoreError(f"the database {address.shown} cannot write ({told}): give its server space")
     return StoreError(f"the database {address.shown} refused a call ({state} {told})")

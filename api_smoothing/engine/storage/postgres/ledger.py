@@ -46,7 +46,7 @@ class _Wanted(NamedTuple):
 
     entry: int
     stream: str
-    count: int
+    queries: int
     leave: int
 
 
@@ -138,4 +138,6 @@ SELECT api_smooth.reserve(
     %s, %s, %s, %s, %s, %s, %s, %s::bigint[], %s::text[], %s::integer[], %s::integer[], %s::bigint[]
 )
 """
-_NOTE: Final = "UPDATE api_smooth.entries SET state = 'sent' WHERE entry = ANY (%s::bigint[]) AND state = 'open'"
+_NOTE: Final = (
+    "UPDATE api_smooth.entries SET state = 'sent' WHERE entry = ANY (%s::bigint[]) AND state = 'open'"
+)

@@ -70,6 +70,9 @@ class ServerLimiter:
         self._trip = 0.0  # seconds that a call takes, at its longest of late
         self._asked = float("-inf")  # when, by our clock
         self._answered = 0  # requests, since the last call
+        self._unused: list[
+            tuple[int, float]
+        ] = []  # images and turns that came to nothing, to be told with the next
         self._paused = 0.0  # nobody of this process leaves before this time of ours
         self._tell: Callable[[float], object] | None = None
         self._told = float("-inf")
@@ -144,14 +147,15 @@ class ServerLimiter:
             self._asking = True
             line = [place for place in self._line if place.turn is None]
             answered, self._answered = self._answered, 0
+            unused, self._unused = self._unused, []
         abandoned: list[_Place] = []
         try:
             sent = self._clock()
             images = [place.images for place in line]
             lead = self._trip / 2 + self._reserving.least
-            [(theirs, given, turns)] = self._server.call(
-                _TURNS, (*self._quotas, images, lead, AHEAD, answered)
-            )
+            back = [count for count, _ in unused], [turn for _, turn in unused]
+            values = (*self._quotas, images, lead, AHEAD, answered, *back)
+            [(theirs, given, turns)] = self._server.call(_TURNS, values)
             received = self._clock()
             ahead = self._theirs.heard(theirs, sent, received)
             with self._lock:
@@ -176,10 +180,12 @@ class ServerLimiter:
         return now - (place.leaves - self._reserving.least) <= self._late and place.leaves >= self._paused
 
     def _give_back(self, place: _Place) -> None:
-        turn, place.turn, place.due = place.turn, None, self._clock()
+        """To the head of the line again; the server is told of the turn with the next question, which comes at once."""
         with self._lock:
+            if place.turn is not None:
+                self._unused.append((place.images, place.turn))
+            place.turn, place.due = None, self._clock()
             self._line.insert(0, place)
-        self._server.call(_RETURN, (*self._quotas, place.images, turn))
 
     def _leave(self, place: _Place) -> None:
         with self._lock:
@@ -188,7 +194,8 @@ class ServerLimiter:
             turn, place.turn = place.turn, None
         if turn is not None:
             with contextlib.suppress(DiskError, ConfigurationError):  # a turn that nobody uses
-                self._server.call(_RETURN, (*self._quotas, place.images, turn))
+                none: list[int] = []
+                self._server.call(_TURNS, (*self._quotas, none, 0.0, 0.0, 0, [place.images], [turn]))
 
     def _hold(self, seconds: float) -> None:
         with self._lock:
@@ -205,8 +212,11 @@ class ServerLimiter:
         self._tell(seconds)
 
 
-_TURNS: Final = "SELECT * FROM api_smooth.turns(%s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s)"
-_RETURN: Final = "SELECT api_smooth.return_turn(%s, %s::text[], %s::integer[], %s::float8[], %s, %s)"
+_TURNS: Final = """
+SELECT * FROM api_smooth.turns(
+    %s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s, %s::integer[], %s::float8[]
+)
+"""
 _SPARE: Final = "SELECT api_smooth.spare_turn(%s, %s::text[], %s::integer[], %s::float8[], %s)"
 _PAUSE: Final = "SELECT api_smooth.pause(%s, %s)"
 _THROTTLE: Final = "SELECT api_smooth.throttle(%s, %s::text[], %s::integer[], %s::float8[], %s)"

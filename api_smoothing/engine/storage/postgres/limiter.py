@@ -2,8 +2,8 @@
 
 The requests of a process stand in one line, and one of them asks for all: the server gives those turns that come within
 `AHEAD` seconds, and says of the others when theirs would come. A process that dies wastes no more than that; a pause
-reaches other processes as late. A turn is when a request leaves, so that `wait` returns as much earlier as the
-reservation takes at least.
+reaches other processes as late. A turn is when a request leaves: `wait` returns as much earlier as reservations take,
+and a request whose reservation was faster is held until then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.flow import MARGIN, fine
-from api_smoothing.engine.storage.postgres.ledger import Reserving
+from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.server_clock import ServerClock
 from api_smoothing.engine.storage.rate import LONG_WAIT
@@ -98,6 +98,7 @@ class ServerLimiter:
                     self._ask()
                 elif self._keeps(place):
                     self._mine.leaves, place.turn = place.leaves, None
+                    self._reserving.handed(self._clock())
                     return
                 else:
                     self._give_back(place)
@@ -105,10 +106,16 @@ class ServerLimiter:
             self._leave(place)
 
     def spare(self, images: int) -> None:
-        """As for every limiter; a request that left when it was to, since its reservation took no longer, is one."""
-        planned = getattr(self._mine, "leaves", None)
-        if planned is None or self._clock() - planned > self._late:
-            self._server.call(_SPARE, (*self._quotas, images))
+        """As for every limiter; but a request that was reserved before its turn is held until then, and counts once."""
+        planned, self._mine.leaves = getattr(self._mine, "leaves", None), None
+        self._reserving.left()
+        if planned is not None:
+            early = planned - self._clock()
+            if early > 0:
+                (self._sleep or time.sleep)(early)
+            if self._clock() - planned <= self._late:
+                return
+        self._server.call(_SPARE, (*self._quotas, images))
 
     def pause(self, seconds: float) -> None:
         self._hold(seconds)
@@ -130,11 +137,11 @@ class ServerLimiter:
         now = self._clock()
         with self._lock:
             if place.turn is not None:
-                return place.leaves - self._reserving.least - now
+                return place.leaves - self._reserving.allowance - now
             if self._asking:
                 return max(_ASKED, self._trip / 2)
             # Late enough that the turns of several are given together, early enough that this one is not late.
-            lead = min(AHEAD, _SOON + 2 * self._trip + self._reserving.least)
+            lead = _SOON + 2 * self._trip + self._reserving.allowance
             seconds = min(place.due - lead, max(now, self._asked + _LOOK)) - now
         self._say(place.due - now)
         return seconds
@@ -152,7 +159,7 @@ class ServerLimiter:
         try:
             sent = self._clock()
             images = [place.images for place in line]
-            lead = self._trip / 2 + self._reserving.least
+            lead = self._trip / 2 + self._reserving.allowance
             back = [count for count, _ in unused], [turn for _, turn in unused]
             values = (*self._quotas, images, lead, AHEAD, answered, *back)
             [(theirs, given, turns)] = self._server.call(_TURNS, values)
@@ -176,8 +183,8 @@ class ServerLimiter:
 
     def _keeps(self, place: _Place) -> bool:
         """Whether its turn has come and was not missed: leaving late would crowd the next window."""
-        now = self._clock()
-        return now - (place.leaves - self._reserving.least) <= self._late and place.leaves >= self._paused
+        in_time = self._clock() + self._reserving.usual <= place.leaves + self._late
+        return in_time and place.leaves >= self._paused
 
     def _give_back(self, place: _Place) -> None:
         """To the head of the line again; the server is told of the turn with the next question, which comes at once."""

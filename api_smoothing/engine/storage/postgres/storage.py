@@ -16,9 +16,10 @@ from api_smoothing.engine.storage.ledger import unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
 from api_smoothing.engine.storage.postgres import WAIT_SECONDS, schema
 from api_smoothing.engine.storage.postgres.answers import Heartbeat, ServerAnswers
-from api_smoothing.engine.storage.postgres.ledger import Reserving, ServerLedger
+from api_smoothing.engine.storage.postgres.ledger import ServerLedger
 from api_smoothing.engine.storage.postgres.limiter import ServerLimiter
 from api_smoothing.engine.storage.postgres.looks import ServerLooks
+from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.seal import Seal
 from api_smoothing.engine.storage.sealed_text import SealedText

@@ -66,6 +66,7 @@ class ServerLimiter:
         self._theirs = ServerClock()
         self._lock = threading.Lock()
         self._line: list[_Place] = []
+        self._latest = 0.0  # turn that was given, by our clock
         self._asking = False
         self._trip = 0.0  # seconds that a call takes, at its longest of late
         self._asked = float("-inf")  # when, by our clock
@@ -84,10 +85,9 @@ class ServerLimiter:
     def wait(self, images: int, stop: threading.Event | None = None) -> None:
         stop = stop or threading.Event()
         sleep = self._sleep or stop.wait
-        place = _Place(images, due=self._clock())
-        with self._lock:
-            if self._line:  # whoever asks for those before it asks for this one as well
-                place.due = max(place.due, self._line[-1].due)
+        place = _Place(images)
+        with self._lock:  # its turn comes after those of this process that are known
+            place.due = max(self._clock(), self._latest, *(before.due for before in self._line[-1:]))
             self._line.append(place)
         try:
             while not stop.is_set():
@@ -171,6 +171,7 @@ class ServerLimiter:
                     place.due = turn + ahead
                     if number < given:
                         place.turn, place.leaves = turn, place.due
+                        self._latest = place.due
                         if place in self._line:
                             self._line.remove(place)
                         else:

@@ -98,7 +98,9 @@ def evaluate(
             )
             claim = None
             if at_least is not None:
-                claim = Claim(at_least, confidence=confidence, population=len(whole), alpha=api.alpha)
+                claim = Claim(
+                    at_least, confidence=confidence, population=len(whole), alpha=2 * api.alpha
+                )  # asked before
             asks_clean = _asks_clean(clean, claim, chosen)
             drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim)
             tell(

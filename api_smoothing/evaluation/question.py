@@ -113,6 +113,7 @@ def _for_claim(api: SmoothedAPI, radius: float, at_least: float, confidence: flo
         population=images,
         alpha=api.alpha,
         confidence=confidence,
+        concentration=shares.concentration,
     )
     return ways[0].cap
 

@@ -213,6 +213,7 @@ def test_the_lines_of_a_run_file_are_told() -> None:
     sources = [
         *package.glob("evidence/*.py"),
         *package.glob("evaluation/*.py"),
+        *package.glob("recorded/*.py"),
         package / "runs.py",
         package / "results.py",
     ]

@@ -224,10 +224,10 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
     server = Sandbox(settings.provider)
     given = {name: value for name, value in chosen.items() if value is not None}
     if not sends:
-        yield {"model": None, **given, **server.options_at(NOWHERE)}
+        yield server.rehearsing(given, endpoint=NOWHERE)
         return
     with server:
-        yield {"model": None, **given, **server.reach()}  # what the user set for the service must not win
+        yield server.rehearsing(given)
 
 
 def _label_map(settings: Settings) -> LabelMap:

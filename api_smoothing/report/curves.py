@@ -61,7 +61,7 @@ def curve(certificates: Iterable[Certificate]) -> Curve:
     it falls at those alone: between two it says what is proved at the larger one. An image without a known truth counts
     by its label alone.
     """
-    from api_smoothing.evaluation.summary import GIVEN
+    from api_smoothing.recorded.summary import GIVEN
     from api_smoothing.report.rows import NEVER, counted_of
 
     reaches = []

@@ -15,8 +15,8 @@ from api_smoothing.report.rows import Rows, reach_of, rows_of
 from api_smoothing.report.words import average, between, percent, short, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
-    from api_smoothing.evaluation.summary import Share, Summary
+    from api_smoothing.recorded.run import Run
+    from api_smoothing.recorded.summary import Share, Summary
 
 #: By what runs are told apart, the first that differ: setting, and how its value is said.
 _TELLING: Final = ("provider", "denoiser", "sigma", "size", "noise", "label_map", "model", "epoch", "n")
@@ -91,7 +91,7 @@ class Entry:
 
 def entries_of(runs: Iterable[Run]) -> list[Entry]:
     """Everything about each run that the report needs. Raises ConfigurationError for runs about labels present."""
-    from api_smoothing.evaluation.summary import summarize
+    from api_smoothing.recorded.summary import summarize
 
     runs = list(runs)
     found = []

@@ -20,7 +20,7 @@ from api_smoothing.report.words import (
 )
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Share
+    from api_smoothing.recorded.summary import Share
 
 
 def glance(entries: Sequence[Entry]) -> str:

@@ -18,7 +18,7 @@ from api_smoothing.report.words import escaped, file_name, floored, in_script, l
 from api_smoothing.version import __version__
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
 
 PICTURES: Final = 12  # images shown, of all runs together
 _DARK: Final = """

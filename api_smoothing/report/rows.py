@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from api_smoothing.report.words import common_folder, short
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
     from api_smoothing.results import Certificate
 
 NEVER: Final = -1.0  # below every radius: nothing is certified
@@ -85,8 +85,8 @@ def counted_of(certificate: Certificate) -> float:
 
 def rows_of(run: Run) -> Rows:
     """The columns of a run."""
-    from api_smoothing.evaluation.recorded import item_of
-    from api_smoothing.evaluation.summary import Judged, certified_at
+    from api_smoothing.recorded.run import item_of
+    from api_smoothing.recorded.summary import Judged, certified_at
 
     lost = list(run.unreadable)
     missing: list[None] = [None] * len(lost)

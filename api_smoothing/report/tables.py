@@ -14,8 +14,8 @@ from api_smoothing.report.rows import OUTCOMES
 from api_smoothing.report.words import between, dollars, p_value, percent, points, signed, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
-    from api_smoothing.evaluation.summary import Share
+    from api_smoothing.recorded.run import Run
+    from api_smoothing.recorded.summary import Share
 
 COLUMNS: Final = (
     "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",

@@ -13,7 +13,7 @@ from PIL import Image
 
 import api_smoothing.evidence.verify as verifier
 from api_smoothing.cli import main
-from api_smoothing.evaluation import read_run
+from api_smoothing.recorded import read_run
 
 pytestmark = pytest.mark.usefixtures("data")
 

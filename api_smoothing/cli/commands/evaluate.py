@@ -50,7 +50,7 @@ from api_smoothing.errors import (
 if TYPE_CHECKING:
     from api_smoothing.datasets import DataSet
     from api_smoothing.evaluation import Evaluation
-    from api_smoothing.evaluation.gate import Gate
+    from api_smoothing.recorded.gate import Gate
     from api_smoothing.smoothed import SmoothedAPI
 
 SUMMARY = "certify a data set: accuracy at radii, claims, gates"
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         settings = replace(settings, run=run_name(settings, [args.dataset], about=about))
     baseline = None
     if args.baseline is not None:
-        from api_smoothing.evaluation import read_run
+        from api_smoothing.recorded import read_run
 
         baseline = read_run(args.baseline)
         if limits.card is not None and baseline.header.settings.get("epoch") == args.epoch:
@@ -226,7 +226,7 @@ def _evaluated(
 
 
 def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], baseline: Any) -> list[Gate]:
-    from api_smoothing.evaluation import gate
+    from api_smoothing.recorded import gate
 
     radius = max(radii) if args.radius is None else args.radius
     gates = []

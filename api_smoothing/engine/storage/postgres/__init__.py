@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from api_smoothing.engine.storage.postgres.address import is_address, masked
+from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS, is_address, masked
 
 if TYPE_CHECKING:
     from api_smoothing.engine.storage.postgres.storage import PostgresStorage
 
 __all__ = ["WAIT_SECONDS", "is_address", "masked", "open_database"]
-
-#: Seconds that a run waits for a database that has gone away, unless told otherwise.
-WAIT_SECONDS: Final = 60.0
 
 
 def open_database(url: str, *, wait: float = WAIT_SECONDS) -> PostgresStorage:

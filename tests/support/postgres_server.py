@@ -16,15 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
-
-from api_smoothing.engine.storage.suite import Clock
+try:
+    import psycopg
+except ImportError:  # which `missing` tells
+    psycopg = None  # type: ignore[assignment]
 
 NOBODY = 65534
 
 
 def missing() -> str | None:
     """Why no server can be started here; None where one can."""
+    if psycopg is None:
+        return "psycopg is not installed"
     for name in ("postgres", "initdb"):
         if shutil.which(name) is None:
             return f"there is no {name} on PATH"
@@ -99,35 +102,6 @@ class PostgresServer:
 
     def _run(self, program: str, *words: str) -> None:
         subprocess.run([*self._as, program, *words], check=True, capture_output=True, cwd=self.folder)
-
-
-class DatabaseClock(Clock):
-    """The clock of a database, set by hand: its functions read what is kept in a table."""
-
-    def __init__(self, postgres: PostgresServer, database: str) -> None:
-        self._hands = psycopg.connect(postgres.url(database), autocommit=True)
-        for statement in (
-            "CREATE TABLE hands (now double precision)",
-            "INSERT INTO hands VALUES (1800000000)",
-            "CREATE OR REPLACE FUNCTION api_smooth.clock() RETURNS double precision LANGUAGE sql VOLATILE "
-            "AS 'SELECT now FROM public.hands'",
-            "CREATE OR REPLACE FUNCTION api_smooth.heard_since() RETURNS double precision LANGUAGE sql VOLATILE "
-            "AS 'SELECT 0::double precision'",
-        ):
-            self._hands.execute(statement)
-        super().__init__()
-
-    @property
-    def now(self) -> float:
-        return self._now
-
-    @now.setter
-    def now(self, value: float) -> None:
-        self._now = value
-        self._hands.execute("UPDATE hands SET now = %s", (value,))
-
-    def close(self) -> None:
-        self._hands.close()
 
 
 @contextmanager

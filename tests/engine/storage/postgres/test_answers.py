@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from postgres_server import DatabaseClock, PostgresServer
+from postgres_fixtures import DatabaseClock
+from postgres_server import PostgresServer
 
 from api_smoothing.engine.storage.postgres.answers import _CLAIM
 from api_smoothing.engine.storage.postgres.errors import StoreError

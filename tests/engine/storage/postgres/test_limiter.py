@@ -9,7 +9,8 @@ from array import array
 from contextlib import closing
 
 import pytest
-from postgres_server import DatabaseClock, PostgresServer
+from postgres_fixtures import DatabaseClock
+from postgres_server import PostgresServer
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.sending.sender import LATE

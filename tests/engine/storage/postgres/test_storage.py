@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from postgres_server import DatabaseClock, PostgresServer
+from postgres_fixtures import DatabaseClock
+from postgres_server import PostgresServer
 
 from api_smoothing.engine.storage.base import Storage
 from api_smoothing.engine.storage.postgres.storage import PostgresStorage

@@ -211,8 +211,12 @@ def card_of(settings: Settings, *, sandbox: bool) -> AdapterCard:
 @contextmanager
 def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict[str, Any]]:
     """What goes to the provider's loader."""
+    from api_smoothing.adapters import registry
+
     chosen = {"model": settings.model, **as_meant(settings.provider, settings.options)}
-    if settings.rate is not None:
+    if (
+        settings.rate is not None and not registry.provider(settings.provider).local
+    ):  # nothing limits what runs here
         chosen["rate"] = settings.rate
     if chosen.get("only") == "map":
         chosen["only"] = _label_map(settings)

@@ -177,7 +177,8 @@ def _how_exact(entries: Sequence[Entry]) -> str:
     if between_radii:
         text += (
             " Where radii were asked for without a fixed number of answers, the curve falls at those radii"
-            " alone: between two it shows what is proved at the larger one."
+            " alone: between two it shows what is proved at the larger one, and beyond the last one nothing, as"
+            " such a run stops there."
         )
     return f'<p class="note">{text}</p>'
 

@@ -40,10 +40,9 @@ def main() -> int:
     options = {"model": "cifar10", "seed": args.seed, "store": "memory"}
     with SmoothedAPI("torchvision", epoch="equal", **options) as api:
         found = list(api.certify_many([image for image, _ in pairs], radius=args.radius, n=args.each))
+    taken = sum(one.queries for one in found)
     equal = [certified_at(one, args.radius) == truth for one, (_, truth) in zip(found, pairs, strict=True)]
-    print(
-        f"equal split, cap {args.each}: {sum(equal)} of {args.images} with {sum(one.queries for one in found):,} answers"
-    )
+    print(f"equal split, cap {args.each}: {sum(equal)} of {args.images} with {taken:,} answers")
     with SmoothedAPI("torchvision", epoch="spread", budget=Budget(queries=total), **options) as api:
         run = evaluate(api, pairs, radii=(args.radius,), clean=False).run
     by_item = run.by_item()

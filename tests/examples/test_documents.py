@@ -35,8 +35,8 @@ LANGUAGES = ("console", "python", "sh", "bash", "shell", "pycon")
 
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _NOT_RUN, _SANDBOX = "not run: ", "run in the sandbox"
-#: Commands in a help that go on until somebody stops them: their words are looked at, and no more.
-_ENDLESS = ("sandbox", "train")
+#: Commands in a help that go on until somebody stops them, or need a server: their words are looked at, and no more.
+_PARSED = ("sandbox", "store", "train")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def test_the_example_of_a_help_works(
     command = " ".join(examples[0].split())
     assert command.startswith(program)
     words = shlex.split(command)[1:]
-    if words[0] in _ENDLESS:
+    if words[0] in _PARSED:
         assert build_parser().parse_args(words)._run
         return
     monkeypatch.setenv("API_SMOOTH_SIZE", "32")

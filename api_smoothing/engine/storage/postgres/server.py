@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.engine.storage.postgres import WAIT_SECONDS
-from api_smoothing.engine.storage.postgres.address import Address
+from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS, Address
 from api_smoothing.engine.storage.postgres.errors import (
     at_once,
     in_our_words,

@@ -14,7 +14,8 @@ from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
-from api_smoothing.engine.storage.postgres import WAIT_SECONDS, schema
+from api_smoothing.engine.storage.postgres import schema
+from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS
 from api_smoothing.engine.storage.postgres.answers import Heartbeat, ServerAnswers
 from api_smoothing.engine.storage.postgres.ledger import ServerLedger
 from api_smoothing.engine.storage.postgres.limiter import ServerLimiter

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import api_smoothing.engine.storage.postgres.schema as schema
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.base import Contents, VoteCache
 from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
+from api_smoothing.engine.storage.postgres import schema
 from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS
 from api_smoothing.engine.storage.postgres.answers import Heartbeat, ServerAnswers
 from api_smoothing.engine.storage.postgres.ledger import ServerLedger

@@ -137,7 +137,8 @@ def _votes(event: VotesCounted) -> str:
 
 def _display(bundle: Bundle) -> Callable[[Bundle], None]:
     """Show `bundle` below the cell; returns what puts another one in its place."""
-    from IPython.display import display
+    import IPython.display
 
-    handle: Any = display(bundle, raw=True, display_id=True)
+    show: Any = IPython.display.display  # untyped, and not always installed where types are checked
+    handle = show(bundle, raw=True, display_id=True)
     return lambda bundle: handle.update(bundle, raw=True)

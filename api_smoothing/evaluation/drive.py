@@ -79,13 +79,13 @@ class Drive:
         question: Question,
         *,
         clean: bool,
-        before: Run | None,
+        before: Run,
         claim: Claim | None = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
-        self._known: dict[str, str | None] = {} if before is None else dict(before.clean)
-        self._certificates = {} if before is None else before.by_item()
-        self._told = set() if before is None else set(before.unreadable)
+        self._known = dict(before.clean)
+        self._certificates = before.by_item()
+        self._told = set(before.unreadable)
         self._claim = claim
         self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
         self._place = 0  # images that the claim has been fed with, or that are written down
@@ -181,12 +181,22 @@ class Drive:
         for number, one in enumerate(asked):
             if self._clean and number % _TOGETHER == 0:
                 self._ask_unsmoothed(asked[number : number + _TOGETHER], file)
-            yield one.example.read()
+            yield self._read(one)
+
+    def _read(self, one: Planned) -> ImageLike:
+        """The image that the run is committed to. Raises ImageError, before it is asked about, for another one."""
+        image = one.example.read()
+        if self._api.digest(image) != one.image_sha256:
+            raise ImageError(
+                f"{one.example.id} has changed since this run has read it: put it back as it was, or choose another "
+                "output"
+            )
+        return image
 
     def _ask_unsmoothed(self, these: Sequence[Planned], file: RunFile) -> None:
         """What the provider says of these images as they are, where that is not known."""
         new = [one for one in these if one.example.id not in self._known]
-        for one, found in zip(new, self._api.unsmoothed(one.example.read() for one in new), strict=True):
+        for one, found in zip(new, self._api.unsmoothed(map(self._read, new)), strict=True):
             if not found.answered and not found.failed:
                 return  # the budget is spent
             self._known[one.example.id] = found.label

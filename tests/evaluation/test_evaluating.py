@@ -15,7 +15,7 @@ from PIL import Image
 import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
 from api_smoothing.claims import intervals
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
 from api_smoothing.recorded import certified_at, read_run
 
@@ -274,3 +274,43 @@ def test_certified_at_reads_the_radius_that_was_asked_about() -> None:
     """Of several radii each has its own label; a larger one that is reached stands for all below."""
     found = next(smoothed().certify_many([picture("easy", 0)], radii=(0.0, 0.1), n="auto"))
     assert [certified_at(found, r) for r in (0.0, 0.05, 0.1, 5.0)] == ["cat", "cat", "cat", None]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"n": 5},
+        {"n": 40, "radii": (0, 0.1, 0.5)},
+        {"n": 1.5},
+        {"n": True},
+        {"radii": (0.1,), "at_least": 0.0},
+        {"radii": (0.1,), "at_least": float("nan")},
+        {"radii": (0.1,), "at_least": 0.5, "confidence": 0.3, "n": 50},
+    ],
+)
+def test_what_cannot_be_asked_costs_nothing_and_binds_no_file(asked: dict[str, Any], tmp_path: Path) -> None:
+    """It is refused before the first query, and leaves no run file that would refuse the corrected command."""
+    out, model = tmp_path / "run.jsonl", Model()
+    with pytest.raises(ConfigurationError):
+        evaluate(smoothed(model), [(picture("easy", 0), "cat")], output=out, **asked)
+    assert (model.asked, out.exists()) == (0, False)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_an_image_that_has_changed_is_not_asked_about(folder: Path, tmp_path: Path, clean: bool) -> None:
+    """The run is committed to other pixels; once they are back it goes on, and can be verified."""
+    image, out = folder / "cat" / "3.png", tmp_path / "run.jsonl"
+    before = image.read_bytes()
+
+    def exchange(event: Event) -> None:
+        if isinstance(event, DataSetOpened):
+            Image.fromarray(picture("easy", 99)).save(image)
+
+    with pytest.raises(ImageError, match=r"cat/3\.png has changed"):
+        evaluate(smoothed(), folder, radii=(0,), n=40, output=out, clean=clean, observers=(exchange,))
+    told = {line["image_sha256"] for line in map(json.loads, out.open()) if "answers" in line}
+    assert told <= {one["image_sha256"] for one in read_run(out).planned}
+    image.write_bytes(before)
+    found = evaluate(smoothed(), folder, radii=(0,), n=40, output=out, clean=clean)
+    assert found.summary.images == 9
+    assert verifier.check(str(out))["faults"] == []

@@ -5,6 +5,7 @@ Votes, bounds, radii, errors, dollars and what was committed to before the first
 answers in RUN, to one part in 10⁹. A CHAIN published while it was made must stand in it. Exit code 0: verified; 1: not,
 each fault on a line; 2: no run file that can be read. The format: docs/evidence.md; the proofs: docs/soundness.md.
 """
+
 # fmt: off
 import hashlib
 import json
@@ -287,9 +288,8 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
         (left <= line.get("left", left), f"{left} images are missing, and {line.get('left')} are said to be"),
     ] if not holds]
     faults = faults if run.plan else ["it has no commitment, and so shows nothing that could be checked"]
-    paid = [vote for tries in run.open.values() for told in tries for vote, how in told if how == "asked"]
-    asked = run.queries + len(paid) - paid.count(FAILED)  # with those that no certificate has come to count
-    sums = {"certificates": run.certificates, "queries": asked, "usd": asked * run.price}
+    asked = run.queries + sum(h == "asked" and v is not FAILED for t in run.open.values() for a in t for v, h in a)
+    sums = {"certificates": run.certificates, "queries": asked, "usd": asked * run.price}  # cut-off sessions' as well
     return {"verified": not faults, "faults": faults, "images": len(run.items), **sums, "chain": chains[-1]}
 
 if __name__ == "__main__":

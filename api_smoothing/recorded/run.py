@@ -23,11 +23,12 @@ FINISHED: Final = "api-smooth/finished/1"
 class Run:
     """A run file, read.
 
-    `certificates` has the last one of each image, in the order of the images. `queries`, `cached` and `usd` are of all
-    lines, with the answers that a session had paid for when it was cut off, before a certificate counted them. `clean`
-    maps an item's id to the unsmoothed answer (None: no label that counts), `unreadable` to why it could not be read; `planned` are the images in order. `claim` is the last state of
-    the claim, `seconds` what all sessions took together; `left` how many images the last one did not come to, None of
-    one that was cut off, and `stopped` what ended it before the last image: "budget" or "claim".
+    `certificates` has the last one of each image, in the order of the images. `queries`, `cached` and `usd` are of
+    all lines, with the answers that a session had paid for when it was cut off, before a certificate counted them.
+    `clean` maps an item's id to the unsmoothed answer (None: no label that counts), `unreadable` to why it could
+    not be read; `planned` are the images in order. `claim` is the last state of the claim, `seconds` what all
+    sessions took together; `left` how many images the last one did not come to, None of one that was cut off, and
+    `stopped` what ended it before the last image: "budget" or "claim".
     """
 
     path: str
@@ -123,7 +124,7 @@ class _Reading:
         if schema == runs.PLANNED:
             self.planned.append(line)
         elif schema == runs.COMMITMENT:
-            self.price = float(line["price_usd"])
+            self.price = float(line.get("price_usd", 0.0))
         elif schema == ANSWERS:
             self._note_answers(str(line["image_sha256"]), line["answers"])
         elif schema == CLEAN:

@@ -277,7 +277,7 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
                 faults.append(f"line {number}: the chain is broken: a line is missing here, or was changed")
             if (kind := line["schema"].split("/")[1]) in KINDS:
                 getattr(run, kind)(line)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as raised:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as raised:
             faults.append(f"line {number}: {raised if isinstance(raised, Fault) else f'malformed: {raised!r}'}")
     left, digest = len(run.items) - len(set(run.done)), run.digest.hexdigest()
     faults += [says for holds, says in [
@@ -295,6 +295,6 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
 if __name__ == "__main__":
     try:
         result = check(*sys.argv[1:])
-    except (LookupError, OSError, ValueError, TypeError, AttributeError) as raised:
+    except (LookupError, OSError, ValueError, TypeError, AttributeError, RecursionError) as raised:
         sys.exit(print(f"cannot be read: {raised}", file=sys.stderr) or 2)
     sys.exit(print(*result.pop("faults"), json.dumps(result), sep="\n") or int(not result["verified"]))

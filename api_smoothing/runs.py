@@ -280,7 +280,7 @@ def _header(file: IO[bytes], path: Path) -> RunHeader:
         schema = values["schema"]
         if not schema.startswith(RUN_SCHEMA.rpartition("/")[0] + "/"):
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigurationError(f"{path} is no run file; choose another one") from None
     try:
         return RunHeader.from_dict(values)
@@ -295,7 +295,7 @@ def _lines(
     for number, line in enumerate(file, start=2):
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if not line.endswith(b"\n"):  # none but the last
                 on_torn(len(line))
                 return

@@ -191,6 +191,7 @@ def test_a_reader_leaves_a_torn_last_line_out_and_says_so(run_file: Path, keep: 
     ("change", "says"),
     [
         (lambda text: text.replace('"label": "cat"', '"label": ', 1), "line 2: no JSON"),
+        (lambda text: text.replace('"label": "cat"', '"label": ' + "[" * 100_000, 1), "line 2: no JSON"),
         (lambda text: text.replace("certificate/1", "certificate/2", 1), "line 2: .*certificate/2.*upgrade"),
         (lambda text: text.replace("run/1", "run/2", 1), "run/2.*upgrade"),
         (lambda text: text.replace("api-smooth/cert", "other/cert", 1), "line 2: no line of a run file"),

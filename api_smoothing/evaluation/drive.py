@@ -79,13 +79,16 @@ class Drive:
         question: Question,
         *,
         clean: bool,
-        before: Run | None,
+        before: Run,
         claim: Claim | None = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
-        self._known: dict[str, str | None] = {} if before is None else dict(before.clean)
-        self._certificates = {} if before is None else before.by_item()
-        self._told = set() if before is None else set(before.unreadable)
+        again = (
+            api.retries_failures
+        )  # what had no label may have failed; an answer that is kept costs nothing
+        self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
+        self._certificates = before.by_item()
+        self._told = set(before.unreadable)
         self._claim = claim
         self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
         self._place = 0  # images that the claim has been fed with, or that are written down
@@ -105,9 +108,12 @@ class Drive:
         """Ask until all is decided, the claim is, or the budget is spent; every line is on the disk when it counts."""
         began = time.monotonic()
         with evidence.Writer(file) as writer, self._api.observed(writer):
+            self._ask_what_was_left_out(file)
             while self._go_on(file):
                 pass
             self._write_what_is_known(file)
+        if self._claim is not None:
+            file.append_line(claim_line(self._claim, self._question.radii[0]), sync=False)
         evidence.finish(
             file,
             seconds=round(time.monotonic() - began, 3),
@@ -121,7 +127,9 @@ class Drive:
         if self.left == 0 or self._is_claimed():
             return False
         most = self.left if self._claim is None else self._claim.need
-        together = self._planned[self._place : self._place + max(1, most)]
+        if most == 0:
+            return False  # the claim stays open, whatever the other images are
+        together = self._planned[self._place : self._place + most]
         asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
         results = self._api.certify_many(self._images(asked, file), **self._question.arguments)
         with closing(results):  # type: ignore[type-var]
@@ -131,7 +139,7 @@ class Drive:
                     return False
                 self._write_what_is_known(file, until=one)
                 self._append(file, one, found)
-                self.out_of_budget = found.stopped == "budget"
+                self.out_of_budget |= found.stopped == "budget"
         return not self.out_of_budget
 
     def _append(self, file: RunFile, one: Planned, found: Certificate) -> None:
@@ -156,7 +164,7 @@ class Drive:
                 return
             self._place += 1
             if self._claim is not None:
-                self._feed(file, one)
+                self._feed(self._claim, one)
 
     def _is_done(self, one: Planned) -> bool:
         found = self._certificates.get(one.example.id)
@@ -167,28 +175,43 @@ class Drive:
     def _is_claimed(self) -> bool:
         return self._claim is not None and self._claim.state != "open"
 
-    def _feed(self, file: RunFile, one: Planned) -> None:
-        assert self._claim is not None
+    def _feed(self, claim: Claim, one: Planned) -> None:
         found = self._certificates.get(one.example.id)
         right = one.truth if self._by_truth else self._known.get(one.example.id)
         at = None if found is None else certified_at(found, self._question.radii[0])
         total = 0.0 if found is None or found.alpha_total is None else found.alpha_total
-        self._claim.add(right is not None and at == right, total)
-        if self._claim.state != "open" or self.left == 0:
-            file.append_line(claim_line(self._claim, self._question.radii[0]))
+        claim.add(right is not None and at == right, total)
+
+    def _ask_what_was_left_out(self, file: RunFile) -> None:
+        """The unsmoothed answers of decided images: by --no-clean, for want of money, or because they failed."""
+        decided = [one for one in self._planned if self._is_done(one)]
+        for first in range(0, len(decided) if self._clean else 0, _TOGETHER):
+            self._ask_unsmoothed(decided[first : first + _TOGETHER], file)
 
     def _images(self, asked: Sequence[Planned], file: RunFile) -> Iterator[ImageLike]:
         for number, one in enumerate(asked):
             if self._clean and number % _TOGETHER == 0:
                 self._ask_unsmoothed(asked[number : number + _TOGETHER], file)
-            yield one.example.read()
+            yield self._read(one)
+
+    def _read(self, one: Planned) -> ImageLike:
+        """The image that the run is committed to. Raises ImageError, before it is asked about, for another one."""
+        image = one.example.read()
+        if self._api.digest(image) != one.image_sha256:
+            raise ImageError(
+                f"{one.example.id} has changed since this run has read it: put it back as it was, or choose another "
+                "output"
+            )
+        return image
 
     def _ask_unsmoothed(self, these: Sequence[Planned], file: RunFile) -> None:
         """What the provider says of these images as they are, where that is not known."""
         new = [one for one in these if one.example.id not in self._known]
-        for one, found in zip(new, self._api.unsmoothed(one.example.read() for one in new), strict=True):
+        if not new:
+            return
+        for one, found in zip(new, self._api.unsmoothed(map(self._read, new)), strict=True):
             if not found.answered and not found.failed:
-                return  # the budget is spent
+                break  # the budget is spent
             self._known[one.example.id] = found.label
             file.append_line(
                 {

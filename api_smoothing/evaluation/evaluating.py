@@ -14,7 +14,7 @@ from api_smoothing.datasets import DataSet, map_truths, open_dataset
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.evaluation.drive import Drive, plan
 from api_smoothing.evaluation.evaluation import Evaluation
-from api_smoothing.evaluation.question import RADII, Question, question
+from api_smoothing.evaluation.question import RADII, Question, check_reach, question
 from api_smoothing.events import DataSetOpened, Observer
 from api_smoothing.recorded.run import read_run
 
@@ -67,9 +67,11 @@ def evaluate(
     )
     chosen = _chosen(whole, sample, sample_seed, at_random=at_least is not None)
     truths = map_truths(chosen, api.label_map, api.card.labels)
+    claim = None
+    if at_least is not None:  # of images that may have been asked about before
+        claim = Claim(at_least, confidence=confidence, population=len(whole), alpha=2 * api.alpha)
     with ExitStack() as stack:
         path = Path(output) if output is not None else _temporary(stack)
-        before = read_run(path) if path.exists() else None
         asked = question(
             api,
             radii,
@@ -77,30 +79,26 @@ def evaluate(
             images=len(whole) if at_least is not None else len(chosen),
             at_least=at_least,
             confidence=confidence,
-            before=None if before is None else before.header.settings.get("n"),
+            before=runs.header(path).settings.get("n") if path.exists() else None,
             capped_by_budget=api.has_budget,
             besides=len(chosen) if clean is not False else 0,
         )
+        check_reach(api, asked)
         settings = _settings(api, chosen, asked, at_least, confidence)
         file = stack.enter_context(runs.open(path, settings))
+        before = read_run(path)  # now that nobody else is writing it
         with ExitStack() as telling:
             for observer in observers:
                 telling.enter_context(api.observed(observer))
             planned = plan(api, chosen, truths, tell)
-            spec = api.spec(**asked.arguments)
             evidence.commit(
                 file,
                 [one.line for one in planned],
-                spec=spec,
+                spec=api.spec(**asked.arguments),
                 price_usd=api.usd_per_query,
                 radii=() if asked.aims else asked.radii,
                 paths=api.queries_per_vote,
             )
-            claim = None
-            if at_least is not None:
-                claim = Claim(
-                    at_least, confidence=confidence, population=len(whole), alpha=2 * api.alpha
-                )  # asked before
             asks_clean = _asks_clean(clean, claim, chosen)
             drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim)
             tell(
@@ -111,8 +109,7 @@ def evaluate(
                     told=(*chosen.told, *truths.told, *_lost(planned), *asked.told),
                 )
             )
-            if before is not None:
-                api.teach(before.certificates)
+            api.teach(before.certificates)
             drive.run(file)
         found = read_run(path)
     return Evaluation(run=found, left=drive.left, out_of_budget=drive.out_of_budget)

@@ -30,7 +30,9 @@ class Evaluation:
     def read(cls, path: str | Path) -> Evaluation:
         """The evaluation in a run file. Raises ConfigurationError for what is none."""
         run = read_run(path)
-        return cls(run=run, left=run.left or 0)
+        there = len(run.certificates) + len(run.unreadable)
+        left = run.images - there if run.left is None else run.left
+        return cls(run=run, left=left, out_of_budget=run.stopped == "budget")
 
     def __bool__(self) -> bool:
         raise TypeError("an Evaluation is neither true nor false: look at .summary, .claim or .left")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from api_smoothing.certify import certifier_of
 from api_smoothing.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def question(
 
     Raises ConfigurationError for what is no question.
     """
+    n = _number(n)
     found = tuple(sorted({float(r) for r in radii}))
     if not found or not all(math.isfinite(r) and r >= 0 for r in found):
         raise ConfigurationError(f"radii must be numbers from 0 on, in [0,1] pixel units, not {list(radii)}")
@@ -98,6 +101,24 @@ def question(
                 "-n N sets another cap",
             )
     return Question(radii=found, n=cap, asked=n, aims=True, told=told)
+
+
+def check_reach(api: SmoothedAPI, asked: Question) -> None:
+    """Raise UnreachableRadiusError where no answers could reach the largest radius, as asking would, but for free."""
+    spec = api.spec(**asked.arguments)
+    certifier_of(spec)
+    if spec.fixed is not None and asked.radii[-1] > 0:  # radii that are read from the bound of n answers
+        method = "fixed" if spec.method == "auto" else spec.method
+        certifier_of(replace(spec, radius=asked.radii[-1], method=method))
+
+
+def _number(n: Any) -> Any:
+    """`n`, if it is one that an evaluation may be given; numbers as whole ones."""
+    if n is None or n == "auto":
+        return n
+    if isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1:
+        raise ConfigurationError(f'n must be at least 1, None, or "auto", not {n!r}')
+    return operator.index(n)
 
 
 def _for_claim(api: SmoothedAPI, radius: float, at_least: float, confidence: float, images: int) -> int:

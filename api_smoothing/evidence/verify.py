@@ -204,12 +204,14 @@ class Run:  # what the lines have told so far; a method for each kind of line
         for number, vote, how, digest, *_ in line["answers"]:
             tries += [] if number else [[]]
             need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
-            told = self.told[image].setdefault(number, (vote, digest)) == (vote, digest) and (vote is None or digest)
+            first, self.told[image][number] = self.told[image].get(number, (None, None)), (vote, digest)
+            told = (first[1] is None or first == (vote, digest)) and (vote is None or digest)  # failed: asked again
             need(told, f"answer {number} {'was asked twice' if how == 'asked' else 'is not what it was'}")
             tries[-1].append((FAILED if digest is None else vote, how))
 
-    def unreadable(self, line: Any) -> None:
+    def unreadable(self, line: Any, digest: Any = None) -> None:  # or certified, with its digest
         place, last = self.places[line["item"]], max(self.done, default=-1)
+        need(self.items[place]["image_sha256"] == digest, "an image that was read is said not to be readable")
         due = place == last + 1 or place in self.done or not self.promise["ordered"]
         self.done.append(place)
         need(due, "an image before this one is missing, or this one is not in its place")
@@ -222,7 +224,7 @@ class Run:  # what the lines have told so far; a method for each kind of line
         plan, rule, image = self.plan, c["rule"].partition("+")[0], c["image_sha256"]  # +: the prior of a boundary
         item, n, tries = self.items[self.places[c["item"]["id"]]], c["n"] + c["n0"], self.open[image]
         self.queries, self.certificates = self.queries + c["queries"], self.certificates + 1
-        self.unreadable({"item": item["id"]})
+        self.unreadable({"item": item["id"]}, item["image_sha256"])
         self.versions |= {c["model_version"]} if c["n"] > c["failed"] else set()
         need(len(self.versions) <= 1, f"the model is another one: {c['model_version']}")
         need(rule in RULES and rule in (plan["rule"], "anytime/1" * (c["looks"] > 1)), f"not checked: rule {rule}")
@@ -248,17 +250,16 @@ class Run:  # what the lines have told so far; a method for each kind of line
             hits = {r: (label, n) for r in plan["radii"] if label and r <= radius and c["stopped"] != "budget"}
         found = {name: self.settings[name] for name in SETTINGS if name in self.settings} | {
             "item": {name: item[name] for name in ("id", "path", "truth")}, "image_sha256": item["image_sha256"],
-            "kind": "label", "parent": None, "exploratory": False, "target_radius": plan["radius"],
-            "alpha_total": total if c["looks"] == 1 else min(max(c["alpha_total"], total), 2 * total),
-            "cost_usd": c["queries"] * self.price,
+            "kind": "label", "exploratory": False, "epoch": self.settings.get("epoch"), "target_radius": plan["radius"],
+            "parent": None, "alpha_total": total if c["looks"] == 1 else min(max(c["alpha_total"], total), 2 * total),
             "n0": min(plan["n0"], len(votes)), "n": max(0, len(votes) - plan["n0"]), "counts": counted.counts,
             "failed": votes.count(FAILED), "votes": counted.counts.get(counted.leader if label is None else label, 0),
             "label": label, "radius": radius, "p_lower": p, "reached": None if plan["radius"] is None else hit,
-            "stopped": "failed" if failed else "target" if hit else c["stopped"],
+            "stopped": "failed" if failed else "target" if hit else c["stopped"], "cost_usd": c["queries"] * self.price,
             "linf_radius": radius / math.sqrt(3 * math.prod(c["space"])) if c["norm"] == "l2" else None,
         }
         for name, value in found.items():
-            need(same(c[name], value), f"{name} is {c[name]}, and not {value}")
+            need(same(c.get(name), value), f"{name} is {c.get(name)}, and not {value}")
         said = [[r["radius"], r["label"], r["n"]] if r["reached"] else [r["radius"], r["label"]] for r in c["radii"]]
         right = [[r, *hits.get(r, [None])] for r in plan["radii"]]
         need(said == right, f"radii, labels and n are {said}, and not {right}")
@@ -276,25 +277,24 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
                 faults.append(f"line {number}: the chain is broken: a line is missing here, or was changed")
             if (kind := line["schema"].split("/")[1]) in KINDS:
                 getattr(run, kind)(line)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as raised:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as raised:
             faults.append(f"line {number}: {raised if isinstance(raised, Fault) else f'malformed: {raised!r}'}")
     left, digest = len(run.items) - len(set(run.done)), run.digest.hexdigest()
-    for holds, says in [
+    faults += [says for holds, says in [
         (not torn, "the last line is torn"),
         (set(published) <= set(chains), "a chain that was published is not in the file"),
         ([len(run.items), digest] == [*map(run.promise.get, ("items", "items_sha256"))], "other images were planned"),
         (line.get("schema") == "api-smooth/finished/1", "the run is not finished, or its end is missing"),
         (left <= line.get("left", left), f"{left} images are missing, and {line.get('left')} are said to be"),
-    ]:
-        faults += [] if holds else [says]
+    ] if not holds]
     faults = faults if run.plan else ["it has no commitment, and so shows nothing that could be checked"]
-    sums = {"certificates": run.certificates, "queries": run.queries, "usd": run.queries * run.price}
+    asked = run.queries + sum(h == "asked" and v is not FAILED for t in run.open.values() for a in t for v, h in a)
+    sums = {"certificates": run.certificates, "queries": asked, "usd": asked * run.price}  # cut-off sessions' as well
     return {"verified": not faults, "faults": faults, "images": len(run.items), **sums, "chain": chains[-1]}
 
 if __name__ == "__main__":
     try:
         result = check(*sys.argv[1:])
-    except (LookupError, OSError, ValueError, TypeError, AttributeError) as raised:
+    except (LookupError, OSError, ValueError, TypeError, AttributeError, RecursionError) as raised:
         sys.exit(print(f"cannot be read: {raised}", file=sys.stderr) or 2)
-    print(*result.pop("faults"), json.dumps(result), sep="\n")
-    sys.exit(0 if result["verified"] else 1)
+    sys.exit(print(*result.pop("faults"), json.dumps(result), sep="\n") or int(not result["verified"]))

@@ -31,9 +31,11 @@ class Gate:
 def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0.0) -> Gate:
     """Fails where certified accuracy at `radius` has fallen by more than `max_drop`, significantly so.
 
-    Compared are the images that both runs have, by their id. Raises ConfigurationError where there is none, or where
-    their truths differ.
+    Compared are the images that both runs have, by their id. Raises ConfigurationError where there is none, where
+    their truths differ, or where one of them was not asked about that radius.
     """
+    for one in (baseline, run):
+        _check_asked(one, radius)
     before, after = _right(baseline, radius), _right(run, radius)
     common = [item for item in after if item in before]
     if not common:
@@ -55,7 +57,8 @@ def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0
 
 
 def at_least(run: Run, radius: float, share: float) -> Gate:
-    """Fails where certified accuracy at `radius` is below `share`, significantly so."""
+    """Fails where certified accuracy at `radius` is below `share`, significantly so; raises as `no_worse_than`."""
+    _check_asked(run, radius)
     right = _right(run, radius)
     n = len(right) + len(run.unreadable)
     found = paired.floor(sum(hit for _, hit in right.values()), n, share)
@@ -92,6 +95,18 @@ def write_junit(path: Path, gates: Sequence[Gate], *, name: str, seconds: float)
         ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _check_asked(run: Run, radius: float) -> None:
+    """Where answers end with the largest radius that was asked about, none is certified at a larger one."""
+    settings = run.header.settings
+    asked = [float(r) for r in (*(settings.get("radii") or ()), settings.get("radius")) if r is not None]
+    by_number = settings.get("radius") is None and isinstance(settings.get("n_asked", settings.get("n")), int)
+    if asked and not by_number and radius > max(asked):
+        raise ConfigurationError(
+            f"{run.path} asked about radii up to {max(asked):g}, which shows nothing of {radius:g}: give --radius "
+            f"{max(asked):g}, or ask for it in --radii"
+        )
 
 
 def _right(run: Run, radius: float) -> dict[str, tuple[str | None, bool]]:

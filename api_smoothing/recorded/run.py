@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from api_smoothing.results import Certificate, RunHeader
 CLEAN: Final = "api-smooth/clean/1"
 UNREADABLE: Final = "api-smooth/unreadable/1"
 CLAIM: Final = "api-smooth/claim/1"
+ANSWERS: Final = "api-smooth/answers/1"
 FINISHED: Final = "api-smooth/finished/1"
 
 
@@ -22,11 +23,12 @@ FINISHED: Final = "api-smooth/finished/1"
 class Run:
     """A run file, read.
 
-    `certificates` has the last one of each image, in the order of the images, and `spent` the queries, the cached
-    answers and the dollars of all lines. `clean` maps an item's id to the unsmoothed answer (None: no label that
-    counts), `unreadable` to why it could not be read; `planned` are the images in order. `claim` is the last state of
-    the claim, `seconds` what all sessions took together; `left` how many images the last one did not come to, None of
-    one that was cut off.
+    `certificates` has the last one of each image, in the order of the images. `queries`, `cached` and `usd` are of
+    all lines, with the answers that a session had paid for when it was cut off, before a certificate counted them.
+    `clean` maps an item's id to the unsmoothed answer (None: no label that counts), `unreadable` to why it could
+    not be read; `planned` are the images in order. `claim` is the last state of the claim, `seconds` what all
+    sessions took together; `left` how many images the last one did not come to, None of one that was cut off, and
+    `stopped` what ended it before the last image: "budget" or "claim".
     """
 
     path: str
@@ -41,6 +43,7 @@ class Run:
     usd: float = 0.0
     seconds: float = 0.0
     left: int | None = None
+    stopped: str | None = None
 
     @property
     def name(self) -> str:
@@ -63,6 +66,7 @@ def read_run(path: str | Path) -> Run:
     reading = _Reading()
     for line in runs.lines(path):
         reading.take(line)
+    reading.count_what_was_cut_off()
     return Run(
         path=str(path),
         header=runs.header(path),
@@ -76,6 +80,7 @@ def read_run(path: str | Path) -> Run:
         usd=reading.usd,
         seconds=reading.seconds,
         left=reading.left,
+        stopped=reading.stopped,
     )
 
 
@@ -96,12 +101,16 @@ class _Reading:
     usd: float = 0.0
     seconds: float = 0.0
     left: int | None = None
+    stopped: str | None = None
+    price: float = 0.0
+    uncounted: dict[str, int] = field(default_factory=dict)  # answers asked for, by the digest of their image
 
     def take(self, line: Certificate | Mapping[str, Any]) -> None:
         if isinstance(line, Certificate):
-            self.left = None
+            self.left = self.stopped = None
             self.certificates[item_of(line)] = line  # the last one counts, in the place of the first
             self._spend(line.queries, line.cached, line.cost_usd)
+            self.uncounted.pop(line.image_sha256, None)
             return
         try:
             self._note(line)
@@ -114,6 +123,10 @@ class _Reading:
         schema = line["schema"]
         if schema == runs.PLANNED:
             self.planned.append(line)
+        elif schema == runs.COMMITMENT:
+            self.price = float(line.get("price_usd", 0.0))
+        elif schema == ANSWERS:
+            self._note_answers(str(line["image_sha256"]), line["answers"])
         elif schema == CLEAN:
             self.clean[str(line["item"])] = line["label"]
             self._spend(int(line.get("queries", 0)), int(line.get("cached", 0)), float(line["cost_usd"]))
@@ -123,7 +136,24 @@ class _Reading:
             self.claim = line
         elif schema == FINISHED:
             self.seconds += float(line["seconds"])
-            self.left = int(line.get("left", 0))
+            self.left, self.stopped = int(line.get("left", 0)), line.get("stopped")
+
+    def _note_answers(self, image: str, answers: Sequence[Sequence[Any]]) -> None:
+        """Answers are counted by the certificate that follows; where they are told anew, none has."""
+        for number, _, how, digest, *_ in answers:
+            if number == 0:
+                self._cut_off(image)
+            if how == "asked" and digest is not None:
+                self.uncounted[image] = self.uncounted.get(image, 0) + 1
+
+    def _cut_off(self, image: str) -> None:
+        paid = self.uncounted.pop(image, 0)
+        self._spend(paid, 0, paid * self.price)
+
+    def count_what_was_cut_off(self) -> None:
+        """Count the answers of images whose certificate has not come."""
+        for image in list(self.uncounted):
+            self._cut_off(image)
 
     def _spend(self, queries: int, cached: int, usd: float) -> None:
         self.queries += queries

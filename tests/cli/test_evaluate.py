@@ -109,6 +109,8 @@ def test_a_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--radii", "a"], "--radii must be numbers"),
         (["--radii", "-0.1"], "--radii must be 0 or more"),
+        (["--radii", "0,nan", "--dry-run"], "--radii must be 0 or more"),
+        (["--radius", "nan", "--fail-under", "0.5"], "--radius must be 0 or more"),
         (["--at-least", "0.5"], "one radius"),
         (["--radii", "0.1", "--at-least", "1.5"], "a share from 0 to 1"),
         (["--radius", "0.1"], "--radius is that of the gates"),
@@ -144,6 +146,41 @@ def test_bad_data_is_one_line(
     make(project)
     assert main(["evaluate", "empty", *TOY]) == 2
     one_line(capsys.readouterr().err, words)
+
+
+def test_a_budget_that_pays_for_no_image_is_exit_3(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no table then, and no gate; the message names the command that goes on."""
+    told = [
+        "--radii",
+        "0.1",
+        "-n",
+        "50",
+        "--output",
+        "run.jsonl",
+        "--model",
+        "usd=0.001",
+        "--fail-under",
+        "0.5",
+    ]
+    assert evaluate(*told, "--budget-usd", "0.01", "--json") == 3
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    one_line(captured.err, "0 of 5 images decided", "resume with: api-smooth evaluate")
+
+
+def test_a_gate_is_about_what_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """A baseline that ended at a smaller radius, or is the run itself, would be fallen below by nothing."""
+    assert evaluate("--radii", "0.1", "--output", "a.jsonl") == 0
+    capsys.readouterr()
+    told = ["--baseline", "a.jsonl", "--epoch", "b"]
+    assert evaluate(*told, "--radii", "0.1,0.2") == 2
+    assert "a.jsonl asked about radii up to 0.1, which shows nothing of 0.2" in capsys.readouterr().err
+    assert evaluate(*told, "--radii", "0.1,0.2", "--radius", "0.1") == 0
+    capsys.readouterr()
+    assert evaluate("--radii", "0,0.1", "-n", "40", "--radius", "0", "--fail-under", "0.1") == 0
+    capsys.readouterr()
+    assert evaluate("--radii", "0.1", "--output", "a.jsonl", "--baseline", "a.jsonl") == 2
+    one_line(capsys.readouterr().err, "is the --baseline itself")
 
 
 def test_a_gate_against_kept_answers_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,14 @@ def test_a_run_file_without_a_commitment_is_no_evidence(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[0].startswith("it has no commitment")
 
 
-@pytest.mark.parametrize("text", ["", "no json\n", '{"schema": "other/1"}\n', "[1]\n"])
+HEADER = '{"schema": "api-smooth/run/1", "settings": {}, "version": "0", "created": ""}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no json\n", '{"schema": "other/1"}\n', "[1]\n", "[" * 100_000 + "\n", HEADER + "[1]\n"],
+    ids=["empty", "no_json", "other", "list", "deep", "list_at_the_end"],
+)
 def test_what_is_no_run_file_is_one_line(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from PIL import Image
 
 import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
+from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.claims import intervals
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
 from api_smoothing.recorded import certified_at, read_run
 
@@ -274,3 +277,175 @@ def test_certified_at_reads_the_radius_that_was_asked_about() -> None:
     """Of several radii each has its own label; a larger one that is reached stands for all below."""
     found = next(smoothed().certify_many([picture("easy", 0)], radii=(0.0, 0.1), n="auto"))
     assert [certified_at(found, r) for r in (0.0, 0.05, 0.1, 5.0)] == ["cat", "cat", "cat", None]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"n": 5},
+        {"n": 40, "radii": (0, 0.1, 0.5)},
+        {"n": 1.5},
+        {"n": True},
+        {"radii": (0.1,), "at_least": 0.0},
+        {"radii": (0.1,), "at_least": float("nan")},
+        {"radii": (0.1,), "at_least": 0.5, "confidence": 0.3, "n": 50},
+    ],
+)
+def test_what_cannot_be_asked_costs_nothing_and_binds_no_file(asked: dict[str, Any], tmp_path: Path) -> None:
+    """It is refused before the first query, and leaves no run file that would refuse the corrected command."""
+    out, model = tmp_path / "run.jsonl", Model()
+    with pytest.raises(ConfigurationError):
+        evaluate(smoothed(model), [(picture("easy", 0), "cat")], output=out, **asked)
+    assert (model.asked, out.exists()) == (0, False)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_an_image_that_has_changed_is_not_asked_about(folder: Path, tmp_path: Path, clean: bool) -> None:
+    """The run is committed to other pixels; once they are back it goes on, and can be verified."""
+    image, out = folder / "cat" / "3.png", tmp_path / "run.jsonl"
+    before = image.read_bytes()
+
+    def exchange(event: Event) -> None:
+        if isinstance(event, DataSetOpened):
+            Image.fromarray(picture("easy", 99)).save(image)
+
+    with pytest.raises(ImageError, match=r"cat/3\.png has changed"):
+        evaluate(smoothed(), folder, radii=(0,), n=40, output=out, clean=clean, observers=(exchange,))
+    told = {line["image_sha256"] for line in map(json.loads, out.open()) if "answers" in line}
+    assert told <= {one["image_sha256"] for one in read_run(out).planned}
+    image.write_bytes(before)
+    found = evaluate(smoothed(), folder, radii=(0,), n=40, output=out, clean=clean)
+    assert found.summary.images == 9
+    assert verifier.check(str(out))["faults"] == []
+
+
+class Service:
+    """A paid service that says "cat", and refuses for good what a draw from its bytes says, until it has healed."""
+
+    def __init__(self, refused: float) -> None:
+        self.refused = refused
+        self.card = AdapterCard(name="picky", fingerprint="picky/1", labels=("cat",), usd_per_query=0.001)
+
+    def label(self, images: Sequence[EncodedImage], /) -> list[Answer | Verdict]:
+        return [self._answer(image.data) for image in images]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict(kind="fatal", message=str(error))
+
+    def _answer(self, data: bytes) -> Answer | Verdict:
+        if hashlib.sha256(data).digest()[0] < 256 * self.refused:
+            return Verdict(kind="refused", message="not this one")
+        return Answer(labels=(Label(name="cat"),))
+
+
+def test_what_failed_may_be_asked_again_and_verified(tmp_path: Path) -> None:
+    """--retry-failures on the same file: votes and unsmoothed answers that failed are asked for, and told."""
+    out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(4)]
+
+    def session(refused: float, **options: Any) -> Evaluation:
+        options = {"cache": tmp_path / "cache", "store": None, "budget": Budget(usd=None), **options}
+        with smoothed(Service(refused), **options) as api:
+            return evaluate(api, images, radii=(0, 0.05), n=40, output=out)
+
+    first = session(0.6)
+    assert (first.summary.failed.k, first.summary.radii[0].certified.k) == (4, 0)
+    assert first.summary.clean is not None
+    assert first.summary.clean.k < 4
+    assert verifier.check(str(out))["faults"] == []
+    again = session(0.0, retry_failures=True)
+    assert (again.summary.failed.k, again.summary.radii[0].certified.k) == (0, 4)
+    assert again.summary.clean is not None
+    assert again.summary.clean.k == 4
+    assert verifier.check(str(out))["faults"] == []
+
+
+def test_answers_of_a_session_that_was_cut_off_are_in_the_table(tmp_path: Path) -> None:
+    """They were paid, and the certificate that counts them calls them cached; what is left is told of such a file."""
+    out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(3)]
+
+    def stop(event: Event) -> None:
+        if isinstance(event, ImageCertified) and event.index == 1:
+            raise KeyboardInterrupt
+
+    model = Model()
+    with smoothed(model, concurrency=1) as api:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(api, images, radii=(0,), n=40, output=out, observers=(stop,))
+        cut_off = Evaluation.read(out)
+        assert (cut_off.left, cut_off.summary.queries) == (2, model.asked)
+        found = evaluate(api, images, radii=(0,), n=40, output=out)
+    assert (Evaluation.read(out).left, found.summary.queries) == (0, model.asked)
+    checked = verifier.check(str(out))
+    assert (checked["faults"], checked["queries"]) == ([], 3 * 40), (
+        "the rest are free, and told by their price"
+    )
+
+
+def test_unsmoothed_answers_that_were_left_out_are_asked_for(tmp_path: Path) -> None:
+    """Going on without --no-clean, clean accuracy is of all images and not of those that were left."""
+    out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(3)]
+    api = smoothed()
+    assert evaluate(api, images, radii=(0,), n=40, output=out, clean=False).summary.clean is None
+    found = evaluate(api, images, radii=(0,), n=40, output=out).summary.clean
+    assert found is not None
+    assert (found.k, found.n) == (3, 3)
+    assert verifier.check(str(out))["faults"] == []
+
+
+def test_an_image_the_budget_cut_short_is_written_down_once(tmp_path: Path) -> None:
+    """One that comes later and is paid already does not make the session look as though it had money."""
+    api, out = smoothed(budget=Budget(queries=200)), tmp_path / "run.jsonl"
+    known, new = (picture("easy", 1), "cat"), (picture("vain", 2), "cat")
+    evaluate(api, [known], radii=(0.1,), n=1000, clean=False)
+    found = evaluate(api, [new, known], radii=(0.1,), n=None, clean=False, output=out)
+    assert found.out_of_budget
+    items = [one.item["id"] for one in runs.read(out) if one.item is not None]
+    assert len(items) == len(set(items)) > 0
+    assert Evaluation.read(out).out_of_budget
+
+
+def test_a_claim_that_is_not_paid_for_says_what_is_known(tmp_path: Path) -> None:
+    """Its state is open, in the file as well."""
+    images = [(picture("hard", number), "cat") for number in range(30)]
+    found = evaluate(
+        smoothed(budget=Budget(queries=70)), images, radii=(0.1,), at_least=0.9, output=tmp_path / "run.jsonl"
+    )
+    assert found.out_of_budget
+    assert found.claim is not None
+    assert found.claim["state"] == "open"
+    assert found.claim["looked"] == len(images) - found.left
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[str]:
+    """The faults of the file after `change` of every line, with the chain made anew, as a forger would."""
+    lines = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    chain = runs.chained("", lines[0])
+    for line in lines[1:]:
+        chain = line["chain"] = runs.chained(chain, line)
+    forged = path.with_name("forged.jsonl")
+    forged.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return list(verifier.check(str(forged))["faults"])
+
+
+def test_a_forger_cannot_hide_an_image_or_a_round(tmp_path: Path) -> None:
+    """One that was read is not passed off as unreadable; certificates are of the epoch that the header names."""
+    out, images = tmp_path / "run.jsonl", [(picture(kind, 1), "cat") for kind in ("easy", "vain")]
+    evaluate(smoothed(epoch="b"), images, radii=(0,), n=40, output=out)
+
+    def hide(line: dict[str, Any]) -> dict[str, Any]:
+        if line.get("item", {}) != {"id": "1", "path": None, "truth": "cat"}:
+            return line
+        return {
+            "schema": "api-smooth/unreadable/1",
+            "created": "",
+            "item": "1",
+            "path": None,
+            "reason": "broken",
+        }
+
+    def rename(line: dict[str, Any]) -> dict[str, Any]:
+        return {**line, "settings": {**line["settings"], "epoch": "c"}} if "settings" in line else line
+
+    assert rewritten(out, lambda line: line) == []
+    assert any("said not to be readable" in fault for fault in rewritten(out, hide))
+    assert any("epoch is b, and not c" in fault for fault in rewritten(out, rename))

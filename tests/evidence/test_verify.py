@@ -96,9 +96,11 @@ def test_without_the_package(bench: ModuleType, tmp_path: Path) -> None:
     bad = run(str(path))
     assert bad.returncode == 1
     assert "line 4: the chain is broken" in bad.stdout
-    for text in ("", "[1]", "no json", '{"schema": "other/1"}\n'):
+    for text in ("", "[1]", "[" * 100_000, "no json", '{"schema": "other/1"}\n', lines[0] + "[1]\n"):
         path.write_text(text)
         assert run(str(path)).returncode == 2, text
+    path.write_text(lines[0] + "[" * 100_000 + "\n" + lines[1])
+    assert "line 2: malformed" in run(str(path)).stdout
     assert run(str(tmp_path / "none")).returncode == 2
     assert run().returncode == 2
 

@@ -9,6 +9,7 @@ single radius has the rule that needs the fewest; with a budget its cap is the o
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -93,7 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-under", type=float, metavar="X", help="accuracy at --radius must not be below X"
     )
     gates.add_argument(
-        "--radius", type=float, metavar="R", help="the radius of the gates: the largest, if not given"
+        "--radius",
+        dest="gate_radius",
+        type=float,
+        metavar="R",
+        help="the radius of the gates: the largest, if not given",
     )
     gates.add_argument("--junit", type=Path, metavar="FILE", help="write the gates as JUnit's XML")
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
@@ -178,8 +183,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             complain(f"error: {error}; {how_to_resume(settings, argv, answered=asked)}")
             return error.exit_code
         progress.clear()
-        gates = _gates(args, found, radii, baseline)
-        _print(args, found, gates)
+        gates: list[Gate] = []
+        if found.run.certificates or found.run.unreadable:  # else the budget paid for none
+            gates = _gates(args, found, radii, baseline)
+            _print(args, found, gates)
     if found.left and found.out_of_budget:
         again = with_larger_budget(
             settings,
@@ -228,7 +235,7 @@ def _evaluated(
 def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], baseline: Any) -> list[Gate]:
     from api_smoothing.recorded import gate
 
-    radius = max(radii) if args.radius is None else args.radius
+    radius = max(radii) if args.gate_radius is None else args.gate_radius
     gates = []
     if args.at_least is not None and found.run.claim is not None:
         gates.append(gate.claimed(found.run.claim))
@@ -314,19 +321,26 @@ def _radii(text: str) -> tuple[float, ...]:
         raise ConfigurationError(
             f"--radii must be numbers with commas between, such as 0,0.25, not {text!r}"
         ) from None
-    if not found or min(found) < 0:
+    if not found or not all(0 <= radius < math.inf for radius in found):
         raise ConfigurationError(f"--radii must be 0 or more, not {text!r}")
     return found
 
 
 def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
     """Refuse what does not go together, before anything is loaded."""
-    if args.radius is not None and args.fail_under is None and args.baseline is None:
+    if args.gate_radius is not None and args.fail_under is None and args.baseline is None:
         raise ConfigurationError(
             "--radius is that of the gates --fail-under and --baseline; --radii are certified"
         )
-    if args.radius is not None and args.radius > max(radii) and args.n is None:
-        raise ConfigurationError(f"--radius {args.radius:g} is beyond --radii, which end at {max(radii):g}")
+    if args.gate_radius is not None and args.gate_radius > max(radii) and args.n is None:
+        raise ConfigurationError(
+            f"--radius {args.gate_radius:g} is beyond --radii, which end at {max(radii):g}"
+        )
+    if args.gate_radius is not None and not 0 <= args.gate_radius < math.inf:
+        raise ConfigurationError(f"--radius must be 0 or more, not {args.gate_radius:g}")
+    both = args.output, args.baseline
+    if all(path is not None and path.exists() for path in both) and args.output.samefile(args.baseline):
+        raise ConfigurationError(f"--output {args.output} is the --baseline itself: name another file")
     if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
         raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
     if args.limit is not None and args.sample is not None:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         found = check(args.run, *args.chain)
     except OSError as error:
         raise ConfigurationError(f"cannot read {args.run}: {error.strerror}") from None
-    except (LookupError, ValueError, TypeError, Fault):
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError, Fault):
         raise ConfigurationError(f"{args.run} is no run file that can be read") from None
     if args.json:
         print(json.dumps(found))

@@ -18,6 +18,7 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images, split_off
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, generator
+from api_smoothing.training.losses import reduced
 from api_smoothing.training.measure import LEVELS
 from api_smoothing.training.objectives import SigmaRange, add_noise, on_grid
 from api_smoothing.training.recipe import read_recipe, recipe_word
@@ -99,7 +100,7 @@ def _loss(
         if view is not None:
             x = view(x, draw)
         net.whiten.bias.requires_grad_(epoch < train["whiten_bias_epochs"])  # type: ignore[union-attr]
-        with torch.autocast("cpu", torch.bfloat16):
+        with reduced(x):
             logits = net(x)
         y = labels[rows]
         value = F.cross_entropy(logits.float(), y, label_smoothing=train["label_smoothing"])

@@ -40,6 +40,7 @@ class HeldOut:
     images: Tensor
     labels: Tensor
     questions: Mapping[str, tuple[int, ...] | None]
+    figure: str = "accuracy"  # what the share of labels that survive is called
 
     def __len__(self) -> int:
         return len(self.images)

@@ -72,17 +72,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(sub: argparse.ArgumentParser, kind: str) -> None:
     sub.add_argument(
-        "--recipe", required=True, metavar="R", help="a bundled recipe, a .toml file, or a card (.json)"
+        "--recipe",
+        required=kind != "denoiser",
+        metavar="R",
+        help="a bundled recipe, a .toml file, or a card (.json)"
+        + "; with --target the one for such images" * (kind == "denoiser"),
     )
     sub.add_argument("--data", required=True, type=Path, metavar="DATA", help="a folder of images, or a pack")
     sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="where weights, card and log go")
     sub.add_argument(
-        "--minutes", type=float, metavar="T", help="at most T minutes (default: the whole recipe)"
+        "--minutes",
+        type=float,
+        metavar="T",
+        help="at most T minutes (default: the whole recipe"
+        + "; 20 with --target alone" * (kind == "denoiser")
+        + ")",
     )
     sub.add_argument("--seed", type=int, default=0, metavar="K", help="of everything random (default: 0)")
     sub.add_argument("--no-resume", action="store_true", help="start over, whatever DIR has")
     if kind == "denoiser":
         sub.add_argument("--surrogates", type=Path, metavar="DIR", help="classifiers for its objective")
+        sub.add_argument(
+            "--target",
+            metavar="M",
+            help="tune for the model behind it: a checkpoint, MODULE:NAME, a torchvision model, or cifar10",
+        )
+        sub.add_argument("--arch", metavar="A", help="the checkpoint's torchvision architecture")
+        sub.add_argument(
+            "--mean", metavar="R|G|B", help="of the checkpoint's normalisation (default: ImageNet's)"
+        )
+        sub.add_argument("--std", metavar="R|G|B", help="the same")
         sub.add_argument(
             "--device",
             default="auto",
@@ -136,7 +155,10 @@ def _train(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"--data {args.data} is no folder, and no pack")
     from api_smoothing.training.recipe import read_recipe
 
-    read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
+    if args.recipe is None and args.target is None:
+        raise ConfigurationError("neither --recipe nor --target is given; name one of them")
+    if args.recipe is not None:
+        read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
     from api_smoothing.engine import parts
     from api_smoothing.training import train_classifier, train_denoiser
 
@@ -158,6 +180,7 @@ def _train(args: argparse.Namespace) -> int:
                 surrogates=args.surrogates,
                 device=device,
                 draws=args.draws,
+                target=_target(args),
                 **common,
             )
     except KeyboardInterrupt as stop:
@@ -167,6 +190,18 @@ def _train(args: argparse.Namespace) -> int:
     print(weights)
     _show_card(weights)
     return 0
+
+
+def _target(args: argparse.Namespace) -> Any:
+    said = {key: value for key in ("arch", "mean", "std") if (value := getattr(args, key)) is not None}
+    if args.target is None:
+        if said:
+            raise ConfigurationError(f"--{next(iter(said))} is of a --target; name it")
+        return None
+    from api_smoothing.training.target import load_target
+
+    sys.path.insert(0, "")  # MODULE:NAME may lie in the folder one is in
+    return load_target(args.target, **said)
 
 
 def _show(figures: Mapping[str, Any]) -> None:
@@ -181,10 +216,14 @@ def _show(figures: Mapping[str, Any]) -> None:
 def _show_card(weights: Path) -> None:
     """What it reached, a line for each noise level or set of images, as the card says."""
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    before = card.get("training", {}).get("before", {})
     for level, figures in card.get("quality", {}).items():
-        print(
-            "  ".join([f"σ = {level}", *(f"{k} {_number(v)}" for k, v in figures.items())]), file=sys.stderr
-        )
+        was = before.get(level, {})
+        words = [
+            f"{k} {_number(v)}" + (f" (before {_number(was[k])})" if k in was else "")
+            for k, v in figures.items()
+        ]
+        print("  ".join([f"σ = {level}", *words]), file=sys.stderr)
     for name, figures in card.get("accuracy", {}).items():
         print("  ".join([name, *(f"{k} {_number(v)}" for k, v in figures.items())]), file=sys.stderr)
     if not (card.get("quality") or card.get("accuracy")):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from api_smoothing.convnet import Cifar10Net, fold
+from api_smoothing.convnet import CLASSES, Cifar10Net, fold
 from api_smoothing.denoisers import registry
 from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
@@ -146,7 +146,7 @@ def accuracy(
 
 
 def train_classifier(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any],
     data: Path,
     out: Path,
     *,
@@ -155,7 +155,7 @@ def train_classifier(
     resume: bool = True,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Train by `recipe` (a bundled name or a .toml) on the CIFAR-10 folder `data`; returns the weights written.
+    """Train by `recipe` (a bundled name, a .toml, or settings) on the folder or pack `data`; returns the weights.
 
     `out` receives the run (checkpoint, log) and, at the end, `<id>.safetensors` with its card.
     """
@@ -166,7 +166,7 @@ def train_classifier(
         raise ConfigurationError(f"{data} has no labels; a classifier needs them")
     torch.manual_seed(seed)
     try:
-        net = Cifar10Net(tuple(plan["widths"]))
+        net = Cifar10Net(tuple(plan["widths"]), classes=len(plan.get("classes", CLASSES)))
         _start(net)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = " ".join(str(error).split())
@@ -203,6 +203,8 @@ def train_classifier(
             name=plan["id"],
         )
         net.load_state_dict(average.state)
+        named = "CIFAR-10, 50,000 training images less the held-out ones"
+        run["data"] = f"{len(rest)} images of {rest.name}" if "classes" in plan else named
         return _ship(fold(net.eval()), plan, run, held, data, out, minutes)
 
 
@@ -234,10 +236,11 @@ def _ship(
     card = {
         "id": plan["id"],
         "widths": list(plan["widths"]),
+        **({"classes": plan["classes"]} if "classes" in plan else {}),
         "parameters": sum(p.numel() for p in net.parameters()),
         "accuracy": figures,
         "training": {
-            "data": "CIFAR-10, 50,000 training images less the held-out ones",
+            "data": run["data"],
             "split": plan["data"],
             "recipe": plan,
             "seed": run["seed"],

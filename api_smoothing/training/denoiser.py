@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +57,7 @@ TUNING: Final = 20.0
 
 
 def train_denoiser(
-    recipe: str | Path | None,
+    recipe: str | Path | Mapping[str, Any] | None,
     data: Path,
     out: Path,
     *,
@@ -71,10 +72,10 @@ def train_denoiser(
 ) -> Path:
     """Train by `recipe` on the images in `data`; returns the weights written.
 
-    A recipe is a bundled name, a .toml file, or the card (.json) of weights that are to be trained again. None tunes a
-    bundled denoiser for the `target` (what `target.load_target` takes), in at most 20 minutes where `minutes` says no
-    other: the model that will stand behind it is to answer denoised images as it answers clean ones, and is asked for
-    gradients. Its agreement with itself on held-out images, before and after, goes on the card.
+    A recipe is a bundled name, a .toml file, the card (.json) of weights that are to be trained again, or its settings.
+    None tunes a bundled denoiser for the `target` (what `target.load_target` takes), in at most 20 minutes where
+    `minutes` says no other: the model that will stand behind it is to answer denoised images as it answers clean ones,
+    and is asked for gradients. Its agreement with itself on held-out images, before and after, goes on the card.
 
     Each phase starts from the averaged weights of the one before, or of the one it names as `after`, and writes
     `<id>-<phase>.safetensors` with a card into `out`, for the phase's own `sigma_range` if it has one, with a `blend`
@@ -372,7 +373,7 @@ def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, a
         "sigma_range": span,
         "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
-        **({"classes": list(CLASSES)} if isinstance(net, Recogniser) else {}),
+        **({"classes": list(sizes.get("classes", CLASSES))} if isinstance(net, Recogniser) else {}),
         "quality": _quality(net, about, span),
         "speed": images_per_second(net),
         "training": {

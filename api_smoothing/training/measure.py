@@ -17,7 +17,7 @@ from api_smoothing.denoisers.dncnn import DnCNN
 from api_smoothing.denoisers.noise_blind import BlindDenoiser
 from api_smoothing.errors import WeightsError
 from api_smoothing.precision import compute_type
-from api_smoothing.training.held_out import HeldOut, held_out
+from api_smoothing.training.held_out import JUDGES, HeldOut, held_out
 from api_smoothing.training.likeness import Likeness, psnr
 from api_smoothing.training.loop import generator
 from api_smoothing.training.losses import reduced
@@ -27,9 +27,6 @@ from api_smoothing.training.surrogates import load_surrogate
 from api_smoothing.training.target import TARGET
 
 LEVELS = (0.12, 0.25, 0.5, 1.0)
-
-#: Classifiers that judge a denoiser of 32×32 images; neither is ever a surrogate.
-JUDGES = ("cifar10", "resnet56")
 
 Judge = Callable[[Tensor], Tensor]
 Judges = Mapping[str, Judge]
@@ -61,16 +58,16 @@ def quality(
         with reduced(x):
             return estimate(net, x, sigma)
 
-    judges: Judges = find_judges(folders) if held.side == 32 and held.questions else {}
+    judges: Judges = find_judges(folders, held.judges) if held.side == 32 and held.questions else {}
     if target is not None:
         held, judges = answered(held, target), {TARGET: target}
     return measure(denoise, held, judges, levels=levels, likenesses={"psnr": psnr})
 
 
-def find_judges(folders: list[Path]) -> dict[str, nn.Module]:
-    """Those of `JUDGES` that are at hand: bundled, or in one of `folders`."""
+def find_judges(folders: list[Path], names: Sequence[str] = JUDGES) -> dict[str, nn.Module]:
+    """Those of `names` that are at hand: bundled, or in one of `folders`."""
     judges = {}
-    for name in JUDGES:
+    for name in names:
         with suppress(WeightsError, ImportError):
             judges[name] = load_surrogate(name, [] if name == "cifar10" else folders)
     return judges

@@ -41,21 +41,27 @@ class _Block(nn.Module):
 
 
 class Cifar10Net(nn.Module):
-    """x (N,3,H,W) in [0,1], made for 32×32, → logits (N,10).
+    """x (N,3,H,W) in [0,1], made for 32×32, → logits (N,classes).
 
     An image with a side below 9 is enlarged by a whole factor, every pixel repeated. `folded` builds the shipped form,
     without batch normalisation. `whiten` is the number of whitening filters (24 = each of the 12 principal directions
     of a 2×2 patch, with both signs); `widths` are the channels of the three blocks.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (64, 256, 256), *, folded: bool = False) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (64, 256, 256),
+        *,
+        folded: bool = False,
+        classes: int = len(CLASSES),
+    ) -> None:
         super().__init__()
         self.widths, self.folded = widths, folded
         self.whiten = nn.Conv2d(3, 24, 2)
         self.blocks = nn.ModuleList(
             _Block(i, o, folded) for i, o in zip((24, *widths[:-1]), widths, strict=True)
         )
-        self.head = nn.Linear(widths[-1], len(CLASSES), bias=False)
+        self.head = nn.Linear(widths[-1], classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         factor = -(-_LEAST_SIDE // min(x.shape[2:]))
@@ -75,7 +81,7 @@ def fold(net: Cifar10Net) -> Cifar10Net:
 
     Exact in real numbers: the scale is positive, so it commutes with the maximum in between.
     """
-    out = Cifar10Net(net.widths, folded=True).eval()
+    out = Cifar10Net(net.widths, folded=True, classes=net.head.out_features).eval()
     out.whiten.load_state_dict(net.whiten.state_dict())
     out.head.load_state_dict(net.head.state_dict())
     for source, target in zip(net.blocks, out.blocks, strict=True):

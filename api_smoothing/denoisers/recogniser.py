@@ -35,7 +35,7 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def read(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The estimate y (N,3,32,32), clipped, and p (N,10), float32; no gradient: F and R are trained on their own."""
+        """The estimate y (N,3,32,32), clipped, and p (N,classes); no gradient: F and R are trained on their own."""
         with torch.autocast(x.device.type, enabled=False):
             seen = self.first(x, sigma).clamp(0, 1)
             logits: Tensor = self.reader(seen)
@@ -43,7 +43,7 @@ class Recogniser(nn.Module):
 
 
 def denoise(net: Recogniser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """D(x, σ) and p (N,10), in float32: x (N,3,32,32) float32, σ (N,). P may run in a shorter type under autocast."""
+    """D(x, σ) and p (N,classes), float32: x (N,3,32,32) float32, σ (N,). P may run in a shorter type by autocast."""
     seen, shares = net.read(x, sigma)
     painted: Tensor = net.painter((seen - 0.5) / SIGMA_DATA, sigma.log(), shares).float()
     return seen + SIGMA_DATA * painted, shares
@@ -52,15 +52,16 @@ def denoise(net: Recogniser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 def make_net(architecture: Mapping[str, Any], first: Denoiser) -> Recogniser:
     """An untrained one behind `first`, with a reader of `widths` and a painter of `channels`, `blocks` and `width`.
 
-    Raises KeyError for what is missing.
+    It knows `classes`, by default CIFAR-10's. Raises KeyError for what is missing.
     """
+    classes = len(architecture.get("classes", CLASSES))
     painter = UNet(
         tuple(architecture["channels"]),
         tuple(architecture["blocks"]),
         width=architecture["width"],
-        classes=len(CLASSES),
+        classes=classes,
     )
-    return Recogniser(first, Cifar10Net(tuple(architecture["widths"]), folded=True), painter)
+    return Recogniser(first, Cifar10Net(tuple(architecture["widths"]), folded=True, classes=classes), painter)
 
 
 class RecogniserDenoiser(UNetDenoiser):

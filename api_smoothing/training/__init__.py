@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from api_smoothing.training.classifier import train_classifier
     from api_smoothing.training.denoiser import train_denoiser
+    from api_smoothing.training.recogniser import train_recogniser
 
-__all__ = ["train_classifier", "train_denoiser"]
+__all__ = ["train_classifier", "train_denoiser", "train_recogniser"]
 
 
 def __getattr__(name: str) -> Any:

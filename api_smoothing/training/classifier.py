@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from api_smoothing.convnet import Cifar10Net, fold
+from api_smoothing.convnet import CLASSES, Cifar10Net, fold
 from api_smoothing.denoisers import registry
 from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images, split_off
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, generator
+from api_smoothing.training.losses import reduced
 from api_smoothing.training.measure import LEVELS
 from api_smoothing.training.objectives import SigmaRange, add_noise, on_grid
 from api_smoothing.training.recipe import read_recipe, recipe_word
@@ -99,7 +100,7 @@ def _loss(
         if view is not None:
             x = view(x, draw)
         net.whiten.bias.requires_grad_(epoch < train["whiten_bias_epochs"])  # type: ignore[union-attr]
-        with torch.autocast("cpu", torch.bfloat16):
+        with reduced(x):
             logits = net(x)
         y = labels[rows]
         value = F.cross_entropy(logits.float(), y, label_smoothing=train["label_smoothing"])
@@ -145,7 +146,7 @@ def accuracy(
 
 
 def train_classifier(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any],
     data: Path,
     out: Path,
     *,
@@ -154,7 +155,7 @@ def train_classifier(
     resume: bool = True,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Train by `recipe` (a bundled name or a .toml) on the CIFAR-10 folder `data`; returns the weights written.
+    """Train by `recipe` (a bundled name, a .toml, or settings) on the folder or pack `data`; returns the weights.
 
     `out` receives the run (checkpoint, log) and, at the end, `<id>.safetensors` with its card.
     """
@@ -165,7 +166,7 @@ def train_classifier(
         raise ConfigurationError(f"{data} has no labels; a classifier needs them")
     torch.manual_seed(seed)
     try:
-        net = Cifar10Net(tuple(plan["widths"]))
+        net = Cifar10Net(tuple(plan["widths"]), classes=len(plan.get("classes", CLASSES)))
         _start(net)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = " ".join(str(error).split())
@@ -202,6 +203,8 @@ def train_classifier(
             name=plan["id"],
         )
         net.load_state_dict(average.state)
+        named = "CIFAR-10, 50,000 training images less the held-out ones"
+        run["data"] = f"{len(rest)} images of {rest.name}" if "classes" in plan else named
         return _ship(fold(net.eval()), plan, run, held, data, out, minutes)
 
 
@@ -233,10 +236,11 @@ def _ship(
     card = {
         "id": plan["id"],
         "widths": list(plan["widths"]),
+        **({"classes": plan["classes"]} if "classes" in plan else {}),
         "parameters": sum(p.numel() for p in net.parameters()),
         "accuracy": figures,
         "training": {
-            "data": "CIFAR-10, 50,000 training images less the held-out ones",
+            "data": run["data"],
             "split": plan["data"],
             "recipe": plan,
             "seed": run["seed"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ from api_smoothing.training.losses import (
     own_targets,
     surrogate_loss,
     told_targets,
+    trained_in,
     true_targets,
 )
 from api_smoothing.training.measure import LEVELS, images_per_second, quality
@@ -48,10 +50,14 @@ from api_smoothing.training.photographs import Photographs, load_photographs
 from api_smoothing.training.recipe import read_recipe, recipe_names, recipe_word
 from api_smoothing.training.state import claimed, read_state
 from api_smoothing.training.surrogates import label_file, load_surrogate, own_labels
+from api_smoothing.training.target import TARGET, Given, Target, load_target, recipe_for, suits
+
+#: Minutes that tuning for a target takes at most, where neither a recipe nor another number is given.
+TUNING: Final = 20.0
 
 
 def train_denoiser(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any] | None,
     data: Path,
     out: Path,
     *,
@@ -62,10 +68,14 @@ def train_denoiser(
     surrogates: Path | None = None,
     device: str = "cpu",
     draws: Draws = "cpu",
+    target: Given | Target | None = None,
 ) -> Path:
     """Train by `recipe` on the images in `data`; returns the weights written.
 
-    A recipe is a bundled name, a .toml file, or the card (.json) of weights that are to be trained again.
+    A recipe is a bundled name, a .toml file, the card (.json) of weights that are to be trained again, or its settings.
+    None tunes a bundled denoiser for the `target` (what `target.load_target` takes), in at most 20 minutes where
+    `minutes` says no other: the model that will stand behind it is to answer denoised images as it answers clean ones,
+    and is asked for gradients. Its agreement with itself on held-out images, before and after, goes on the card.
 
     Each phase starts from the averaged weights of the one before, or of the one it names as `after`, and writes
     `<id>-<phase>.safetensors` with a card into `out`, for the phase's own `sigma_range` if it has one, with a `blend`
@@ -77,7 +87,13 @@ def train_denoiser(
     (ConfigurationError, WeightsError): each takes a step of a few images for trial. So is going on with a run in `out`
     of another recipe, stream, other images, surrogates or weights, and a second training there at the same time.
     """
+    asked = None if target is None else load_target(target)
+    if recipe is None:
+        if asked is None:
+            raise ConfigurationError("neither a recipe nor a target is given; name one of them")
+        recipe, minutes = recipe_for(data), TUNING if minutes is None else minutes
     plan = read_recipe(recipe, "denoiser")
+    suits([name for phase in plan["phase"] for name in phase.get("surrogates", [])], plan["id"], asked)
     stream = stream_of(device, draws)
     torch.manual_seed(seed)
     folders = [folder for folder in (surrogates, out) if folder is not None]
@@ -89,8 +105,10 @@ def train_denoiser(
     if stream != "cpu":
         images = images.to(device)
     about = _About(plan=plan, data=data, held=held, folders=folders, out=out, seed=seed, minutes=minutes)
-    about = replace(about, draws=stream, seen=seen, device=device)
+    about = replace(about, draws=stream, seen=seen, device=device, target=asked)
     ready = [_prepared(net, images, phase, about, seed + k) for k, phase in enumerate(plan["phase"])]
+    if asked is not None:
+        about = replace(about, before=_quality(copy.deepcopy(net).cpu(), about, plan["sigma_range"]))
     about = replace(about, compiled=compiled(net, device))
     with claimed(out / plan["id"]):
         return _train(net, ready, about, resume, on_progress)
@@ -110,7 +128,7 @@ def _train(
         before = {k: v.detach().clone() for k, v in net.state_dict().items()}
         if "after" in phase:
             net.load_state_dict(states[phase["after"]])
-        asked = [sha256_of(surrogate.state_dict()) for surrogate in part.surrogates]
+        asked = [_digest(surrogate, about) for surrogate in part.surrogates]
         of = {"images": about.seen, "surrogates": asked}
         average = Average(net, decay=phase["decay"])
         run = fit(
@@ -159,6 +177,8 @@ class _About:
     seen: str = ""  # sha256 of the images
     device: str = "cpu"
     compiled: bool = False
+    target: Target | None = None
+    before: dict[str, dict[str, float]] | None = None  # quality of what a target's tuning began with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +208,12 @@ def _prepared(net: nn.Module, images: Images, phase: dict[str, Any], about: _Abo
         )
     if objective == "classification":
         true_targets(images, 1)
-    surrogates = [load_surrogate(each, about.folders) for each in phase.get("surrogates", [])]
+    surrogates = [
+        about.target.checked(side, about.device).net
+        if each == TARGET and about.target is not None
+        else load_surrogate(each, about.folders)
+        for each in phase.get("surrogates", [])
+    ]
     order = Order(len(images), phase["batch"], seed)
     part = _Prepared(images=images, order=order, surrogates=surrogates)
     _try_a_step(net, part, phase, about)
@@ -233,7 +258,7 @@ def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path | 
         targets: Targets = told_targets
     elif objective == "classification":
         targets = true_targets(images, len(nets), device)
-    elif isinstance(images, ImageSet) and cache is not None:
+    elif isinstance(images, ImageSet) and cache is not None and TARGET not in phase["surrogates"]:
         targets = fixed_targets(own_labels(nets, images, cache, device), device)
     else:
         targets = own_targets(nets)
@@ -298,6 +323,25 @@ def _account(phase: dict[str, Any], run: dict[str, Any], images: Images) -> dict
     }
 
 
+def _digest(surrogate: nn.Module, about: _About) -> str:
+    target = about.target
+    return (
+        target.sha256 if target is not None and surrogate is target.net else sha256_of(surrogate.state_dict())
+    )
+
+
+def _quality(net: nn.Module, about: _About, span: list[float]) -> dict[str, dict[str, float]]:
+    """What a card says of `net` for the noise of `span`; with a target, how it answers."""
+    target, levels = about.target, [level for level in LEVELS if span[0] <= level <= span[1]]
+
+    def judge(x: Tensor) -> Tensor:
+        assert target is not None
+        return target.net(x.to(about.device)).cpu()  # type: ignore[no-any-return]
+
+    judged = None if target is None else judge
+    return quality(net, about.data, about.folders, levels=levels, own=about.held, target=judged)
+
+
 def _sigma_range(plan: dict[str, Any], history: list[dict[str, Any]]) -> list[float]:
     """What the network serves after the phases of `history`: the last one's own range, or the recipe's."""
     phase = plan["phase"][len(history) - 1]
@@ -321,7 +365,7 @@ def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, a
     statistics = {k for k, _ in net.named_buffers()}  # of normalisations: may lie outside the range of fp16
     weights = {k: v if k in statistics else v.half() for k, v in net.state_dict().items()}
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
-    low, high = span
+    target = about.target
     card = {
         "id": file.stem,
         "architecture": shipped(trained, sizes),
@@ -329,14 +373,8 @@ def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, a
         "sigma_range": span,
         "sizes": [] if "side" in plan.get("data", {}) else [32],
         "multiple": multiple(net),
-        **({"classes": list(CLASSES)} if isinstance(net, Recogniser) else {}),
-        "quality": quality(
-            net,
-            about.data,
-            about.folders,
-            levels=[level for level in LEVELS if low <= level <= high],
-            own=about.held,
-        ),
+        **({"classes": list(sizes.get("classes", CLASSES))} if isinstance(net, Recogniser) else {}),
+        "quality": _quality(net, about, span),
         "speed": images_per_second(net),
         "training": {
             "phases": history,
@@ -344,9 +382,13 @@ def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, a
             "minutes": about.minutes,
             "draws": about.draws,
             "device": about.device,
+            "dtype": trained_in(about.device),
             "compiled": about.compiled,
             "images": about.seen,
             "recipe": plan,
+            **({} if about.held is None else {"held_out": about.held.name}),
+            **({} if target is None else {"target": {"name": target.name, "sha256": target.sha256}}),
+            **({} if about.before is None else {"before": about.before}),
         },
         "created": today(),
         "commands": [
@@ -359,5 +401,6 @@ def _ship(state: dict[str, Tensor], history: list[dict[str, Any]], file: Path, a
 
 def _command(file: Path, about: _About) -> str:
     word = recipe_word(about.plan, "denoiser", file.with_suffix(".json"))
-    line = command_line("denoiser", word, about.seed, about.minutes) + " --surrogates NETS"
+    line = command_line("denoiser", word, about.seed, about.minutes)
+    line += " --surrogates NETS" if about.target is None else f" --target {about.target.words}"
     return line if about.draws == "cpu" else f"{line} --device {about.draws} --draws device"

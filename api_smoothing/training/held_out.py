@@ -18,12 +18,15 @@ from torch import Tensor
 
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.data import decoded, load_images
-from api_smoothing.training.pack import HELD_OUT, read_set
+from api_smoothing.training.pack import HELD_OUT, OWN, read_set
 
 PHOTOGRAPHS: Final = "imagenette_ilsvrcval500"
 
 #: ImageNet's indices of the ten classes of Imagenette.
 IMAGENETTE: Final = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
+
+#: Classifiers that judge a denoiser of 32×32 images; neither is ever a surrogate.
+JUDGES: Final = ("cifar10", "resnet56")
 
 _FIRST_IMAGE, _LAST_IMAGE = 500, 1000
 _FIRST_PHOTOGRAPH = 250
@@ -40,6 +43,8 @@ class HeldOut:
     images: Tensor
     labels: Tensor
     questions: Mapping[str, tuple[int, ...] | None]
+    figure: str = "accuracy"  # what the share of labels that survive is called
+    judges: tuple[str, ...] = JUDGES
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,8 +68,8 @@ class HeldOut:
 
 
 def held_out(folder: Path) -> HeldOut | None:
-    """The held-out images that lie in `folder`: photographs, or else CIFAR-10's; None where there are neither."""
-    for read in (photographs, cifar10):
+    """The held-out images in `folder`: photographs, a pack's of one's own classes, or CIFAR-10's; or None."""
+    for read in (photographs, own_classes, cifar10):
         with suppress(ConfigurationError):
             return read(folder)
     return None
@@ -77,6 +82,16 @@ def own_pictures(images: Tensor, name: str) -> HeldOut:
         images=images,
         labels=torch.zeros(len(images), dtype=torch.int64),
         questions={},
+    )
+
+
+def own_classes(folder: Path) -> HeldOut:
+    """The test images of a pack that `packing.write_classes` wrote. Raises ConfigurationError."""
+    test = load_images(folder, "test")
+    if test.labels is None or not test.name.startswith(OWN):
+        raise ConfigurationError(f"{folder} is no pack of own classes")
+    return HeldOut(
+        name=test.name, images=test.images, labels=test.labels, questions={"": None}, judges=("own-judge",)
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.precision import compute_type
 from api_smoothing.training.loop import Loss, Order
 from api_smoothing.training.networks import estimate, estimate_told
 from api_smoothing.training.objectives import SigmaRange, add_noise, jitter, on_grid, weighted_mse
@@ -67,8 +68,13 @@ Targets = Callable[[int, Shown], Tensor]
 
 
 def reduced(x: Tensor) -> torch.autocast:
-    """Convolutions in bfloat16, on the device `x` is on."""
-    return torch.autocast(x.device.type, torch.bfloat16)
+    """Convolutions in bfloat16, where `x` is; in float32 on a CPU that could only imitate it, many times slower."""
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=trained_in(x.device.type) == "bf16")
+
+
+def trained_in(device: str) -> str:
+    """What a step on `device` computes in: "bf16", or "fp32" on a CPU without such arithmetic."""
+    return compute_type("cpu", "auto") if torch.device(device).type == "cpu" else "bf16"
 
 
 def noisy_batch(

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,20 +17,19 @@ from api_smoothing.denoisers.dncnn import DnCNN
 from api_smoothing.denoisers.noise_blind import BlindDenoiser
 from api_smoothing.errors import WeightsError
 from api_smoothing.precision import compute_type
-from api_smoothing.training.held_out import HeldOut, held_out
+from api_smoothing.training.held_out import JUDGES, HeldOut, held_out
 from api_smoothing.training.likeness import Likeness, psnr
 from api_smoothing.training.loop import generator
 from api_smoothing.training.losses import reduced
 from api_smoothing.training.networks import estimate, multiple
 from api_smoothing.training.objectives import add_noise, on_grid
 from api_smoothing.training.surrogates import load_surrogate
+from api_smoothing.training.target import TARGET
 
 LEVELS = (0.12, 0.25, 0.5, 1.0)
 
-#: Classifiers that judge a denoiser of 32×32 images; neither is ever a surrogate.
-JUDGES = ("cifar10", "resnet56")
-
-Judges = Mapping[str, Callable[[Tensor], Tensor]]
+Judge = Callable[[Tensor], Tensor]
+Judges = Mapping[str, Judge]
 
 _DIGITS = {"psnr": 2}  # of the figures that are written; 4 of the others
 
@@ -41,11 +41,13 @@ def quality(
     *,
     levels: Sequence[float] = LEVELS,
     own: HeldOut | None = None,
+    target: Judge | None = None,
 ) -> dict[str, dict[str, float]]:
     """PSNR in dB and accuracy of the judges at hand, for each σ of `levels`, on the held-out images in `data`.
 
-    `net` runs in bfloat16. {} where `data` has no held-out images, and there are no `own`, which go before. Photographs
-    and own pictures have no judge here.
+    With a `target`, the only judge is this, and the figure its agreement with its own answers to the clean images.
+    `net` runs in bfloat16 where a step of training does. {} where `data` has no held-out images, and there are no
+    `own`, which go before. Photographs and own pictures have no other judge here.
     """
     held = own or held_out(data)
     if held is None:
@@ -56,14 +58,16 @@ def quality(
         with reduced(x):
             return estimate(net, x, sigma)
 
-    judges = find_judges(folders) if held.side == 32 and held.questions else {}
+    judges: Judges = find_judges(folders, held.judges) if held.side == 32 and held.questions else {}
+    if target is not None:
+        held, judges = answered(held, target), {TARGET: target}
     return measure(denoise, held, judges, levels=levels, likenesses={"psnr": psnr})
 
 
-def find_judges(folders: list[Path]) -> dict[str, nn.Module]:
-    """Those of `JUDGES` that are at hand: bundled, or in one of `folders`."""
+def find_judges(folders: list[Path], names: Sequence[str] = JUDGES) -> dict[str, nn.Module]:
+    """Those of `names` that are at hand: bundled, or in one of `folders`."""
     judges = {}
-    for name in JUDGES:
+    for name in names:
         with suppress(WeightsError, ImportError):
             judges[name] = load_surrogate(name, [] if name == "cifar10" else folders)
     return judges
@@ -80,9 +84,9 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """{σ: {figure: value}} of D(x, σ) for each σ of `levels`, which are among `LEVELS`.
 
-    The figures are the mean over the images of each of `likenesses` to the clean image, and "accuracy_" + judge +
-    question: the share of the images whose label survives. One draw of noise an image, the same for every denoiser;
-    the output is clipped and rounded to 8 bits, as whoever is asked gets it. Judges run in bfloat16.
+    The figures are the mean over the images of each of `likenesses` to the clean image, and "accuracy_" (another
+    `held.figure`: that) + judge + question: the share of the images whose label survives. One draw of noise an image,
+    the same for every denoiser; the output is clipped and rounded to 8 bits, as whoever is asked gets it.
     """
     table = {}
     for level in levels:
@@ -111,6 +115,17 @@ def clean_accuracy(held: HeldOut, judges: Judges) -> dict[str, float]:
     return {name: round(total / len(held), 4) for name, total in sums.items()}
 
 
+@torch.no_grad()
+def answered(held: HeldOut, judge: Judge) -> HeldOut:
+    """The same images, labelled as `judge` labels them clean: does it go on saying so?"""
+    said = []
+    for rows in _portions(held):
+        clean = held.floats(rows)
+        with reduced(clean):
+            said.append(judge(clean).argmax(1))
+    return replace(held, labels=torch.cat(said), questions={"": None}, figure="agreement")
+
+
 def _portions(held: HeldOut) -> tuple[Tensor, ...]:
     """Rows (n,) of one batch after the other; the noise depends on where they end."""
     return torch.split(torch.arange(len(held)), 100 if held.side <= 32 else 25)
@@ -121,7 +136,7 @@ def _right(judges: Judges, held: HeldOut, seen: Tensor, rows: Tensor) -> dict[st
     for name, judge in judges.items():
         with reduced(seen):
             logits = judge(seen)
-        found |= {f"accuracy_{name}{end}": n for end, n in held.right(logits, rows).items()}
+        found |= {f"{held.figure}_{name}{end}": n for end, n in held.right(logits, rows).items()}
     return found
 
 

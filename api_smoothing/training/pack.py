@@ -25,6 +25,8 @@ from api_smoothing.errors import ConfigurationError
 SCHEMA: Final = "api-smooth pack/1"
 HEADER: Final = "pack"
 HELD_OUT: Final = "held-out"
+#: What the names of sets of own classes begin with.
+OWN: Final = "classes of "
 
 #: Tiles a row, and a column, of a sheet.
 ACROSS: Final = 32

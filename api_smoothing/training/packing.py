@@ -20,15 +20,16 @@ from PIL import Image, features
 from safetensors.torch import save
 
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.training.data import ImageSet, centre, load_images
+from api_smoothing.training.data import ImageSet, centre, decoded, load_images, pictures_in
 from api_smoothing.training.held_out import archived
-from api_smoothing.training.pack import ACROSS, HEADER, HELD_OUT, SCHEMA
+from api_smoothing.training.pack import ACROSS, HEADER, HELD_OUT, OWN, SCHEMA
 from api_smoothing.training.photographs import load_photographs
 from api_smoothing.training.state import replace
 
 #: What is tried, the best first; colour at full resolution, of which WebP is not capable with loss.
 _QUALITIES: Final = (97, 95, 92, 90, 87, 85, 82, 80, 77, 75, 70, 65, 60, 50, 40, 30)
 _SAMPLE: Final = 6  # sheets or pictures whose sizes foretell the whole, of every quality
+_LEAST_OF_A_CLASS: Final = 8  # pictures, of which one or more are kept apart
 _TEST_IMAGES: Final = 1000  # the first: all that anything is measured on
 
 Picture = NDArray[np.uint8]
@@ -97,6 +98,46 @@ def write_pack(
     return Pack(file=file, images=count, side=side, coding=coded.coding, psnr=psnr, bytes=written)
 
 
+def write_classes(folder: Path, file: Path, *, side: int = 32, apart: float = 0.15) -> list[str]:
+    """Put the pictures in the folders of `folder`, each a class, into the pack `file`; returns the classes' names.
+
+    The middle square of each, brought to `side` pixels, without loss. The share `apart` of each class is its test set.
+    The same pictures give the same bytes. Raises ConfigurationError for fewer than two classes or 8 pictures of one,
+    and ImageError for a picture that cannot be read.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"no folder {folder}; give one with a folder of pictures for each class")
+    found = {each.name: pictures_in(each) for each in sorted(folder.iterdir()) if each.is_dir()}
+    found = {name: pictures for name, pictures in found.items() if pictures}
+    if len(found) < 2:
+        raise ConfigurationError(f"{folder} must hold two or more folders of pictures, one for each class")
+    for name, pictures in found.items():
+        if len(pictures) < _LEAST_OF_A_CLASS:
+            raise ConfigurationError(
+                f"{folder / name} holds {len(pictures)} pictures; give {_LEAST_OF_A_CLASS} or more of each class"
+            )
+    sets, labels = [], {}
+    for which in ("train", "test"):
+        images, classes = [], []
+        for label, pictures in enumerate(found.values()):
+            order = np.random.default_rng(0).permutation(len(pictures))
+            few = max(1, round(apart * len(pictures)))
+            for k in order[:few] if which == "test" else order[few:]:
+                images.append(_square(decoded(pictures[k]), side))
+                classes.append(label)
+        facts = {
+            "set": which,
+            "side": side,
+            "count": len(images),
+            "tiles": True,
+            "name": f"{OWN}{folder.name}/{which}",
+        }
+        sets.append((facts, [_encoded(sheet, "PNG") for sheet in _sheets(np.stack(images))]))
+        labels[f"labels.{which}"] = torch.tensor(classes, dtype=torch.int16)
+    _write(file, sets, labels, (), {"coding": "PNG", "classes": [*found]})
+    return [*found]
+
+
 def _cifar(data: Path) -> ImageSet | None:
     """CIFAR-10 in `data`, None where that holds pictures."""
     found = load_images(data) if any(data.glob("*_*.webp")) or any(data.glob("*_batch*.bin")) else None
@@ -144,11 +185,16 @@ def _sheets(images: Picture) -> Iterator[Picture]:
 
 def _squares(data: Path, side: int, archives: Sequence[str]) -> Iterator[Picture]:
     for image in load_photographs(data, side=side, archives=archives).images:
-        height, width = image.shape[:2]
-        scale = side / min(height, width)
-        size = (max(side, round(width * scale)), max(side, round(height * scale)))
-        scaled = Image.fromarray(image.numpy()).resize(size, Image.Resampling.LANCZOS)
-        yield np.ascontiguousarray(centre(torch.from_numpy(np.array(scaled)), side).numpy())
+        yield _square(image.numpy(), side)
+
+
+def _square(image: Picture, side: int) -> Picture:
+    """`image` scaled until its shorter side is `side`, and its middle."""
+    height, width = image.shape[:2]
+    scale = side / min(height, width)
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    scaled = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(centre(torch.from_numpy(np.array(scaled)), side).numpy())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

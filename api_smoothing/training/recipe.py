@@ -88,6 +88,7 @@ _CLASSIFIER: Keys = {
     "id": _NAME,
     "kind": str,
     "widths": [_COUNT],
+    "classes?": [str],
     "data": {"holdout": _WHOLE, "holdout_seed": _WHOLE},
     "train": {
         "epochs": _COUNT,
@@ -126,8 +127,10 @@ def recipe_word(plan: Mapping[str, Any], kind: Kind, card: Path) -> str:
     return name if bundled and plan["kind"] == kind else card.name
 
 
-def read_recipe(recipe: str | Path, kind: Kind) -> dict[str, Any]:
+def read_recipe(recipe: str | Path | Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """The settings in a bundled recipe, in a .toml file, or on the card (.json) of weights that were trained here.
+
+    Or those that are given themselves.
 
     Raises ConfigurationError, naming the key.
     """
@@ -145,8 +148,10 @@ def read_recipe(recipe: str | Path, kind: Kind) -> dict[str, Any]:
     return plan
 
 
-def _settings(recipe: str | Path) -> tuple[dict[str, Any], str]:
+def _settings(recipe: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """(what stands in the recipe, its name in messages)."""
+    if isinstance(recipe, Mapping):
+        return dict(recipe), str(recipe.get("id"))
     file = Path(recipe)
     if file.suffix == ".json":
         return _on_card(file), file.stem

@@ -22,6 +22,7 @@ from api_smoothing.digests import not_finite
 from api_smoothing.errors import WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
+from api_smoothing.training.losses import reduced
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -167,7 +168,7 @@ def own_labels(nets: list[nn.Module], data: ImageSet, cache: Path, device: str =
         parts = []
         for k in range(0, len(data), 250):
             x = data.floats(slice(k, k + 250)).to(device)
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with reduced(x):
                 parts.append(net(x).argmax(1).cpu())
         rows.append(torch.cat(parts))
     labels = torch.stack(rows)

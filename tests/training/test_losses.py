@@ -15,8 +15,10 @@ from api_smoothing.training.losses import (
     Shown,
     fixed_targets,
     own_targets,
+    reduced,
     surrogate_loss,
     told_targets,
+    trained_in,
     true_targets,
 )
 
@@ -82,3 +84,16 @@ def test_the_target_is_the_true_label_or_the_surrogates_own() -> None:
     unlabelled = ImageSet(images=images, labels=None, name="green")
     with pytest.raises(ConfigurationError, match="no labels"):
         true_targets(unlabelled, 2)
+
+
+@pytest.mark.parametrize(("has", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_processor_without_bfloat16_trains_in_float32(
+    monkeypatch: pytest.MonkeyPatch, has: str, dtype: torch.dtype
+) -> None:
+    """It would only imitate it, many times slower; a GPU has it."""
+    monkeypatch.setattr("api_smoothing.training.losses.compute_type", lambda device, wanted: has)
+    x = torch.rand(1, 3, 8, 8)
+    with reduced(x):
+        assert nn.functional.conv2d(x, torch.rand(2, 3, 3, 3)).dtype == dtype
+    assert trained_in("cpu") == has
+    assert trained_in("cuda:0") == "bf16"

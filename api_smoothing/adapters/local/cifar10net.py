@@ -34,6 +34,8 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
         if [type(width) for width in loaded["widths"]] != [int, int, int] or min(loaded["widths"]) < 1:
             raise ValueError("widths")
+        if len(loaded.setdefault("classes", list(CLASSES))) < 2:
+            raise ValueError("classes")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"the card {card.name} is not as training wrote it; fetch both files again"
@@ -56,7 +58,7 @@ def load_cifar10net(path: Path | None = None) -> Cifar10Net:
     if digest != (SHA256 if path is None else card.get("sha256")):
         raise WeightsError(f"{file.name} has sha256 {digest[:12]}…, not the pinned one; reinstall api-smooth")
     try:
-        net = Cifar10Net(tuple(card["widths"]), folded=True).eval()
+        net = Cifar10Net(tuple(card["widths"]), folded=True, classes=len(card["classes"])).eval()
         weights = {k: v.float() for k, v in load(data).items()}
         net.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:

@@ -1,7 +1,8 @@
 """Say which radius is within reach and what it takes, before the first query. Nobody is asked.
 
 Without --radius: the largest radius that N answers can certify, if they all agree. With --radius: how often a label
-must win, and the mean number of answers for labels that win more often than that. -n is the cap ("none" for none);
+must win, the mean number of answers for labels that win more often than that, and, at a σ that the cards of the
+bundled denoisers have, how many images they certified. -n is the cap ("none" for none);
 without it the one of `certify` where queries cost money or their price is unknown: 1,000, never fewer than the radius
 needs.
 
@@ -16,9 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from api_smoothing.cli.measured import READERS, at
 from api_smoothing.cli.setting_kinds import norm_of
 from api_smoothing.cli.settings import Settings, add_setting_flags, resolve_settings
 from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
@@ -49,6 +51,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     facts = {"sigma": asked.sigma, "alpha": asked.alpha, "noise": asked.noise, **_radii(asked)}
     if settings.radius is not None:
         facts |= _target(settings, settings.radius)
+        if settings.noise == "gaussian":
+            found = at(settings.sigma, settings.radius)
+            facts["measured"] = [asdict(one) for one in found]
     print(json.dumps(facts) if args.json else _describe(facts, usual=usual))
     return 0
 
@@ -220,6 +225,16 @@ def _describe(facts: dict[str, Any], *, usual: bool) -> str:
             *(
                 f"{one['p']:>10.2%}   {one['queries']:>12,.0f}   {one['power']:.1%}"
                 for one in facts["expected"]
+            ),
+        ]
+    if facts.get("measured"):
+        lines += [
+            "",
+            "What the bundled denoisers certified of images they were not made with (their cards' figures):",
+            *(
+                f"{one['share']:>10.1%}   {one['denoiser']}, radius {one['radius']:g} within {one['cap']:,} answers, "
+                f"{READERS.get(one['reader'], one['reader'])}"
+                for one in facts["measured"]
             ),
         ]
     if usual:

@@ -14,7 +14,7 @@ from api_smoothing.cli.stopping import exit_code, tell
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.shown import shown
 
-SUMMARY = "train a denoiser or a classifier by a recipe"
+SUMMARY = "train a denoiser, a recogniser or a classifier"
 EXAMPLE = "api-smooth train denoiser --recipe unet-cifar10 --data DATA --out OUT --surrogates NETS"
 
 _NETWORKS = {
@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     for kind, (summary, example) in _NETWORKS.items():
         _add_training(sub(kind, summary, f"Train {summary}.", example), kind)
+    own = sub(
+        "recogniser",
+        "a recogniser of your own classes, from a folder of pictures for each",
+        "Train a denoiser that reads before it paints, for your own classes: DATA has a folder of pictures for each.",
+        "api-smooth train recogniser --data CLASSES --out OUT",
+    )
+    _add_common(own, "a folder with one folder of pictures for each class")
     recipes = sub(
         "recipes",
         "list the bundled recipes, or print one to start from",
@@ -72,17 +79,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(sub: argparse.ArgumentParser, kind: str) -> None:
     sub.add_argument(
-        "--recipe", required=True, metavar="R", help="a bundled recipe, a .toml file, or a card (.json)"
+        "--recipe",
+        required=kind != "denoiser",
+        metavar="R",
+        help="a bundled recipe, a .toml file, or a card (.json)"
+        + "; with --target the one for such images" * (kind == "denoiser"),
     )
-    sub.add_argument("--data", required=True, type=Path, metavar="DATA", help="a folder of images, or a pack")
-    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="where weights, card and log go")
-    sub.add_argument(
-        "--minutes", type=float, metavar="T", help="at most T minutes (default: the whole recipe)"
-    )
-    sub.add_argument("--seed", type=int, default=0, metavar="K", help="of everything random (default: 0)")
-    sub.add_argument("--no-resume", action="store_true", help="start over, whatever DIR has")
+    _add_common(sub, "a folder of images, or a pack", "; 20 with --target alone" * (kind == "denoiser"))
     if kind == "denoiser":
         sub.add_argument("--surrogates", type=Path, metavar="DIR", help="classifiers for its objective")
+        sub.add_argument(
+            "--target",
+            metavar="M",
+            help="tune for the model behind it: a checkpoint, MODULE:NAME, a torchvision model, or cifar10",
+        )
+        sub.add_argument("--arch", metavar="A", help="the checkpoint's torchvision architecture")
+        sub.add_argument(
+            "--mean", metavar="R|G|B", help="of the checkpoint's normalisation (default: ImageNet's)"
+        )
+        sub.add_argument("--std", metavar="R|G|B", help="the same")
         sub.add_argument(
             "--device",
             default="auto",
@@ -95,6 +110,19 @@ def _add_training(sub: argparse.ArgumentParser, kind: str) -> None:
             default="cpu",
             help="where images are kept and noise is drawn: on a GPU faster, and another stream (default: cpu)",
         )
+
+
+def _add_common(sub: argparse.ArgumentParser, data: str, otherwise: str = "") -> None:
+    sub.add_argument("--data", required=True, type=Path, metavar="DATA", help=data)
+    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="where weights, card and log go")
+    sub.add_argument(
+        "--minutes",
+        type=float,
+        metavar="T",
+        help=f"at most T minutes (default: the whole recipe{otherwise})",
+    )
+    sub.add_argument("--seed", type=int, default=0, metavar="K", help="of everything random (default: 0)")
+    sub.add_argument("--no-resume", action="store_true", help="start over, whatever DIR has")
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -136,9 +164,12 @@ def _train(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"--data {args.data} is no folder, and no pack")
     from api_smoothing.training.recipe import read_recipe
 
-    read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
+    if args.kind == "denoiser" and args.recipe is None and args.target is None:
+        raise ConfigurationError("neither --recipe nor --target is given; name one of them")
+    if args.kind != "recogniser" and args.recipe is not None:
+        read_recipe(args.recipe, args.kind)  # a slip is told before torch is loaded
     from api_smoothing.engine import parts
-    from api_smoothing.training import train_classifier, train_denoiser
+    from api_smoothing.training import train_classifier, train_denoiser, train_recogniser
 
     common: dict[str, Any] = {
         "minutes": args.minutes,
@@ -147,7 +178,9 @@ def _train(args: argparse.Namespace) -> int:
         "on_progress": _show,
     }
     try:
-        if args.kind == "classifier":
+        if args.kind == "recogniser":
+            weights = train_recogniser(args.data, args.out, **common)
+        elif args.kind == "classifier":
             weights = train_classifier(args.recipe, args.data, args.out, **common)
         else:
             device = parts.device(args.device)
@@ -158,6 +191,7 @@ def _train(args: argparse.Namespace) -> int:
                 surrogates=args.surrogates,
                 device=device,
                 draws=args.draws,
+                target=_target(args),
                 **common,
             )
     except KeyboardInterrupt as stop:
@@ -167,6 +201,18 @@ def _train(args: argparse.Namespace) -> int:
     print(weights)
     _show_card(weights)
     return 0
+
+
+def _target(args: argparse.Namespace) -> Any:
+    said = {key: value for key in ("arch", "mean", "std") if (value := getattr(args, key)) is not None}
+    if args.target is None:
+        if said:
+            raise ConfigurationError(f"--{next(iter(said))} is of a --target; name it")
+        return None
+    from api_smoothing.training.target import load_target
+
+    sys.path.insert(0, "")  # MODULE:NAME may lie in the folder one is in
+    return load_target(args.target, **said)
 
 
 def _show(figures: Mapping[str, Any]) -> None:
@@ -181,10 +227,14 @@ def _show(figures: Mapping[str, Any]) -> None:
 def _show_card(weights: Path) -> None:
     """What it reached, a line for each noise level or set of images, as the card says."""
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    before = card.get("training", {}).get("before", {})
     for level, figures in card.get("quality", {}).items():
-        print(
-            "  ".join([f"σ = {level}", *(f"{k} {_number(v)}" for k, v in figures.items())]), file=sys.stderr
-        )
+        was = before.get(level, {})
+        words = [
+            f"{k} {_number(v)}" + (f" (before {_number(was[k])})" if k in was else "")
+            for k, v in figures.items()
+        ]
+        print("  ".join([f"σ = {level}", *words]), file=sys.stderr)
     for name, figures in card.get("accuracy", {}).items():
         print("  ".join([name, *(f"{k} {_number(v)}" for k, v in figures.items())]), file=sys.stderr)
     if not (card.get("quality") or card.get("accuracy")):

@@ -39,7 +39,7 @@ _BLOCK = re.compile(
 _NOT_RUN, _SANDBOX = "not run: ", "run in the sandbox"
 #: Commands in a help that go on until somebody stops them, need a server, or a file that another one has made: their
 #: words are looked at, and no more.
-_PARSED = ("sandbox", "store", "train", "verify")
+_PARSED = ("report", "sandbox", "store", "train", "verify")
 
 
 @dataclass(frozen=True)

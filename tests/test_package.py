@@ -28,6 +28,17 @@ MAY_IMPORT = {
     "sandbox": {"adapters", "decode"},
     "datasets": {"adapters", "decode", "images"},
     "corruptions": {"datasets", "decode", "images"},
+    "attacks": {
+        "adapters",
+        "denoisers",
+        "certify",
+        "claims",
+        "datasets",
+        "decode",
+        "original",
+        "resize",
+        "smoothed",
+    },
     "report": {"evaluation", "claims", "certify", "denoisers", "images", "noise", "secret"},
 }
 LEAVES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,12 @@ class Victim:
     `size` is (H, W) of what enters the noise, None where that is the image itself. With `sigma` each call draws
     Gaussian noise of that standard deviation, anew for every row, and the denoiser takes it away; without, the
     classifier is asked as it is. Steps without a gradient (8 bits, a denoiser that has none) pass it straight through.
-    `columns` names the class of each column of the classifier's scores, None of one that counts for no class.
+    `columns` names the class of each column of the classifier's scores, None of one that counts for no class; left out,
+    classes are their numbers.
     """
 
     classifier: Model
-    columns: tuple[str | None, ...]
+    columns: tuple[str | None, ...] | None = None
     denoiser: Denoiser | None = None
     sigma: float | None = None
     size: tuple[int, int] | None = None
@@ -46,11 +47,13 @@ class Victim:
     @property
     def classes(self) -> tuple[str | None, ...]:
         """What the scores are of, in order; None, where it is among them, stands for "no label"."""
-        return tuple(dict.fromkeys(self.columns))
+        return tuple(dict.fromkeys(self.columns or ()))
 
     def index(self, label: str) -> int:
         """The column of a class. Raises ConfigurationError for one that is none."""
-        if label not in self.columns:
+        if self.columns is None and label.isdecimal():
+            return int(label)
+        if label not in self.classes:
             raise ConfigurationError(f"the classifier that is attacked has no class {label!r}")
         return self.classes.index(label)
 
@@ -63,13 +66,12 @@ class Victim:
         if self.sigma is not None:
             x = self._denoised(x, self.sigma)
         scores = self.classifier(on_8_bits(x)).to(x.device)
-        if scores.ndim != 2 or scores.shape[1] != len(self.columns):
-            raise ConfigurationError(
-                f"the classifier that is attacked gave scores of shape {tuple(scores.shape)} for "
-                f"{len(self.columns)} classes"
-            )
-        if len(self.classes) == len(self.columns):
+        if self.columns is None or len(self.classes) == len(self.columns) == scores.shape[1]:
             return scores
+        if scores.shape[1] != len(self.columns):
+            raise ConfigurationError(
+                f"the classifier that is attacked gave {scores.shape[1]} scores for {len(self.columns)} names"
+            )
         owners = [[i for i, owner in enumerate(self.columns) if owner == name] for name in self.classes]
         return torch.stack([scores[:, columns].max(1).values for columns in owners], 1)
 
@@ -108,7 +110,7 @@ def victim_of(api: SmoothedAPI, *, smoothed: bool, seed: int = 0) -> Victim:
     size = api.size
     return Victim(
         classifier=scores,
-        columns=columns_of(api, _width(api, scores)),
+        columns=columns_of(api),
         denoiser=api.denoiser if smoothed else None,
         sigma=api.sigma if smoothed else None,
         size=(size, size) if isinstance(size, int) else size,
@@ -116,19 +118,13 @@ def victim_of(api: SmoothedAPI, *, smoothed: bool, seed: int = 0) -> Victim:
     )
 
 
-def columns_of(api: SmoothedAPI, width: int) -> tuple[str | None, ...]:
-    """The class that each of `width` columns of scores stands for, as answers are read."""
-    names: Sequence[str] = api.card.labels or [str(number) for number in range(width)]
+def columns_of(api: SmoothedAPI) -> tuple[str | None, ...] | None:
+    """The class that each column of scores stands for, as answers are read; None: its number."""
+    names = api.card.labels
+    if names is None and api.label_map is not None:
+        raise ConfigurationError("a label map needs names to read: give the model class_names=")
+    if names is None:
+        return None
     read: Callable[[Answer], Any] = first_label if api.label_map is None else api.label_map
     votes = [read(Answer(labels=(Label(name=name, score=1.0),))) for name in names]
     return tuple(None if vote is None else str(vote) for vote in votes)
-
-
-def _width(api: SmoothedAPI, scores: Model) -> int:
-    """How many scores there are: as many as names, else as a grey image gets."""
-    if api.card.labels is not None:
-        return len(api.card.labels)
-    size = api.size or api.card.native_side or 32
-    height, width = (size, size) if isinstance(size, int) else size
-    with torch.no_grad():
-        return int(scores(torch.full((1, 3, height, width), 0.5)).shape[1])

@@ -55,7 +55,8 @@ EXAMPLE = "api-smooth attack photos/ --attack pgd-linf --eps 0.03 --limit 2"
 SETTINGS = ("n", *FACADE)
 ATTACKS: Final = ("pgd-l2", "pgd-linf", "square", "hopskipjump")
 _RADIUS: Final = {"pgd-l2": 0.5, "pgd-linf": 8 / 255, "square": 8 / 255}
-#: What --smoothed takes in place of what the other attacks do.
+_CERTIFY: Final = 1_000
+#: Of PGD, without --smoothed and with it.
 _STEPS: Final = {False: 40, True: 20}
 
 
@@ -93,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--votes", type=int, default=1000, metavar="K", help="fresh ones on what is found (1000)"
     )
     add_dataset_flags(parser)
-    add_setting_flags(parser, SETTINGS)
+    add_setting_flags(parser, SETTINGS, n=f"answers for a certificate, with --smoothed (default: {_CERTIFY})")
     add_sandbox_flag(parser)
     add_retry_flag(parser)
     add_yes_flag(parser)
@@ -106,7 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = settings_of(args, SETTINGS)
     _check(args)
-    limits = limited(replace(settings, radius=None), sandbox=args.sandbox)
+    if not isinstance(settings.n, int):
+        settings = replace(settings, n=_CERTIFY)
+    limits = limited(settings, sandbox=args.sandbox)
     settings = limits.settings
     if settings.run is None and is_limited(settings):
         settings = replace(settings, run=run_name(settings, args.source, about=f"attack {args.sandbox}"))
@@ -300,7 +303,10 @@ def _totals(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict |
             )
         )
         if found.outside:
-            yield f"the same attack at {max(_factors(args.factors)):g} times the radius: {found.power} of {found.outside}"
+            most = max(_factors(args.factors))
+            yield f"the same attack at {most:g} times the radius: {found.power} of {found.outside} turned"
+    if args.output is not None:
+        yield f"{shown(str(args.output))}: the images that turned the answer: {turned['k']}"
 
 
 def _write(done: Sequence[Attacked], data: DataSet, folder: Path) -> None:

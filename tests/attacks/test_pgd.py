@@ -98,7 +98,7 @@ def test_it_turns_a_half_space_just_beyond_its_distance_and_never_within(norm: N
 
 
 def test_the_start_is_the_images_own() -> None:
-    """An image's start is the same in any batch and another for another seed and restart; where nothing slopes it stays."""
+    """An image's start is the same in any batch and another for another seed; where nothing slopes it stays there."""
     clean, labels = pictures()
     norms: tuple[Norm, ...] = ("linf", "l2")
     for norm in norms:

@@ -1,4 +1,4 @@
-"""Attacks on answers as they are: each kind on a half-space, on the budget, and only where there is something to turn."""
+"""Attacks on answers as they are: each kind on a half-space, on the budget, and only where something can turn."""
 
 from __future__ import annotations
 

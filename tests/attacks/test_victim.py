@@ -23,7 +23,7 @@ def opened(model: Any, **options: Any) -> SmoothedAPI:
 
 
 def test_the_size_is_brought_about_as_images_are_loaded() -> None:
-    """The same map, to the grid's rounding, for photographs that are larger, smaller and not square; with a gradient."""
+    """The same map, to the grid's rounding, for photographs that are larger, smaller and not square."""
     draw = np.random.default_rng(0)
     for shape in ((9, 14), (20, 16), (8, 8)):
         pixels = draw.integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -129,9 +129,11 @@ def test_probabilities_become_scores_and_labels_have_no_gradient() -> None:
     x = torch.rand((2, 3, 6, 6))
     with opened(shares, outputs="probabilities", class_names=["up", "down"]) as api:
         torch.testing.assert_close(victim_of(api, smoothed=False)(x), net(on_8_bits(x)).log_softmax(1))
-    with opened(lambda x: ["up"] * len(x), class_names=["up", "down"]) as api:
-        with pytest.raises(ConfigurationError, match="hopskipjump"):
-            victim_of(api, smoothed=False)(x)
+    with (
+        opened(lambda x: ["up"] * len(x), class_names=["up", "down"]) as api,
+        pytest.raises(ConfigurationError, match="hopskipjump"),
+    ):
+        victim_of(api, smoothed=False)(x)
     with opened(net, noise="laplace") as api, pytest.raises(ConfigurationError, match="Gaussian"):
         victim_of(api, smoothed=True)
     with opened("http", sandbox=True) as api, pytest.raises(ConfigurationError, match="gives no gradients"):

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from api_smoothing.events import (
+    DataSetOpened,
     Event,
     ImageCertified,
+    ImagesRead,
     ImageStarted,
     Observer,
     RunStarted,
@@ -53,6 +55,7 @@ class NotebookProgress:
         self._shown_at = -_EVERY_SECONDS
         self._decided = self._certified = self._votes = 0
         self._usd = 0.0
+        self._of: int | None = None  # images of a data set, those before it in the cell among them
         self._begin_call()
 
     def _begin_call(self) -> None:
@@ -62,11 +65,15 @@ class NotebookProgress:
     def __call__(self, event: Event) -> None:
         """Take in one event, and show where that leaves the cell."""
         match event:
+            case ImagesRead():
+                self._enter_cell()
+                self._show(f"{event.read:,} of {event.images:,} images read")
+            case DataSetOpened():
+                self._enter_cell()
+                self._of = self._decided + event.left
+                self._show(event.name, now=True)
             case RunStarted():
-                cell = getattr(_shell(), "execution_count", None)
-                if cell != self._cell:
-                    self._begin_cell()
-                self._cell = cell
+                self._enter_cell()
                 self._begin_call()
             case ImageStarted():
                 self._open[event.index] = None
@@ -80,6 +87,12 @@ class NotebookProgress:
                 self._show(
                     f"waiting {event.seconds:.0f} s for a turn in the rate of {event.provider}", now=True
                 )
+
+    def _enter_cell(self) -> None:
+        cell = getattr(_shell(), "execution_count", None)
+        if cell != self._cell:
+            self._begin_cell()
+        self._cell = cell
 
     def _decide(self, event: ImageCertified) -> None:
         done = event.certificate
@@ -112,10 +125,9 @@ class NotebookProgress:
         votes = self._votes + sum(told.n for told in heard)
         usd = self._usd + sum(told.cost_usd for told in heard)
         under_way = f", {len(self._open):,} under way" if self._open else ""
+        of = "" if self._of is None else f" of {self._of:,}"
         dollars = f", ${usd:.4f} at list prices" if usd else ""
-        return (
-            f"{self._decided:,} decided{under_way}, {self._certified:,} certified, {votes:,} votes{dollars}"
-        )
+        return f"{self._decided:,}{of} decided{under_way}, {self._certified:,} certified, {votes:,} votes{dollars}"
 
 
 def _votes(event: VotesCounted) -> str:
@@ -125,7 +137,8 @@ def _votes(event: VotesCounted) -> str:
 
 def _display(bundle: Bundle) -> Callable[[Bundle], None]:
     """Show `bundle` below the cell; returns what puts another one in its place."""
-    from IPython.display import display
+    import IPython.display
 
-    handle: Any = display(bundle, raw=True, display_id=True)
+    show: Any = IPython.display.display  # untyped, and not always installed where types are checked
+    handle = show(bundle, raw=True, display_id=True)
     return lambda bundle: handle.update(bundle, raw=True)

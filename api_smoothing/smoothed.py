@@ -138,12 +138,8 @@ class SmoothedAPI:
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
         self._device = parts.device(device, several=True)
         with ExitStack() as stack:
-            if sandbox:  # what the user set for the service must not win
-                options = {
-                    "model": model,
-                    **options,
-                    **stack.enter_context(_server(provider)).reach(),
-                }
+            if sandbox:
+                options = stack.enter_context(_server(provider)).rehearsing({"model": model, **options})
                 model = options.pop("model")
             self._adapter = parts.adapter(
                 provider,
@@ -179,6 +175,7 @@ class SmoothedAPI:
                 epoch=self._epoch,
                 told=self._tell,
             )
+            self.retries_failures = retry_failures
             self._prior, self._lessons = prior, list[Lesson]()
             self._neighbours = Neighbours(stands=self._session.stands) if reuse else None
             self._exit = stack.pop_all()
@@ -499,7 +496,11 @@ class SmoothedAPI:
         runs on this machine. Raises UnreachableRadiusError for a radius that no answers could certify.
         """
         if isinstance(images_or_count, int):
-            known: list[list[Any]] = [[] for _ in range(images_or_count)]
+            if not 1 <= images_or_count <= defaults.MOST_IMAGES:
+                raise ConfigurationError(
+                    f"an estimate is for 1 to {defaults.MOST_IMAGES:,} images, not {images_or_count:,}"
+                )
+            known: list[list[Any]] = [[]] * images_or_count
         else:
             known = [self._known(img) for img in images.as_list(images_or_count)]
         card, denoiser = self._adapter.card, self._denoiser_id()

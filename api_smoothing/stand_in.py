@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.certify import advice
-from api_smoothing.certify.advice import RADII, prospect
+from api_smoothing.certify.advice import LIKELY, RADII, prospect
 from api_smoothing.certify.spec import USUAL
 from api_smoothing.engine.parts import PHOTOGRAPH
 from api_smoothing.errors import ConfigurationError
@@ -128,12 +128,12 @@ def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: 
     usual = shares(img, adapter=adapter, noise=noise, sigmas=sigmas, **settings)
     for share in chain(_larger(img, done, adapter, settings), usual):
         rehearsed.append(share)
-        if found := _likely(share, done.target_radius, n, done.alpha, noise, who):
+        if found := _likely(share, done.target_radius, n, done.alpha, noise, who, least=_SURE):
             return found
     smaller = [aim for aim in RADII if aim < (done.target_radius or 0.0)]
     for aim in smaller or (None,):  # without a target, what more queries give
         for share in sorted(rehearsed, key=lambda one: -one.votes / one.n):  # the steadiest first
-            if found := _likely(share, aim, max(n, CAP), done.alpha, noise, who):
+            if found := _likely(share, aim, max(n, CAP), done.alpha, noise, who, least=LIKELY):
                 return found
     return None
 
@@ -148,11 +148,11 @@ def _larger(img: ImageLike, done: Certificate, adapter: Adapter, settings: dict[
 
 
 def _likely(
-    share: Share, aim: float | None, n: int, alpha: float, noise: NoiseKind, who: str
+    share: Share, aim: float | None, n: int, alpha: float, noise: NoiseKind, who: str, *, least: float
 ) -> Suggestion | None:
     of = {"sigma": share.sigma, "noise": noise, "alpha": alpha, "target": aim, "cap": n}
     _, _, chance = prospect(share.votes, share.n, **of)  # type: ignore[arg-type]
-    if chance < _SURE:
+    if chance < least:
         return None
     return Suggestion(whom=who, share=share, n=n, radius=aim, chance=chance)
 

@@ -36,7 +36,10 @@ NAMES: Final = {
     "client_cpu": "CPU of a query beyond the SDK's own call",
     "faults": "certificates while 30 % of the requests fail: false, dropped, requests beyond ours",
     "budget": "one budget for four processes that are killed: what the provider's meter says",
+    "evidence": "honest run files that pass the check, and tampered ones that do not",
     "claims": "error and images of a claim, the gate's power, one budget over many images (--replay DIR for the last)",
+    "store": "a shared database: messages a query, and the share of the quota 0, 5 and 20 ms away from it",
+    "machines": "many processes on one shared database that are killed while the service fails",
     "replay": "answers each rule takes on published vote shares (--replay DIR), against the information limit",
 }
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Plan, Row
 
 from api_smoothing import evidence, images, runs
 from api_smoothing.certify import FAILED, Spec, certifier_of
@@ -42,30 +43,30 @@ Way = Callable[[Lines, random.Random], Lines | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Asked:
     """What a run asks of every image; `radii` are read off the one bound of a rule that is not for several."""
 
     spec: Spec
     radii: tuple[float, ...] = ()
 
 
-def plans() -> list[Plan]:
+def plans() -> list[Asked]:
     """One of every rule that is checked, with one radius, several, and none."""
     base = Spec(sigma=0.25, alpha=0.001, n=100)
     several = (0.0, 0.1, 0.25)
     return [
-        Plan(base),
-        Plan(base, several),
-        Plan(replace(base, n=60, noise="laplace")),
-        Plan(replace(base, method="fixed", radius=0.1)),
-        Plan(replace(base, method="sequential")),
-        Plan(replace(base, radii=several, noise="uniform")),
-        Plan(replace(base, radii=several, n=200)),
-        Plan(replace(base, radii=several, n=None, cap=150)),
-        Plan(replace(base, method="clopper-pearson", n0=20), several),
-        Plan(replace(base, method="clopper-pearson", n0=20, radius=0.1)),
-        Plan(replace(base, radius=0.1)),
-        Plan(replace(base, radius=0.2, n=60)),
+        Asked(base),
+        Asked(base, several),
+        Asked(replace(base, n=60, noise="laplace")),
+        Asked(replace(base, method="fixed", radius=0.1)),
+        Asked(replace(base, method="sequential")),
+        Asked(replace(base, radii=several, noise="uniform")),
+        Asked(replace(base, radii=several, n=200)),
+        Asked(replace(base, radii=several, n=None, cap=150)),
+        Asked(replace(base, method="clopper-pearson", n0=20), several),
+        Asked(replace(base, method="clopper-pearson", n0=20, radius=0.1)),
+        Asked(replace(base, radius=0.1)),
+        Asked(replace(base, radius=0.2, n=60)),
     ]
 
 
@@ -140,7 +141,7 @@ def _provenance(spec: Spec) -> Provenance:
     )  # fmt: skip
 
 
-def _commit(run: runs.RunFile, plan: Plan, done: list[Image], lost: int | None) -> None:
+def _commit(run: runs.RunFile, plan: Asked, done: list[Image], lost: int | None) -> None:
     planned = [
         {**image.item, "image_sha256": None if number == lost else image.loaded.digest.hex()}
         for number, image in enumerate(done)
@@ -149,7 +150,7 @@ def _commit(run: runs.RunFile, plan: Plan, done: list[Image], lost: int | None) 
 
 
 def _ask(
-    plan: Plan, image: Image, index: int, writer: evidence.Writer, rng: random.Random, stop: int = 1000
+    plan: Asked, image: Image, index: int, writer: evidence.Writer, rng: random.Random, stop: int = 1000
 ) -> Certificate:
     """One image's certificate, after `stop` new answers at most; tells the writer what the engine tells observers."""
     spec = replace(plan.spec, slack=SLACK)
@@ -204,13 +205,22 @@ def flipped(lines: Lines, rng: random.Random) -> Lines | None:
     """One vote that is counted is for another class."""
     line = _one(lines, "answers", rng)
     n0 = _of(lines, "commitment")[0]["plan"]["n0"]  # votes that choose the class are told by no count
-    answer = rng.choice([answer for answer in line["answers"] if answer[0] >= n0])
+    counted = [c for c in _of(lines, "certificate") if c["image_sha256"] == line["image_sha256"]]
+    last = min(
+        (c["n0"] + c["n"] for c in counted if c["stopped"] == "failed"), default=1000
+    )  # later ones in none
+    answer = rng.choice([answer for answer in line["answers"] if n0 <= answer[0] < last])
     answer[1] = "ship" if answer[1] != "ship" else "cat"
     return lines
 
 
 def flipped_and_counted(lines: Lines, rng: random.Random) -> Lines | None:
-    """One vote is for the class that is certified, and the counts say so."""
+    """One vote is for the class that is certified, and the counts say so; the bound is another one then.
+
+    The confidence sequence is on a grid: there a vote may move nothing, and a file that fits itself is not caught.
+    """
+    if _of(lines, "commitment")[0]["plan"]["rule"] == "anytime/1":
+        return None
     found = _last_certificates(lines)
     found = [c for c in found if c["label"] and len(c["counts"]) > 1]
     if not found:
@@ -413,11 +423,37 @@ def lower_boundary(lines: Lines, rng: random.Random) -> Lines | None:
     return lines
 
 
+def late_boundary(lines: Lines, rng: random.Random) -> Lines | None:
+    """What decides was written down after the first answers."""
+    boundary, answers = _of(lines, "boundary")[:1], _of(lines, "answers")[:1]
+    if not boundary or not answers:
+        return None
+    lines.remove(boundary[0])
+    lines.insert(lines.index(answers[0]) + 1, boundary[0])
+    return lines
+
+
+def topped_up(lines: Lines, rng: random.Random) -> Lines | None:
+    """A fixed number of answers was raised for an image, with more of the label that leads."""
+    plan = _of(lines, "commitment")[0]["plan"]
+    found = [c for c in _last_certificates(lines) if c["stopped"] == "n" and c["counts"]]
+    if not found or plan["rule"] not in ("no-split/1", "cohen/1"):
+        return None
+    c = rng.choice(found)
+    line = [a for a in _of(lines, "answers") if a["image_sha256"] == c["image_sha256"]][-1]
+    leader, first = next(iter(c["counts"])), line["answers"][-1][0] + 1
+    line["answers"] += [[number, leader, "asked", f"{number:032x}"] for number in range(first, first + 50)]
+    c["counts"][leader] += 50
+    c["n"], c["votes"], c["queries"] = c["n"] + 50, c["votes"] + 50, c["queries"] + 50
+    c["cost_usd"] = c["queries"] * PRICE
+    return lines
+
+
 WAYS: dict[str, Way] = {
     way.__name__: way
     for way in (
         flipped, flipped_and_counted, swapped_answers, swapped_lines, omitted, second_try, second_certificate, number,
-        label, reached, dollars, price, planned, truncated, an_image_less, lower_boundary,
+        label, reached, dollars, price, planned, truncated, an_image_less, lower_boundary, late_boundary, topped_up,
     )
 }  # fmt: skip
 
@@ -508,7 +544,14 @@ def measure(count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def rows(plan: Plan) -> Iterator[Row]:
+    """Both shares; fewer files with --quick."""
+    found = measure(plan.count(1000, 100), seed=0)
+    for name, right in (("honest files that pass", "passed"), ("tampered files that are caught", "caught")):
+        yield Row(name=f"evidence: {name}", figure=found[right] / found["honest"], than="≥", limit=1.0)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -520,7 +563,8 @@ def main() -> None:
     print(
         json.dumps(found) if options.json else "\n".join(f"{name}: {value}" for name, value in found.items())
     )
+    return 1 if found["wrong"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

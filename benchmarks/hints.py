@@ -54,7 +54,8 @@ def followed(api: SmoothedAPI, picture: Any, done: Certificate, size: int, by: s
     if by == "rehearsal" and "n" not in question:
         cloud = adapters.load("google", key="unused")
         found = suggest(picture, done, adapter=cloud, size=size, denoiser="auto")
-        question = {} if found is None else {"sigma": found.share.sigma, "n": found.n, "radius": found.radius}
+        if found is not None:  # otherwise the certificate's own, which the command prints as well
+            question = {"sigma": found.share.sigma, "n": found.n, "radius": found.radius}
     if not question:
         return {"hint": None, "certified": False}
     settings = {name: value for name, value in question.items() if name != "sigma"}

@@ -1,6 +1,7 @@
 """Pictures of a report in a real browser, and what it finds: `python benchmarks/screenshots.py REPORT --out DIR`.
 
-REPORT is a page or run files. At 390 and 1280 pixels, light and dark, and as it prints, each in one PNG (and a PDF).
+REPORT is a page or run files. At 390 and 1280 pixels, light and dark, without a script, and as it prints: a PNG
+each (and a PDF).
 Exit code 1 where the page asks the network for anything, complains, is wider than the window, or where axe-core (`--axe
 axe.min.js`, from `npm pack axe-core`) finds something serious. Chromium is Debian's: `apt-get install chromium`.
 """
@@ -26,7 +27,7 @@ USES = [
         "sort",
         "#all th:nth-child(5) button",
         "Enter",
-        "document.querySelector('#all td:nth-child(5)').textContent",
+        "document.querySelector('#all th:nth-child(5)').ariaSort",
     ),
     (
         "sort back",
@@ -70,6 +71,9 @@ def shots(opened: browser.Page, page: Path, out: Path, axe: str | None) -> list[
         if axe is not None:
             faults += [f"{name}: {found}" for found in checked(opened, axe)]
     faults += used(opened)
+    opened.send("Emulation.setScriptExecutionDisabled", value=True)
+    opened.open(page, width=1280, height=900, dark=False)
+    opened.picture(out / "no-script.png")
     opened.open(page, width=794, height=1123, dark=True, media="print")
     opened.picture(out / "print.png")
     opened.pdf(out / "print.pdf")

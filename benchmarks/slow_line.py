@@ -63,7 +63,7 @@ async def _serve(place: str, port: int, seconds: float) -> None:
 
 @contextmanager
 def slow_line(place: str, port: int, seconds: float) -> Iterator[int]:
-    """The port of 127.0.0.1 behind which `place` (a host, or the folder of a socket) lies `seconds` away, there and back."""
+    """The port of 127.0.0.1 behind which `place`, a host or a socket's folder, lies `seconds` away, there and back."""
     proxy = subprocess.Popen(
         [sys.executable, str(Path(__file__)), place, str(port), str(seconds)],
         stdout=subprocess.PIPE,

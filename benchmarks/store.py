@@ -1,6 +1,6 @@
 """What a database that many machines share costs: messages a query, and the share of the quota at a distance.
 
-    python benchmarks/store.py [--quota 50] [--images 24] [--trips 0,5,20] [--beside]
+    python benchmarks/store.py [--quota 50] [--images 24] [--trips 0,5,20] [--provider aws] [--beside]
 
 A PostgreSQL server of its own (fsync on) lies behind a proxy that adds so many milliseconds to every message and its
 reply. One process certifies images through a sandbox server that answers after 0.2 s and keeps the time of every
@@ -48,7 +48,7 @@ else:
     from api_smoothing.engine.storage.postgres.storage import PostgresStorage
     store = PostgresStorage(given["url"])
 images = (np.random.default_rng(k).integers(0, 256, (96, 96, 3), np.uint8) for k in range(given["images"]))
-with SmoothedAPI("http", denoiser=None, labels="cifar10", seed=0, rate=given["quota"], store=store,
+with SmoothedAPI(given["provider"], denoiser=None, labels="cifar10", seed=0, rate=given["quota"], store=store,
                  budget=Budget(usd=None, run="store"), **given["options"]) as api:
     queries = sum(found.queries for found in api.certify_many(images, radius=0.25, n=1_000))
 print(json.dumps({"queries": queries, "calls": 0 if given["url"] is None else store.server.calls}), flush=True)
@@ -66,15 +66,23 @@ def prepared(running: PostgresServer) -> None:
     there.close()
 
 
-def measured(running: PostgresServer | None, images: int, quota: int, trip: float) -> dict[str, Any]:
+def measured(
+    running: PostgresServer | None, images: int, quota: int, trip: float, provider: str = "aws"
+) -> dict[str, Any]:
     """A run with the database `trip` milliseconds away, or with a folder."""
     if running is not None:
         prepared(running)
     line = nullcontext() if running is None else slow_line(str(running.folder), running.port, trip / 1000)
     with tempfile.TemporaryDirectory() as home, line as port:
         url = None if running is None else f"postgresql://owner@127.0.0.1:{port}/store"
-        with Sandbox("http", classifier=scripted_brain(SHARES), latency=LATENCY) as sandbox:
-            given = {"url": url, "images": images, "quota": quota, "options": sandbox.options()}
+        with Sandbox(provider, classifier=scripted_brain(SHARES), latency=LATENCY) as sandbox:
+            given = {
+                "provider": provider,
+                "url": url,
+                "images": images,
+                "quota": quota,
+                "options": sandbox.options(),
+            }
             out, _ = started(WORKER, json.dumps(given), home=Path(home)).communicate()
         told = json.loads(out)
         log = sandbox.meter.log()
@@ -115,6 +123,7 @@ def main() -> int:
     )
     parser.add_argument("--quota", type=int, default=QUOTA)
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--provider", default="aws")
     parser.add_argument("--trips", default="0,5,20")
     parser.add_argument("--beside", action="store_true")
     args = parser.parse_args()
@@ -130,10 +139,10 @@ def main() -> int:
         )
 
     if args.beside:
-        tell("folder", measured(None, args.images, args.quota, 0))
+        tell("folder", measured(None, args.images, args.quota, 0, args.provider))
     with server() as running:
         for trip in args.trips.split(","):
-            tell(f"{trip} ms", measured(running, args.images, args.quota, float(trip)))
+            tell(f"{trip} ms", measured(running, args.images, args.quota, float(trip), args.provider))
     return 0
 
 

@@ -21,7 +21,7 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
 }
 #: Pages that the navigation has room for, whether they are there or not.
-EXPECTED = ("evaluate.md", "claims.md", "evidence.md", "attacks.md")
+EXPECTED = ("evaluate.md", "claims.md", "evidence.md", "attacks.md", "store.md")
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)]*)?(\))")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from api_smoothing import SmoothedAPI, events, notebook
+from api_smoothing import SmoothedAPI, evaluate, events, notebook
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
 CELL = """
@@ -80,6 +81,17 @@ def test_all_calls_of_a_cell_share_a_display(monkeypatch: pytest.MonkeyPatch) ->
     certify(observer)
     assert len(page.displays) == 2
     assert page.displays[1][-1]["text/plain"].startswith("2 decided, 2 certified, 80 votes · ")
+
+
+def test_a_data_set_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of an evaluation the images that are left are told, in the display of the cell."""
+    page, observer = Page(monkeypatch), notebook.NotebookProgress()
+    with SmoothedAPI(lambda x: ["cat"] * len(x), denoiser=None, store="memory", observers=[observer]) as api:
+        evaluate(
+            api, [(GREY + np.uint8(k), "cat") for k in range(3)], radii=(0.25,), output=tmp_path / "run.jsonl"
+        )
+    (display,) = page.displays
+    assert display[-1]["text/plain"].startswith("3 of 3 decided, 3 certified, ")
 
 
 def test_a_label_writes_no_html(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,18 @@ MAY_IMPORT = {
     "training": {"adapters", "denoisers", "decode"},
     "sandbox": {"adapters", "decode"},
     "datasets": {"adapters", "decode", "images"},
+    "evidence": {"certify", "runs"},
+    "evaluation": {
+        "certify",
+        "claims",
+        "datasets",
+        "evidence",
+        "images",
+        "recorded",
+        "report",
+        "runs",
+        "smoothed",
+    },
     "corruptions": {"datasets", "decode", "images"},
     "attacks": {
         "adapters",
@@ -39,7 +51,8 @@ MAY_IMPORT = {
         "resize",
         "smoothed",
     },
-    "report": {"evaluation", "claims", "certify", "denoisers", "images", "noise", "secret"},
+    "recorded": {"claims", "certify", "runs"},
+    "report": {"recorded", "claims", "certify", "denoisers", "images", "noise", "secret"},
 }
 LEAVES = {
     "mobilenet",

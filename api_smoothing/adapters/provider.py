@@ -37,9 +37,9 @@ class SandboxDeclaration:
     of a dollar. With `rpc` the endpoint is "127.0.0.1:PORT", else "http://127.0.0.1:PORT".
 
     `options` makes from endpoint and key what `load` needs to reach it, `environment` the variables by which the
-    provider's own tools do. `example` are the options without which `load` refuses, as a user might choose them; a
-    rehearsal has the user's own. `vocabulary` ("PACKAGE:FILE") is what it says about an image; see
-    `sandbox.vocabulary`.
+    provider's own tools do. A `model` among the options takes the place of a user's, unless that is one of `models`.
+    `example` are the options without which `load` refuses, as a user might choose them; a rehearsal has the user's own.
+    `vocabulary` ("PACKAGE:FILE") is what it says about an image; see `sandbox.vocabulary`.
     """
 
     front: str
@@ -48,6 +48,7 @@ class SandboxDeclaration:
     rpc: bool = False
     options: ForSandbox = usual_options
     environment: ForSandbox = no_variables
+    models: tuple[str, ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: str | None = None
 

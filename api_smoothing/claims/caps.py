@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import bdtrik
+from scipy.special import bdtrik, betaincinv
 
 from api_smoothing.certify.crossing import Counts, Floats
 from api_smoothing.certify.plan import expected_of_many
@@ -28,6 +28,7 @@ from api_smoothing.errors import ConfigurationError
 _MOST: Final = 4000  # answers: a cap beyond certifies little more of any prior that is known
 _RATIO: Final = 1.4  # of one cap to the next that is tried
 _NODES: Final = 48
+_LARGE: Final = 2000  # images: a larger set is planned as one of so many
 _SETS: Final = 9
 _NEARLY: Final = 0.95  # of the best chance of a proof that any cap gives: what a cheaper one must give
 
@@ -65,6 +66,7 @@ def for_claim(
     at_least: float,
     population: int,
     right: float = 1.0,
+    concentration: float = math.inf,
     alpha: float = 0.001,
     confidence: float = 0.95,
     caps: Sequence[int] | None = None,
@@ -72,14 +74,18 @@ def for_claim(
     """What each cap makes of the claim, the cheapest first that proves it nearly as often as any does.
 
     `shares` in [0, 1] are of the top class, `weights` sum to 1. `p0` is what must be exceeded for the radius, `right`
-    the probability that the class certified is the true one. `caps` None: a geometric series from the least that can
-    certify. Raises ConfigurationError where none can.
+    the probability that the class certified is the true one. The prior weighs as much as `concentration` images of the
+    model would: with less the share that a cap certifies is spread around what the prior says (beta), so that a cap
+    must do for models that are worse. `caps` None: a geometric series from the least that can
+    certify. A set of more than 2,000 is planned as one of 2,000, which near X takes fewer images than it will.
+    Raises ConfigurationError where no cap certifies anything.
     """
     error_of(confidence)
+    population = min(population, _LARGE)
     proves, refutes = boundaries(at_least, population, alpha=alpha, confidence=confidence)
     found = []
     for cap, each, certified in _certified(shares, weights, p0=p0, alpha=alpha, caps=caps):
-        sets, law = _sets(population, right * certified)
+        sets, law = _sets(population, right * certified, concentration)
         ran = course(proves, refutes, sets, law)
         found.append(
             CapForClaim(
@@ -144,10 +150,14 @@ def compressed(shares: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return total[kept] / mass[kept], mass[kept]
 
 
-def _sets(population: int, certified: float) -> tuple[Counts, Floats]:
-    """How many certificates a set drawn from the prior would get: quantiles of Bin(N, `certified`)."""
+def _sets(population: int, certified: float, concentration: float) -> tuple[Counts, Floats]:
+    """How many certificates a set would get: quantiles of the binomial law, or of the beta law of a light prior."""
     levels = (np.arange(_SETS) + 0.5) / _SETS
     if certified <= 0.0 or certified >= 1.0:
         return np.array([round(population * certified)], dtype=np.int64), np.ones(1)
-    counts = np.clip(np.ceil(bdtrik(levels, population, certified)), 0, population)
+    if concentration < population:
+        shares = betaincinv(concentration * certified, concentration * (1.0 - certified), levels)
+        counts = np.rint(population * shares)
+    else:
+        counts = np.clip(np.ceil(bdtrik(levels, population, certified)), 0, population)
     return counts.astype(np.int64), np.full(_SETS, 1.0 / _SETS)

@@ -4,7 +4,9 @@ Of n images b were right in the first run only and c in the second only; the dro
 independent draws with P(first only) = p10 and P(second only) = p01.
 
 *No margin* (`mcnemar`): under p10 ≤ p01 and given b + c, b is at most Bin(b + c, ½). The tail of that is an exact
-p-value [McNemar 1947, in its exact form]. Images on which the runs agree say nothing of it.
+p-value [McNemar 1947, in its exact form]. Images on which the runs agree say nothing of it. Of a fixed set, whose
+images differ in how they change, it is exact for "no image is worse": each one that changed then did so for the
+worse with probability ½ at most.
 
 *A margin D* (`drop_p_value`): under p10 − p01 ≤ D the law of b − c depends on the share η = p10 + p01 of images
 that change, which is not known. The p-value is the largest of P(b − c ≥ what was seen) over all η of a 1 − γ
@@ -129,9 +131,8 @@ def _difference_at_least(seen: int, n: int, p10: float, p01: float) -> float:
     """P(b − c ≥ `seen`) of `n` pairs, b ~ Bin(n, `p10`) and, given b, c ~ Bin(n − b, p01/(1 − p10))."""
     if p10 >= 1.0:
         return 1.0
-    far = min(
-        n, max(seen, math.ceil(n * p10 + 10.0 * math.sqrt(n * p10) + 50.0))
-    )  # b beyond it counts as one
+    # A larger b is counted as if it were always enough.
+    far = min(n, max(seen, math.ceil(n * p10 + 10.0 * math.sqrt(n * p10) + 50.0)))
     b = np.arange(seen, far + 1, dtype=np.int64)
     most = np.minimum(b - seen, n - b)
     chance = np.exp(log_binomial(n, b, p10))

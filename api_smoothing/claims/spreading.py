@@ -173,9 +173,9 @@ def way(
     """The way that likely certifies more of `images` with `budget` answers; see `Spreading` and `for_budget`.
 
     While there are images not begun an answer buys at most the index of one; in the end the images within reach are
-    all there is. Between the two their norm of order −4 is near what spending on images drawn from the prior comes to.
-    The capped rule depends less on the prior, and certifies a near-unanimous image with fewer answers than the open
-    one: it is taken unless the other promises a tenth more.
+    all there is. Where the second comes first, taking up again is what is left to gain. Otherwise the capped rule is
+    the cheaper one of near-unanimous images, and depends less on the prior: it is taken unless the other promises a
+    tenth more. That promise is the norm of order −4 of both, near what sets drawn from the prior come to.
     """
     capped = for_budget(shares, weights, p0=p0, images=images, budget=budget, alpha=alpha, caps=caps)[0]
     fresh = budget * Spreading(shares, weights, p0=p0, alpha=alpha, right=right).index(0, 0)
@@ -183,6 +183,6 @@ def way(
         images * right * float(np.asarray(weights)[np.asarray(shares) > p0].sum() / np.asarray(weights).sum())
     )
     spread = (fresh**-4 + within**-4) ** -0.25 if fresh > 0.0 and within > 0.0 else 0.0
-    if _MORE * right * capped.certified >= spread:
+    if spread == 0.0 or (fresh < within and _MORE * right * capped.certified >= spread):
         return Way(cap=capped.cap, certified=right * capped.certified)
     return Way(cap=None, certified=spread)

@@ -6,8 +6,10 @@ import os
 
 USAGE = "api-smooth [-h] [--version] COMMAND …"
 DESCRIPTION = "Certificates of robustness for vision models you can only call."
-EXIT_CODES = "exit codes: 0 done (abstaining is done), 2 usage or configuration, 3 budget exhausted, \
-4 provider failed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
+EXIT_CODES = (
+    "exit codes: 0 done (abstaining is done), 1 a gate, a claim or a check was not passed, 2 usage or \
+configuration, 3 budget exhausted, 4 provider failed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
+)
 
 _COMMANDS = os.path.join(os.path.dirname(__file__), "commands")
 _SUMMARY = "SUMMARY = "

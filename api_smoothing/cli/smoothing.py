@@ -211,8 +211,12 @@ def card_of(settings: Settings, *, sandbox: bool) -> AdapterCard:
 @contextmanager
 def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict[str, Any]]:
     """What goes to the provider's loader."""
+    from api_smoothing.adapters import registry
+
     chosen = {"model": settings.model, **as_meant(settings.provider, settings.options)}
-    if settings.rate is not None:
+    if (
+        settings.rate is not None and not registry.provider(settings.provider).local
+    ):  # nothing limits what runs here
         chosen["rate"] = settings.rate
     if chosen.get("only") == "map":
         chosen["only"] = _label_map(settings)
@@ -224,10 +228,10 @@ def _options(settings: Settings, *, sandbox: bool, sends: bool) -> Iterator[dict
     server = Sandbox(settings.provider)
     given = {name: value for name, value in chosen.items() if value is not None}
     if not sends:
-        yield {"model": None, **given, **server.options_at(NOWHERE)}
+        yield server.rehearsing(given, endpoint=NOWHERE)
         return
     with server:
-        yield {"model": None, **given, **server.reach()}  # what the user set for the service must not win
+        yield server.rehearsing(given)
 
 
 def _label_map(settings: Settings) -> LabelMap:

@@ -141,7 +141,7 @@ class Scheduler(Generic[T]):
         )  # the number of the first image that raises, after which nothing more is asked
         self._looked = 0.0
         self._unwritten: list[Stream] = []  # of images that raised: their answers are kept at the end
-        self._left: int | None = None  # of the budget, as it was last seen
+        self._left: int | None = None  # of the budget, as it was last seen, where images share it
 
     def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
         """The result of each image, in order. What an image raises is raised in its turn, and ends the run.
@@ -192,7 +192,7 @@ class Scheduler(Generic[T]):
 
     def _hand_in(self, source: Iterator[Opening[T]]) -> None:
         """Give the desk what it takes, opening images for it."""
-        self._left = self._affordable()
+        self._look_what_is_left()
         while True:
             shape = self._shape()
             least, most = self._desk.wanted(shape)
@@ -208,6 +208,10 @@ class Scheduler(Generic[T]):
             if self._desk.fills and len(queries) < most and not self._desk.under_way:
                 queries += self._early(shape, most - len(queries))
             self._desk.put(queries)
+
+    def _look_what_is_left(self) -> None:
+        """See what there is for several images; one may have it all."""
+        self._left = self._affordable() if len(self._open) > 1 else None
 
     def _open_next(self, source: Iterator[Opening[T]]) -> bool:
         """Open one more image; False where there is none, or where it has to wait."""
@@ -232,6 +236,7 @@ class Scheduler(Generic[T]):
         if place.item is not None:
             self._open.append(place)
             self._of[place.item.stream] = place
+            self._look_what_is_left()
             self._advance(place)
         return True
 

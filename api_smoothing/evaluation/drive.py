@@ -13,11 +13,11 @@ from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
 from api_smoothing.errors import ImageError
 from api_smoothing.evaluation.question import Question
-from api_smoothing.evaluation.recorded import CLAIM, CLEAN, UNREADABLE, Run
-from api_smoothing.evaluation.summary import GIVEN, certified_at
 from api_smoothing.events import Event, ImagesRead
+from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
+from api_smoothing.recorded.summary import GIVEN, certified_at
 from api_smoothing.results import Certificate, Item
-from api_smoothing.runs import UNDECIDED, RunFile
+from api_smoothing.runs import RunFile
 
 if TYPE_CHECKING:
     from api_smoothing.claims.claim import Claim
@@ -160,9 +160,9 @@ class Drive:
 
     def _is_done(self, one: Planned) -> bool:
         found = self._certificates.get(one.example.id)
-        return found is not None and (
-            found.stopped not in UNDECIDED or (found.stopped == "failed" and bool(found.n))
-        )
+        if found is None or found.stopped == "budget":
+            return False
+        return found.stopped != "failed" or not self._api.retries_failures
 
     def _is_claimed(self) -> bool:
         return self._claim is not None and self._claim.state != "open"

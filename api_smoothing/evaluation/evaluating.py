@@ -15,8 +15,8 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.evaluation.drive import Drive, plan
 from api_smoothing.evaluation.evaluation import Evaluation
 from api_smoothing.evaluation.question import RADII, Question, question
-from api_smoothing.evaluation.recorded import read_run
 from api_smoothing.events import DataSetOpened, Observer
+from api_smoothing.recorded.run import read_run
 
 if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
@@ -79,6 +79,7 @@ def evaluate(
             confidence=confidence,
             before=None if before is None else before.header.settings.get("n"),
             capped_by_budget=api.has_budget,
+            besides=len(chosen) if clean is not False else 0,
         )
         settings = _settings(api, chosen, asked, at_least, confidence)
         file = stack.enter_context(runs.open(path, settings))
@@ -97,7 +98,9 @@ def evaluate(
             )
             claim = None
             if at_least is not None:
-                claim = Claim(at_least, confidence=confidence, population=len(whole), alpha=api.alpha)
+                claim = Claim(
+                    at_least, confidence=confidence, population=len(whole), alpha=2 * api.alpha
+                )  # asked before
             asks_clean = _asks_clean(clean, claim, chosen)
             drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim)
             tell(

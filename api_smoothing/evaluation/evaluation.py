@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from api_smoothing.evaluation.recorded import Run, read_run
-from api_smoothing.evaluation.summary import Share, Summary, summarize
+from api_smoothing.recorded.run import Run, read_run
+from api_smoothing.recorded.summary import Share, Summary, summarize
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:

@@ -58,8 +58,12 @@ def question(
     confidence: float = 0.95,
     before: int | None = None,
     capped_by_budget: bool = False,
+    besides: int = 0,
 ) -> Question:
     """What is asked of `images` images; `before` is the number of answers of the run that is gone on with.
+
+    With `capped_by_budget` the cap of a single radius is the one with which the budget, less the queries that are asked
+    `besides`, goes furthest.
 
     Raises ConfigurationError for what is no question.
     """
@@ -87,7 +91,7 @@ def question(
             f"at most {cap:,} queries an image, with which the claim is likely cheapest; -n N sets another cap",
         )
     elif capped_by_budget and (budget := _affordable(api)) is not None and usual is not None:
-        cap = min(usual, _for_budget(api, found[0], budget, images))
+        cap = min(usual, _for_budget(api, found[0], max(1, budget - besides), images))
         if cap < usual:
             told = (
                 f"at most {cap:,} queries an image, so that the budget goes furthest over {images:,} images; "
@@ -109,6 +113,7 @@ def _for_claim(api: SmoothedAPI, radius: float, at_least: float, confidence: flo
         population=images,
         alpha=api.alpha,
         confidence=confidence,
+        concentration=shares.concentration,
     )
     return ways[0].cap
 

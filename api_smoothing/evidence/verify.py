@@ -51,8 +51,7 @@ def bound(rule: str, k: int, n: int, alpha: float) -> float:  # on a class with 
 @cache
 def log_e(k: int, n: int, p: float) -> float:  # e-value against ≤ p: 0.8 Beta(½,½) above p, 0.2 at 1
     a, b, x, f = k + 0.5, n - k + 0.5, p, 1.0
-    null = k * math.log(p) + (n - k) * math.log1p(-p)
-    log = math.lgamma(a) + math.lgamma(b) - math.lgamma(n + 1)
+    null, log = k * math.log(p) + (n - k) * math.log1p(-p), math.lgamma(a) + math.lgamma(b) - math.lgamma(n + 1)
     if swap := x >= (a + 1) / (a + b + 2):
         a, b, x = b, a, 1 - x
     for m in range(30 + 3 * math.isqrt(n), 0, -1):  # the continued fraction of I_x(a, b), from its end
@@ -95,9 +94,11 @@ def met(counts: list[int], p: float) -> float:  # P(ever K(n) votes of n); what 
 def error(text: str) -> float:  # of a boundary and the levels below it, over all classes; ∞ where there is no proof
     line = json.loads(text)
     p0, levels, f = line["p0"], line["levels"], cache(partial(met, line["counts"]))
-    for p, counts in [(p0, line["counts"]), *((p, counts) for _, p, counts in levels)]:
+    steps = [*((p, counts) for _, p, counts in levels), (p0, line["counts"])]
+    rising = all(a < b for (a, _), (b, _) in pairwise(steps)) and (not levels or levels[0][1] < 0.5 + 1e-6)
+    for p, counts in steps:
         early = any(k <= n and k - 1 < p * (n - 1) * (1 - 1e-12) for n, k in enumerate(counts, 1))
-        if early or p < 0.5 or any(b > a + 1 for a, b in pairwise(counts)):
+        if early or p < 0.5 or not rising or any(b > a + 1 for a, b in pairwise(counts)):
             return math.inf
     low = cache(partial(met, levels[0][2])) if levels else lambda p: 0.0
     last = low(1 - levels[-1][1]) if levels else 0.0
@@ -119,6 +120,7 @@ class Tally:
 
 def fixed(plan: Any, votes: list[Any], slack: float, *_: Any) -> Any:  # cohen/1: n0 votes choose the class
     n, n0, alpha, target, after = plan["n"], plan["n0"], plan["alpha"], plan["radius"], Tally(votes[plan["n0"] :])
+    need(len(votes) <= n0 + n, f"{len(votes)} answers, where {n0 + n} were planned")
     rule, label = ("cohen", Tally(votes[:n0]).leader) if n0 else ("no-split", after.leader)
     k = after.counts.get(label, 0)
     p, told = bound(rule, k, n, alpha), bound("leader", k, n, alpha)
@@ -143,8 +145,7 @@ def anytime(plan: Any, votes: list[Any], slack: float, _: Any, hits: dict[float,
         label = max(proved, key=lambda name: proved[name], default=None)
         p = GRID[proved[label] - 1] if label is not None else 0.0
         hits |= {r: (label, n) for r, share in wanted.items() if p >= share and r not in hits}
-    radius = radius_of(p, plan, slack)
-    return label, p, radius, 0.0 if radius else of_leader_anytime(top, len(votes), plan["alpha"])
+    return label, p, (r := radius_of(p, plan, slack)), 0.0 if r else of_leader_anytime(top, len(votes), plan["alpha"])
 
 def capped(plan: Any, votes: list[Any], _: float, line: Any, *__: Any) -> Any:  # and levels below, on the way
     tally, label, level, levels, top = Tally(), None, 0, line["levels"], 0
@@ -197,7 +198,9 @@ class Run:  # what the lines have told so far; a method for each kind of line
     def answers(self, line: Any) -> None:  # from number 0 on without a gap; after a stop they are told again, as kept
         image = line["image_sha256"]
         need(image in self.open, "answers about an image that was not planned")
-        self.about[image], tries = line, self.open[image]
+        tries, first = self.open[image], self.about.setdefault(image, line)
+        there = line.get("boundary", "") in self.boundaries and line.get("boundary") == first.get("boundary")
+        need(there and line["slack"] == first["slack"], "what decides was not there before the first answer")
         for number, vote, how, digest, *_ in line["answers"]:
             tries += [] if number else [[]]
             need(tries and number == len(tries[-1]), f"answer {number} is out of its place, or one before is missing")
@@ -222,20 +225,18 @@ class Run:  # what the lines have told so far; a method for each kind of line
         self.unreadable({"item": item["id"]})
         self.versions |= {c["model_version"]} if c["n"] > c["failed"] else set()
         need(len(self.versions) <= 1, f"the model is another one: {c['model_version']}")
-        need(rule == plan["rule"] or (rule == "anytime/1" and c["looks"] > 1), f"rule {rule} was not planned")
+        need(rule in RULES and rule in (plan["rule"], "anytime/1" * (c["looks"] > 1)), f"not checked: rule {rule}")
         kept = [t for t in tries if sum(how == "kept" for _, how in t) == c["cached"]]  # not one that was cut off
         fits = [t for t in kept if len(t) // plan["paths"] == n or (c["stopped"] == "failed" and len(t) > n)]
         need(fits or n == c["cached"] == 0, f"there are no {n} answers for it, {c['cached']} of them kept")
         segment = tries.pop(tries.index(fits[0])) if n else []
-        asked = sum(how == "asked" and vote is not FAILED for vote, how in segment)
-        need(c["queries"] >= asked, f"{asked} answers were asked for, with {c['queries']} queries")
+        need(c["queries"] >= sum(how == "asked" for vote, how in segment if vote is not FAILED), "queries are too few")
         polls = [[vote for vote, _ in segment[i * plan["paths"] :][: plan["paths"]]] for i in range(n)]  # of all paths
         votes = [FAILED if FAILED in poll else max(dict.fromkeys(poll), key=poll.count) for poll in polls]
         about: Any = self.about[image] if votes else {"slack": 0.0}
         line, slack, hits = self.boundaries[about.get("boundary", "")], about["slack"], dict[float, Any]()
         for r, p in [(plan["radius"] or 0.0, line["p0"]), *((r, p) for r, p, _ in line["levels"])]:
-            need(p >= share_for(r, plan, slack) - 1e-15, f"the boundary for radius {r:g} is too low")
-        need(rule in RULES and 0 <= slack < 1e-6, f"not checked: rule {rule}")
+            need(p >= share_for(r, plan, slack) - 1e-15 and 0 <= slack < 1e-6, f"the boundary for {r:g} is too low")
         label, p, radius, told = RULES[rule](plan, votes, slack, line, hits)  # told: the bound of an abstention
         if hits and same(c["radius"], max(hits)):  # the largest that was asked for, not the most that is proved
             radius, p = max(hits), share_for(max(hits), plan, slack)
@@ -276,8 +277,7 @@ def check(path: str, *published: str) -> dict[str, Any]:  # raises an error wher
             if (kind := line["schema"].split("/")[1]) in KINDS:
                 getattr(run, kind)(line)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as raised:
-            how = "" if isinstance(raised, Fault) else f"not as the format has it: {type(raised).__name__} "
-            faults.append(f"line {number}: {how}{raised}")
+            faults.append(f"line {number}: {raised if isinstance(raised, Fault) else f'malformed: {raised!r}'}")
     left, digest = len(run.items) - len(set(run.done)), run.digest.hexdigest()
     for holds, says in [
         (not torn, "the last line is torn"),

@@ -66,19 +66,12 @@ class Writer:
 
     def _write(self) -> bool:
         created = datetime.now(UTC).isoformat(timespec="milliseconds")
-        waiting = [image for image in self._due() if image.waiting]
+        waiting = [image for image in self._images.values() if image.waiting]
         for image in waiting:
             answers, image.waiting = image.waiting, []
             line = {"schema": ANSWERS, "created": created, **image.facts, "answers": answers}
             self._run.append_line(line, sync=False)
         return bool(waiting)
-
-    def _due(self) -> list[_Image]:
-        """The images whose answers may be written: of one picture that is there twice, those of the first."""
-        first: dict[str, _Image] = {}
-        for image in self._images.values():
-            first.setdefault(image.facts["image_sha256"], image)
-        return list(first.values())
 
     def close(self) -> None:
         """Write what waits."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from api_smoothing.report import charts
 from api_smoothing.report.entries import Entry
 from api_smoothing.report.gallery import KINDS, Card
-from api_smoothing.report.words import escaped, floored
+from api_smoothing.report.words import escaped, floored, named
 
 _SHOWN = 3  # labels that a card counts
 
@@ -38,9 +38,9 @@ def gallery(entries: Sequence[Entry], cards: Sequence[Card]) -> str:
     if any(not isinstance(card.pictures, str) for card in cards):
         note += (
             '<p class="note">“Changed” shows a change of exactly the certified size, spread over the image or'
-            " gathered in one place: no such change, nor any other of that size, alters the smoothed answer, but for α."
-            " The bar counts the answers: the label’s own in colour, the second’s in grey; the line is"
-            " half.</p>"
+            " gathered in one place: no such change, nor any other of that size, alters the smoothed answer,"
+            " but for α. The bar counts the answers: the label’s own in colour, the second’s in grey; the"
+            " line is half.</p>"
         )
     items = "".join(_card(entries, card) for card in cards)
     return f'{note}{tools}<ul class="cards">{items}</ul>'
@@ -54,7 +54,7 @@ def _card(entries: Sequence[Entry], card: Card) -> str:
     facts = [f"<span>{KINDS[card.kind]}</span>"]
     if len(entries) > 1:
         facts.append(f"<span>{escaped(entries[card.run].name)}</span>")
-    facts.append(f"<span>label <b>{escaped(rows.labels[i] or 'none')}</b></span>")
+    facts.append(f"<span>label <b>{named(rows.labels[i] or 'none')}</b></span>")
     if truth is not None:
         kind = (
             ""
@@ -63,10 +63,10 @@ def _card(entries: Sequence[Entry], card: Card) -> str:
             if truth == rows.labels[i]
             else ' class="wrong"'
         )
-        facts.append(f"<span>truth <b{kind}>{escaped(truth)}</b></span>")
+        facts.append(f"<span>truth <b{kind}>{named(truth)}</b></span>")
     facts.append(f"<span>radius <b>{'none' if reach < 0 else f'{floored(reach):.4f}'}</b></span>")
     counts = sorted(certificate.counts.items(), key=lambda one: (one[0] != rows.labels[i], -one[1]))
-    tally = ", ".join(f"{escaped(name)} {count:,}" for name, count in counts[:_SHOWN])
+    tally = ", ".join(f"{named(name)} {count:,}" for name, count in counts[:_SHOWN])
     rest = certificate.n - sum(count for _, count in counts[:_SHOWN])
     votes = ""
     if certificate.n:

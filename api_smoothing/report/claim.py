@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_smoothing.report.entries import Entry
+from api_smoothing.report.entries import Entry, accuracy_of
 from api_smoothing.report.words import between, escaped, floored, percent
 
 
@@ -28,8 +28,8 @@ def sentence(entry: Entry) -> str:
             f" up to <strong>{radius:g}</strong> makes {who} give up its {_right(entry)} answer"
         )
     return (
-        f'{what}: certified accuracy <strong class="nw">{percent(k / total)}</strong>, <span class="nw">95'
-        f' %</span> interval <span class="nw">{between(low, high)}</span>.'
+        f'{what}: {accuracy_of([entry]).lower()} <strong class="nw">{percent(k / total)}</strong>, <span'
+        f' class="nw">95 %</span> interval <span class="nw">{between(low, high)}</span>.'
     )
 
 
@@ -139,10 +139,14 @@ def _classifier(entry: Entry) -> str:
 
 
 def _rightly(entry: Entry) -> str:
+    if not entry.is_judged:
+        return "alike"
     return "rightly" if entry.judged_by_truth else "as it does without noise"
 
 
 def _right(entry: Entry) -> str:
+    if not entry.is_judged:
+        return "smoothed"
     return "right" if entry.judged_by_truth else "usual"
 
 
@@ -204,7 +208,10 @@ def _judged(entry: Entry) -> str:
                 "No true label is known: an image counts where its smoothed label is the answer without"
                 " noise."
             )
-        return "Neither a true label nor an answer without noise is known, so nothing counts as right."
+        return (
+            "Neither a true label nor an answer without noise is known: an image counts whatever its"
+            " label is."
+        )
     parts = ["The label that the data set gives."]
     if summary.unmapped:
         parts.append(

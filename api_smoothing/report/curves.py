@@ -61,12 +61,14 @@ def curve(certificates: Iterable[Certificate]) -> Curve:
     it falls at those alone: between two it says what is proved at the larger one. An image without a known truth counts
     by its label alone.
     """
+    from api_smoothing.recorded.summary import GIVEN
     from api_smoothing.report.rows import NEVER, counted_of
 
     reaches = []
     for one in certificates:
         truth = None if one.item is None else one.item["truth"]
-        reaches.append(NEVER if truth is not None and one.label != truth else counted_of(one))
+        is_known = truth is not None or one.extra.get(GIVEN) is not None
+        reaches.append(NEVER if is_known and one.label != truth else counted_of(one))
     return curve_of(np.array(reaches, dtype=np.float64))
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.report.curves import Curve, curve_of
-from api_smoothing.report.rows import Rows, rows_of
-from api_smoothing.report.words import between, percent, short, told
+from api_smoothing.report.rows import Rows, reach_of, rows_of
+from api_smoothing.report.words import average, between, percent, short, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
-    from api_smoothing.evaluation.summary import Summary
+    from api_smoothing.recorded.run import Run
+    from api_smoothing.recorded.summary import Share, Summary
 
 #: By what runs are told apart, the first that differ: setting, and how its value is said.
 _TELLING: Final = ("provider", "denoiser", "sigma", "size", "noise", "label_map", "model", "epoch", "n")
@@ -66,17 +68,41 @@ class Entry:
         return any(c is not None and c.radii and c.method == "sequential" for c in self.rows.certificates)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether anything is known that labels can be held to; else an image counts whatever its label is."""
+        return self.judged_by_truth or any(label is not None for label in self.rows.clean)
+
+    @property
+    def smoothed(self) -> Share | None:
+        """How often the most frequent answer is right; None where nothing is known of that."""
+        return self.summary.smoothed if self.is_judged else None
+
+    @property
+    def radius_on_average(self) -> tuple[str, str]:
+        """The average certified radius and its interval as texts; dashes where nothing is known of what is right."""
+        summary = self.summary
+        return average(summary.acr, summary.acr_low, summary.acr_high) if self.is_judged else ("–", "–")
+
+    @property
     def judged_by_truth(self) -> bool:
         """Whether labels are held to the true ones; else the unsmoothed answers take their place."""
         return self.summary.reference == "truth"
 
 
 def entries_of(runs: Iterable[Run]) -> list[Entry]:
-    """Everything about each run that the report needs."""
-    from api_smoothing.evaluation.summary import summarize
+    """Everything about each run that the report needs. Raises ConfigurationError for runs about labels present."""
+    from api_smoothing.recorded.summary import summarize
 
     runs = list(runs)
     found = []
+    for run in runs:
+        if not all(math.isfinite(reach_of(certificate)) for certificate in run.certificates):
+            raise ConfigurationError(f"{run.path} has a radius that is no number: it is damaged")
+        if any(certificate.kind != "label" for certificate in run.certificates):
+            raise ConfigurationError(
+                f"{run.path} is about labels present or absent: a report reads runs about the label of an"
+                " image"
+            )
     for name, run in zip(names_of(runs), runs, strict=True):
         rows = rows_of(run)
         path = Path(run.path)
@@ -117,6 +143,11 @@ def _said(key: str, value: Any) -> str:
     return (
         f"{name}{short(f'{value:g}' if isinstance(value, float) else 'none' if value is None else value, 40)}"
     )
+
+
+def accuracy_of(entries: Sequence[Entry]) -> str:
+    """What is counted: accuracy, where anything is known of what is right."""
+    return "Certified accuracy" if any(entry.is_judged for entry in entries) else "Share certified"
 
 
 def asked(entries: Sequence[Entry]) -> list[float]:

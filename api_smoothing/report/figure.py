@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from api_smoothing.errors import MissingExtraError
-from api_smoothing.report.entries import Entry, entries_of
+from api_smoothing.report.entries import Entry, accuracy_of, entries_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
 
 _COLORS: Final = ("#1f5fbf", "#a8480f", "#0b6e69", "#7a3fb0", "#a81f5c", "#5b6600", "#4a5568", "#8a5a00")
 _DASHES: Final = ("-", "--", ":", "-.")
@@ -51,9 +51,13 @@ def draw(entries: Sequence[Entry]) -> Figure:
         )
         for radius in entry.asked:
             share = 100 * float(curve.share[curve.at(radius)])
-            axes.plot([radius], [share], "o", color=color, mfc="white", ms=4.5)
+            axes.plot([radius], [share], "o", color=color, mfc="white", ms=4.5, clip_on=False, zorder=3)
     norm = entries[0].norm if entries else "ℓ2"
-    axes.set(xlabel=f"{norm} radius, pixel values in [0, 1]", ylabel="certified accuracy, %", ylim=(0, 100))
+    axes.set(
+        xlabel=f"{norm} radius, pixel values in [0, 1]",
+        ylabel=f"{accuracy_of(entries).lower()}, %",
+        ylim=(0, 100),
+    )
     axes.set_xlim(left=0)
     axes.grid(axis="y", color="#ebedf0")
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from api_smoothing.report import markup
 from api_smoothing.report.comparing import Comparison, compare
-from api_smoothing.report.entries import Entry, asked, at
+from api_smoothing.report.entries import Entry, accuracy_of, asked, at
 from api_smoothing.report.words import (
-    average,
     between,
     dollars,
     duration,
@@ -21,7 +20,7 @@ from api_smoothing.report.words import (
 )
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.summary import Share
+    from api_smoothing.recorded.summary import Share
 
 
 def glance(entries: Sequence[Entry]) -> str:
@@ -30,13 +29,13 @@ def glance(entries: Sequence[Entry]) -> str:
     rows: list[str] = []
     radii = asked(entries)
     if radii:
-        rows.append(markup.group(f"Certified accuracy, {entries[0].norm} radius", len(entries)))
+        rows.append(markup.group(f"{accuracy_of(entries)}, {entries[0].norm} radius", len(entries)))
         for radius in radii:
             rows.append(markup.row(f"{radius:g}", [_certified(entry, radius) for entry in entries]))
     rows.append(markup.group("Accuracy and answers", len(entries)))
     named: list[tuple[str, Callable[[int], Share | None]]] = [
         ("Without noise", lambda i: summaries[i].clean),
-        ("Smoothed, most frequent answer", lambda i: summaries[i].smoothed),
+        ("Smoothed, most frequent answer", lambda i: entries[i].smoothed),
         ("Smoothed as without noise", lambda i: summaries[i].agreement),
         ("Abstained", lambda i: summaries[i].abstained),
         ("Failed or unreadable", lambda i: summaries[i].failed),
@@ -49,10 +48,8 @@ def glance(entries: Sequence[Entry]) -> str:
         markup.row(
             "Average certified radius",
             [
-                '<span class="main">{}</span> <small>{}</small>'.format(
-                    *average(s.acr, s.acr_low, s.acr_high)
-                )
-                for s in summaries
+                '<span class="main">{}</span> <small>{}</small>'.format(*entry.radius_on_average)
+                for entry in entries
             ],
         )
     )
@@ -66,7 +63,7 @@ def glance(entries: Sequence[Entry]) -> str:
     rows.append(markup.row("Dollars", [dollars(s.usd) for s in summaries]))
     rows.append(markup.row("Time", [duration(s.seconds) for s in summaries]))
     return markup.table(
-        "Figures of each run, with exact 95 % intervals", ["", *markup.heads(entries)], rows, right=False
+        "Figures of each run, with 95 % intervals", ["", *markup.heads(entries)], rows, right=False
     )
 
 
@@ -99,7 +96,7 @@ def comparison(entries: Sequence[Entry]) -> str:
         "p is two-sided. “Significant” allows for all rows of this table (Holm, 5 %). Intervals hold with at"
         " least 95 %."
     )
-    caption = f"Certified accuracy against {entries[0].name}"
+    caption = f"{accuracy_of(entries)} against {entries[0].name}"
     return f"<p>{' '.join(how)}</p>{markup.table(caption, heads, rows, left=2)}"
 
 
@@ -111,9 +108,11 @@ def _compared(entries: Sequence[Entry], one: Comparison) -> str:
         "–" if one.only_base is None else f"{one.only_base:,}",
         "–" if one.only_other is None else f"{one.only_other:,}",
         p_value(one.p),
-        '<span class="tag yes">significant</span>'
-        if one.significant
-        else '<span class="tag">not significant</span>',
+        (
+            '<span class="tag yes">significant</span>'
+            if one.significant
+            else '<span class="tag">not significant</span>'
+        ),
     ]
     head = f'<th scope="row">{markup.chip(one.other)}{escaped(entries[one.other].name)}</th>'
     body = "".join(f'<td class="n">{cell}</td>' for cell in cells)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from api_smoothing.report import markup
 from api_smoothing.report.entries import Entry
 from api_smoothing.report.rows import OUTCOMES
-from api_smoothing.report.words import escaped, floored
+from api_smoothing.report.words import escaped, floored, named
 
 FIRST_ROWS = 20  # where there is no script
 
@@ -18,8 +18,8 @@ def images(entries: Sequence[Entry]) -> str:
         return ""
     rows = entries[0].rows
     first = "".join(
-        f"<tr><td>{escaped(rows.names[i])}</td><td>{escaped(rows.truths[i] or '–')}</td>"
-        f"<td>{escaped(rows.labels[i] or '–')}</td><td>{OUTCOMES[rows.outcomes[i]]}</td>"
+        f"<tr><td>{escaped(rows.names[i])}</td><td>{named(rows.truths[i] or '–')}</td>"
+        f"<td>{named(rows.labels[i] or '–')}</td><td>{OUTCOMES[rows.outcomes[i]]}</td>"
         f'<td class="n">{"–" if rows.reach[i] < 0 else f"{floored(float(rows.reach[i])):.4f}"}</td>'
         f'<td class="n">{_votes(int(rows.votes[i]), int(rows.answers[i]))}</td><td'
         f' class="n">{int(rows.queries[i]):,}</td></tr>'
@@ -42,9 +42,13 @@ def images(entries: Sequence[Entry]) -> str:
         ' role="status"></span><span><button type="button" id="next">Next</button><button type="button"'
         ' id="last">Last</button></span></div>'
     )
+    more = len(entries) > 1 or len(rows) > FIRST_ROWS
+    of = "" if len(entries) == 1 else f" of {escaped(entries[0].name)}"
     note = (
-        f'<p class="nojs">The first {min(len(rows), FIRST_ROWS)} of {len(rows):,}; the others need'
+        f'<p class="nojs">The first {min(len(rows), FIRST_ROWS)} of {len(rows):,} images{of}; the others need'
         " JavaScript, or the CSV file.</p>"
+        if more
+        else ""
     )
     return (
         f'{note}{tools}<div class="scroll" tabindex="0" role="region" aria-label="Table of all images"><table'

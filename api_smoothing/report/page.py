@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.report import glance, listing, sections
 from api_smoothing.report.cards import gallery
-from api_smoothing.report.entries import Entry, entries_of
+from api_smoothing.report.entries import Entry, accuracy_of, entries_of
 from api_smoothing.report.gallery import cards
 from api_smoothing.report.rows import OUTCOMES, Rows
 from api_smoothing.report.words import escaped, file_name, floored, in_script, listed, short
 from api_smoothing.version import __version__
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
 
 PICTURES: Final = 12  # images shown, of all runs together
 _DARK: Final = """
@@ -40,7 +40,7 @@ def page(entries: Sequence[Entry], *, pictures: int = PICTURES) -> str:
     style, script = _style(), _asset("page.js")
     shown = [
         ("claim", "What is certified", "", sections.claims(entries)),
-        ("curves", "Certified accuracy at every radius", "Curves", sections.accuracy(entries)),
+        ("curves", f"{accuracy_of(entries)} at every radius", "Curves", sections.accuracy(entries)),
         ("meaning", "What the claim says exactly", "Meaning", sections.meaning(entries)),
         ("compared", "Runs compared", "Compared", glance.comparison(entries)),
         ("figures", "All figures", "Figures", glance.glance(entries)),

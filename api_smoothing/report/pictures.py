@@ -55,7 +55,7 @@ class Pictures:
         try:
             loaded = _loaded(certificate)
         except (ApiSmoothError, OSError, ValueError) as error:
-            return error.args[0] if isinstance(error, _Missing) else "its file cannot be read any more"
+            return error.args[0] if isinstance(error, _Missing) else "the file cannot be read any more"
         clean = _unit(loaded.grid, loaded.sub)
         noisy = _noisy(loaded, certificate)
         tiles = [("as it enters the noise", clean), (f"one noisy copy, σ = {certificate.sigma:g}", noisy)]
@@ -166,9 +166,9 @@ def _loaded(certificate: Certificate) -> Loaded:
     item = certificate.item
     path = Path((item["path"] or "") if item is not None else certificate.image)
     if not path.name or not path.is_file():
-        raise _Missing("its file is not here")
+        raise _Missing("the file is not here")
     if path.stat().st_size > _LARGEST:
-        raise _Missing("its file is too large to show")
+        raise _Missing("the file is too large to show")
     loaded = images.load(path, size=certificate.space)
     if loaded.digest.hex() != certificate.image_sha256:
         raise _Missing("the file there now is another image")

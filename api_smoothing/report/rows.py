@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from api_smoothing.report.words import common_folder, short
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
     from api_smoothing.results import Certificate
 
 NEVER: Final = -1.0  # below every radius: nothing is certified
@@ -35,7 +35,8 @@ class Rows:
 
     `ids` are as the data set has them, `names` fit to be shown. `reach` is the largest radius at which a label is
     certified, −1 where none is, and `counted` what of it counts in a curve; `right` whether that label is the truth (of
-    a run without any: the unsmoothed answer). `certificates` has None for an image that was not read.
+    a run without any: the unsmoothed answer; where neither is known, any label will do). `certificates` has None for an
+    image that was not read.
     """
 
     ids: tuple[str, ...]
@@ -84,8 +85,8 @@ def counted_of(certificate: Certificate) -> float:
 
 def rows_of(run: Run) -> Rows:
     """The columns of a run."""
-    from api_smoothing.evaluation.recorded import item_of
-    from api_smoothing.evaluation.summary import Judged, certified_at
+    from api_smoothing.recorded.run import item_of
+    from api_smoothing.recorded.summary import Judged, certified_at
 
     lost = list(run.unreadable)
     missing: list[None] = [None] * len(lost)
@@ -93,7 +94,9 @@ def rows_of(run: Run) -> Rows:
     ids = [*map(item_of, run.certificates), *lost]
     named = [*map(_name, run.certificates), *lost]
     labels = [None if c is None else certified_at(c, 0.0) for c in every]
-    judged = [*Judged(run).right, *missing]
+    known = Judged(run)
+    judged = [*known.right, *missing]
+    is_judged = known.reference == "truth" or any(right is not None for right in judged)
     reach = [NEVER if c is None else reach_of(c) for c in every]
     whole = _integers(every)
     folder = common_folder(name for name in named if _is_absolute(name))
@@ -107,7 +110,10 @@ def rows_of(run: Run) -> Rows:
         outcomes=np.array([_outcome(*one) for one in zip(every, labels, judged, strict=True)], dtype=np.int8),
         reach=np.array(reach, dtype=np.float64),
         counted=np.array([NEVER if c is None else counted_of(c) for c in every], dtype=np.float64),
-        right=np.array([a is not None and a == b for a, b in zip(labels, judged, strict=True)], dtype=bool),
+        right=np.array(
+            [a is not None and (a == b or not is_judged) for a, b in zip(labels, judged, strict=True)],
+            dtype=bool,
+        ),
         votes=whole[:, 0],
         answers=whole[:, 1],
         queries=whole[:, 2],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from api_smoothing.report import charts, claim, markup, settings
-from api_smoothing.report.entries import Entry, asked, at
+from api_smoothing.report.entries import Entry, accuracy_of, asked, at
 from api_smoothing.report.words import dollars, escaped, listed, percent
 
 
@@ -38,7 +38,7 @@ def accuracy(entries: Sequence[Entry]) -> str:
     """The curves, what they say at one radius, and how to read them."""
     if not any(len(entry.rows) for entry in entries):
         return ""
-    about = "Certified accuracy against radius. " + ". ".join(
+    about = f"{accuracy_of(entries)} against radius. " + ". ".join(
         f"{entry.name}: "
         + ", ".join(f"{percent(float(entry.curve.share[entry.curve.at(r)]))} at {r:g}" for r in entry.asked)
         for entry in entries
@@ -62,7 +62,7 @@ def accuracy(entries: Sequence[Entry]) -> str:
         f' class="n">{at(entry, entry.headline)[2]}</td></tr>'
         for i, entry in enumerate(entries)
     ]
-    heads = ["Run", "Certified accuracy", "95 % interval", "Images"]
+    heads = ["Run", accuracy_of(entries), "95 % interval", "Images"]
     caption = "At the radius that is read; without a script, at that of the claim"
     return f"{markup.legend(entries)}{chart}{slider}{markup.table(caption, heads, rows)}{_how_exact(entries)}"
 
@@ -92,7 +92,7 @@ def cost(entries: Sequence[Entry]) -> str:
     table = markup.table(f"Per image certified right: {unit}", ["Radius", *markup.heads(entries)], rows)
     intro = (
         f"All {unit}, divided by the images certified right at that radius: what you pay for one certificate"
-        " of that size, with those that did not get one."
+        " of that size, the images that got none included."
     )
     decided = _decided(entries)
     return f"<p>{intro}</p>{markup.legend(entries)}{chart}{table}{decided}"
@@ -177,7 +177,8 @@ def _how_exact(entries: Sequence[Entry]) -> str:
     if between_radii:
         text += (
             " Where radii were asked for without a fixed number of answers, the curve falls at those radii"
-            " alone: between two it shows what is proved at the larger one."
+            " alone: between two it shows what is proved at the larger one, and beyond the last one nothing, as"
+            " such a run stops there."
         )
     return f'<p class="note">{text}</p>'
 

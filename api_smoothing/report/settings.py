@@ -30,6 +30,7 @@ _EVALUATE: Final = {
     "confidence": "--confidence",
 }
 _CERTIFY: Final = {"radius": "--radius", "n": "-n", "n0": "--n0"}
+_LINE: Final = 56  # characters after which a flag begins another line
 _LONGEST: Final = 400  # characters of a setting
 _USUAL: Final = {"method": "auto", "noise": "gaussian", "n_asked": "auto"}
 
@@ -41,6 +42,8 @@ def side_by_side(entries: Sequence[Entry]) -> list[tuple[str, list[str], bool]]:
     rows = []
     for name in names:
         texts = [facts.get(name, "–") for facts in every]
+        if set(texts) == {"–"}:
+            continue
         rows.append((name, texts, len(set(texts)) > 1))
     return rows
 
@@ -98,7 +101,13 @@ def commands(entry: Entry) -> str:
 
 
 def _shell(words: Sequence[str]) -> str:
-    return " ".join(word if word in ("IMAGE…", "DATASET") else shlex.quote(told(word)) for word in words)
+    """A command, continued where a line of it would be too long for a page."""
+    lines = [""]
+    for word in (word if word in ("IMAGE…", "DATASET") else shlex.quote(told(word)) for word in words):
+        if word.startswith("-") and len(lines[-1]) > _LINE:
+            lines.append("   ")
+        lines[-1] = f"{lines[-1]} {word}".lstrip() if len(lines) == 1 else f"{lines[-1]} {word}"
+    return " \\\n".join(lines)
 
 
 def _value(value: Any) -> str:

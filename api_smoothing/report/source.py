@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from api_smoothing.report import foreign
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
 
 
 def read(path: Path, *, sigma: float | None = None) -> Run:
@@ -17,13 +17,13 @@ def read(path: Path, *, sigma: float | None = None) -> Run:
 
     Raises ConfigurationError where it is no such file, or damaged.
     """
-    from api_smoothing.evaluation.recorded import read_run
+    from api_smoothing.recorded.run import read_run
 
     return _foreign(path, sigma) if foreign.is_foreign(path) else read_run(path)
 
 
 def _foreign(path: Path, sigma: float | None) -> Run:
-    from api_smoothing.evaluation.recorded import Run
+    from api_smoothing.recorded.run import Run
     from api_smoothing.results import RunHeader
 
     found = list(foreign.read(path, sigma))

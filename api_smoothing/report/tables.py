@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from api_smoothing.report.comparing import compare
 from api_smoothing.report.entries import Entry, entries_of
 from api_smoothing.report.rows import OUTCOMES
-from api_smoothing.report.words import average, between, dollars, p_value, percent, points, signed, told
+from api_smoothing.report.words import between, dollars, p_value, percent, points, signed, told
 
 if TYPE_CHECKING:
-    from api_smoothing.evaluation.recorded import Run
-    from api_smoothing.evaluation.summary import Share, Summary
+    from api_smoothing.recorded.run import Run
+    from api_smoothing.recorded.summary import Share
 
 COLUMNS: Final = (
     "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",
@@ -35,11 +35,11 @@ def markdown(entries: Sequence[Entry]) -> str:
     rows = [[f"certified at {r:g}", *(_at(entry, r) for entry in entries)] for r in radii]
     rows += [
         ["accuracy without noise", *(_share(s.clean) for s in summaries)],
-        ["smoothed accuracy", *(_share(s.smoothed) for s in summaries)],
+        ["smoothed accuracy", *(_share(entry.smoothed) for entry in entries)],
         ["smoothed as without noise", *(_share(s.agreement) for s in summaries)],
         ["abstained", *(_share(s.abstained) for s in summaries)],
         ["failed or unreadable", *(_share(s.failed) for s in summaries)],
-        ["average certified radius", *(_average(s) for s in summaries)],
+        ["average certified radius", *(_average(entry) for entry in entries)],
         ["images", *(f"{len(entry.rows):,}" for entry in entries)],
         ["queries, from the cache", *(f"{s.queries:,}, {s.cached:,}" for s in summaries)],
         ["dollars", *(dollars(s.usd) for s in summaries)],
@@ -123,8 +123,8 @@ def _share(share: Share | None) -> str:
     return f"{percent(share.value)} ({between(share.low, share.high)})"
 
 
-def _average(summary: Summary) -> str:
-    value, interval = average(summary.acr, summary.acr_low, summary.acr_high)
+def _average(entry: Entry) -> str:
+    value, interval = entry.radius_on_average
     return value if value == "–" else f"{value} ({interval})"
 
 

@@ -46,6 +46,11 @@ def file_name(text: object) -> str:
     return re.split(r"[/\\]", whole)[-1] if re.match(r"/|\\|~|[A-Za-z]:[/\\]", whole) else whole
 
 
+def named(text: object) -> str:
+    """A label as HTML, of a length that a page can bear."""
+    return escaped(short(text))
+
+
 def in_script(value: Any) -> str:
     """Compact JSON that may stand in a <script> element: nothing in it can end one, or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -77,7 +82,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 def p_value(p: float) -> str:
     """A p-value: "0.031", "< 0.0001"; rounded up."""
-    return "< 0.0001" if p < 1e-4 else f"{min(1.0, math.ceil(p * 1e4) / 1e4):.4g}"
+    return "< 0.0001" if p < 1e-4 else f"{min(1.0, math.ceil(p * 1e4 - 1e-6) / 1e4):.4g}"
 
 
 def floored(radius: float, digits: int = 4) -> float:
@@ -98,9 +103,9 @@ def average(value: float, low: float, high: float) -> tuple[str, str]:
     return f"{value:.4f}", f"{floored(low):.4f}–{math.ceil(high * 1e4 - 1e-9) / 1e4:.4f}"
 
 
-def duration(seconds: float | None) -> str:
-    """A time in its two largest units; a dash where it is not known."""
-    if seconds is None:
+def duration(seconds: float) -> str:
+    """A time in its two largest units; a dash for 0, which stands for one that is not known."""
+    if not seconds:
         return "–"
     if seconds < 59.5:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

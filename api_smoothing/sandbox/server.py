@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from api_smoothing.errors import ConfigurationError, unknown
@@ -146,14 +147,20 @@ class Sandbox:
 
         Where `load` wants more than an address, such as the classes to offer a chat model, an example of it is there.
         """
-        return {**self.declared.example, **self.reach()}
+        return {**self.declared.example, **self.options_at(self.endpoint)}
 
-    def reach(self) -> dict[str, Any]:
-        """What takes the place of a user's options, so that they come here: address and key."""
-        return self.options_at(self.endpoint)
+    def rehearsing(self, chosen: Mapping[str, Any], *, endpoint: str | None = None) -> dict[str, Any]:
+        """What a user has `chosen` for the service, with the address and key of this one in the place of its own.
+
+        Another `endpoint` may be given where nobody need listen.
+        """
+        own = self.options_at(endpoint or self.endpoint)
+        if chosen.get("model") in self.declared.models:
+            own.pop("model", None)
+        return {"model": None, **chosen, **own}
 
     def options_at(self, endpoint: str) -> dict[str, Any]:
-        """As `reach`, for an endpoint where nobody need listen: for estimates."""
+        """Address and key as the loader takes them, for an endpoint where nobody need listen."""
         return dict(self.declared.options(endpoint, self.key))
 
     def environment(self) -> dict[str, str]:

@@ -380,6 +380,17 @@ def test_an_image_travels_as_bytes(describe: Callable[..., HttpAdapter], server:
     assert seen.headers["x-key"] == SECRET
 
 
+def test_an_answer_has_the_id_that_the_service_gives_its_request(
+    describe: Callable[..., HttpAdapter], server: Server
+) -> None:
+    """The header X-Request-Id, in any case, for evidence; most services that have one call it that."""
+    for headers, request in (({"X-Request-Id": "req_0123"}, "req_0123"), ({}, None)):
+        server.reply = Reply({"labels": []}, headers=headers)
+        (answer,) = describe().label(IMAGES[:1])
+        assert isinstance(answer, Answer)
+        assert answer.request_id == request
+
+
 def test_images_travel_in_json(describe: Callable[..., HttpAdapter], server: Server) -> None:
     """{images} is the list of all images, each as `item` says; placeholders keep the type of what they stand for."""
     server.reply = Reply([{"labels": []}, {"labels": []}])

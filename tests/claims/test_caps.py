@@ -77,3 +77,26 @@ def test_caps_that_certify_nothing_are_refused() -> None:
     """By one line."""
     with pytest.raises(ConfigurationError, match="certifies anything"):
         for_budget(SHARES, WEIGHTS, p0=P0, images=10, budget=100, caps=[10, 20])
+
+
+def test_a_large_set_is_planned_as_one_of_two_thousand() -> None:
+    """A million images take no longer to plan, and the same cap."""
+    found = [for_claim(SHARES, WEIGHTS, p0=P0, at_least=0.3, population=n, caps=[100]) for n in (2000, 10**6)]
+    assert found[0] == found[1]
+
+
+def test_a_prior_of_few_images_plans_for_models_that_are_worse() -> None:
+    """Shares certified are drawn from the beta law: the plan's chance of a proof is that of the sets of such models."""
+    plan = for_claim(SHARES, WEIGHTS, p0=P0, at_least=0.3, population=200, concentration=8.0, caps=[100])[0]
+    sure = for_claim(SHARES, WEIGHTS, p0=P0, at_least=0.3, population=200, caps=[100])[0]
+    assert plan.certified == sure.certified
+    assert plan.proved < sure.proved - 0.1
+    rng = np.random.default_rng(2)
+    models = rng.beta(8.0 * plan.certified, 8.0 * (1.0 - plan.certified), 300)
+    proved = 0
+    for share in models:
+        claim = Claim(0.3, population=200)
+        while claim.state == "open" and not claim.exhausted:
+            claim.add(bool(rng.random() < share))
+        proved += claim.state == "proved"
+    assert proved / 300 == pytest.approx(plan.proved, abs=0.09)

@@ -415,6 +415,7 @@ BAD = [
     ("estimate -n 100", ["--count"]),
     ("estimate good.png --count 3 -n 100", ["--count"]),
     ("estimate --count 0 -n 100", ["--count"]),
+    ("estimate --count 2000000000 -n 100", ["--count", "10,000,000"]),
     ("plan --sigma 0", ["--sigma"]),
     ("train", ["WHAT"]),
     ("train denoiser --recipe r --data nowhere --out out", ["nowhere"]),

@@ -11,6 +11,8 @@ from run_files import run_file
 
 from api_smoothing.cli import main
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -45,6 +47,7 @@ def test_without_a_file_the_table_is_printed(run: str, capsys: pytest.CaptureFix
         (["run.jsonl", "-o", "run.jsonl"], ["run.jsonl is one of the runs"]),
         (["run.jsonl", "-o", "a", "--csv", "./a"], ["same file"]),
         (["run.jsonl"] * 9, ["at most 8"]),
+        ([str(GOLDEN / "presence-0.1.0.jsonl")], ["about labels present"]),
         (["nothing.jsonl"], ["cannot read nothing.jsonl"]),
         (["r.tsv"], ["--sigma"]),
         (["run.jsonl", "--pictures", "-1"], ["--pictures"]),

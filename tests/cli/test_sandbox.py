@@ -134,9 +134,11 @@ def test_a_rehearsal_wants_what_the_service_would_want(
     one_line(capsys.readouterr().err, "vision_model", "classes", "usd_per_query")
     own = ["--model", "mine", "--options", "classes=zebra|other,usd_per_query=0.001", "--rate", "10000"]
     assert main([*command, *own, "--json"]) == 0
-    [done] = objects(capsys)
-    assert (done["provider"], done["counts"]) == ("http/openai@sandbox", {"other": 20})
-    assert done["model_version"].startswith("mine+fp_")
+    as_http = ["--provider", "http", "--model", "openai", "--options", f"vision_model=mine,{own[3]}"]
+    assert main(["certify", "0.png", "--sandbox", "-n", "20", "--denoiser", "none", *as_http, "--json"]) == 0
+    for done in objects(capsys):
+        assert (done["provider"], done["counts"]) == ("http/openai@sandbox", {"other": 20})
+        assert done["model_version"].startswith("mine+fp_")
 
 
 def test_the_command_line_in_a_sandbox(

@@ -36,6 +36,15 @@ def test_a_slip_in_a_providers_option_is_one_line(
     one_line(capsys.readouterr().err, option.partition("=")[0])
 
 
+def test_a_rate_set_for_all_commands_leaves_models_here_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rate in the environment is that of services; a model in this process has none."""
+    monkeypatch.setenv("API_SMOOTH_RATE", "5")
+    assert main(["estimate", "--count", "1", "-n", "50"]) == 0
+    assert "second" not in capsys.readouterr().err
+
+
 def test_an_option_is_asked_for_as_a_shell_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Where a description needs a list, the message writes it as --options reads it."""
     command = ["estimate", "--count", "1", "-n", "100", "--denoiser", "none", "--provider", "http"]

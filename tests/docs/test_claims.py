@@ -7,8 +7,10 @@ import inspect
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.m
          *sorted((ROOT / "docs").glob("*.md"))]  # fmt: skip
 #: Flags of other programs, which the documents tell to type.
 FOREIGN = {"--index-url", "--strict", "--to", "--execute", "--inplace"}
-FOREIGN_FILES = {"randomized_smoothing.py"}  # of ART
+FOREIGN_FILES = {"randomized_smoothing.py", "make_cifar_c.py"}  # of ART, of robustness
 
 
 def spans(page: Path) -> Iterator[str]:
@@ -61,6 +63,12 @@ def flags() -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def of_benchmarks() -> str:
+    """The text of all benchmarks."""
+    return "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "benchmarks").glob("*.py")))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_that_are_named_are_commands(page: Path) -> None:
     """An `api-smooth …` begins with commands there are and has flags that those take."""
@@ -82,17 +90,11 @@ def test_commands_that_are_named_are_commands(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_flags_that_are_named_are_flags(page: Path) -> None:
-    """A `--flag` in the text is one of some command, or of the benchmark that stands before it."""
+    """A `--flag` in the text is one of some command, or of a benchmark that the page names."""
     for span in spans(page):
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span))
-        script = re.search(r"benchmarks[/.](\w+)(?:\.py)?|python -m benchmarks", span)
-        if page.parent.name == "benchmarks" or script:
-            source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").glob("*.py"))
-            told -= {flag for flag in told if f'"{flag}"' in source}
-        text = page.read_text(encoding="utf-8")
-        if "benchmarks/certified_accuracy.py" in text:  # flags that are told after the command
-            source = (ROOT / "benchmarks" / "certified_accuracy.py").read_text(encoding="utf-8")
-            told -= {flag for flag in told if f'"{flag}"' in source}
+        if "api-smooth" not in span and "benchmarks" in page.read_text(encoding="utf-8"):
+            told -= {flag for flag in told if f'"{flag}"' in of_benchmarks()}
         assert told - FOREIGN <= flags(), f"{page.name}: {span}"
 
 
@@ -128,7 +130,9 @@ def keywords() -> set[str]:
     """What `SmoothedAPI` takes, with the options of every provider and of functions and modules."""
     made = [SmoothedAPI, CallableAdapter, ModuleAdapter]
     loaders = [resolve(registry.provider(name).load) for name in registry.names()]
-    return {name for one in [*made, *loaders] for name in inspect.signature(one).parameters}
+    folder = resources.files("api_smoothing.adapters.http") / "endpoints"
+    variables = tomllib.loads((folder / "openai.toml").read_text("utf-8"))["variables"]
+    return {*variables, *(name for one in [*made, *loaders] for name in inspect.signature(one).parameters)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

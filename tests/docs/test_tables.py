@@ -8,8 +8,10 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +28,7 @@ from api_smoothing.adapters.local.adapter import CallableAdapter, ModuleAdapter
 from api_smoothing.adapters.provider import resolve
 from api_smoothing.certify.plan import min_queries
 from api_smoothing.certify.radius import threshold
+from api_smoothing.cli.overall_help import EXIT_CODES
 from api_smoothing.cli.stopping import SIGNALS
 from api_smoothing.engine.estimate import pricing
 
@@ -113,6 +116,24 @@ def test_exit_codes_are_those_that_are_returned() -> None:
     assert sorted(told) == sorted({0, 1, 141, *signals, *(kind.exit_code for kind in tree)})
 
 
+def test_exit_codes_of_the_help_are_those_of_the_page() -> None:
+    """`--help` tells every code but the one of a closed pipe, and the README those that end a command by itself."""
+    page_has = {
+        int(code)
+        for row in rows(page("settings.md"), "<!-- checked: exit codes -->")
+        for code in row[0].split(", ")
+    }
+    helped = {int(code) for code in re.findall(r"(?<!\d)\d+(?!\d)", EXIT_CODES)}
+    assert helped == page_has - {141}
+    readme = re.search(
+        r"^\[Exit codes\]\([^)]*\): (.*?)\. ",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        flags=re.M | re.S,
+    )
+    assert readme
+    assert {int(code) for code in re.findall(r"\d+", readme[1])} == helped - {129, 143}
+
+
 SECTIONS = re.split(r"^## ", page("options.md"), flags=re.M)[1:]
 OF_PROVIDERS = {text.partition("\n")[0]: text for text in SECTIONS}
 
@@ -120,6 +141,16 @@ OF_PROVIDERS = {text.partition("\n")[0]: text for text in SECTIONS}
 def options_of(text: str) -> dict[str, str]:
     """The options that a table lists, with what stands as their default."""
     return {name: row[1] for row in rows(text) for name in codes(row[0])}
+
+
+def variables_of(name: str) -> set[str]:
+    """The variables of the endpoint's description that a provider is."""
+    folder = resources.files("api_smoothing.adapters.http") / "endpoints"
+    return (
+        set(tomllib.loads((folder / f"{name}.toml").read_text("utf-8"))["variables"])
+        if name in shipped()
+        else set()
+    )
 
 
 def is_built_in(name: str) -> bool:
@@ -135,7 +166,10 @@ def test_options_are_those_of_the_loader(name: str) -> None:
         for option, parameter in inspect.signature(resolve(registry.provider(name).load)).parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD
     }
-    assert set(told) == set(taken)
+    assert set(taken) <= set(told)
+    assert set(told) - set(taken) <= variables_of(name), (
+        "what is not the loader's is a variable of its description"
+    )
     for option, default in taken.items():
         usual = "–" if default in (None, ()) else "ImageNet's" if option in ("mean", "std") else str(default)
         assert told[option].strip("`") == usual, option
@@ -171,6 +205,28 @@ def test_the_prices_of_the_formats_are_some(tmp_path: Path) -> None:
     assert found.micro_usd == 900
     told = {name for row in rows(page("formats.md"), "## Prices") for name in codes(row[0])}
     assert told == {field.name for field in fields(pricing.Price)} - {"key"}
+
+
+def test_the_lines_of_a_run_file_are_told() -> None:
+    """Each kind of line that a run file may have stands in the formats or, with its fields, in the evidence."""
+    package = ROOT / "api_smoothing"
+    sources = [
+        *package.glob("evidence/*.py"),
+        *package.glob("evaluation/*.py"),
+        *package.glob("recorded/*.py"),
+        package / "runs.py",
+        package / "results.py",
+    ]
+    kinds = {
+        kind
+        for file in sources
+        for kind in re.findall(r"api-smooth/([a-z]+)/1", file.read_text(encoding="utf-8"))
+    }
+    kinds -= {"summary", "prior"}  # of an object, not of a line
+    assert {"run", "certificate", "answers"} <= kinds
+    for kind in kinds:
+        assert re.search(rf"\b{kind}\b", page("formats.md").partition("## Run files")[2]), kind
+        assert f"`api-smooth/{kind}/1`" in page("formats.md") + page("evidence.md"), kind
 
 
 def test_the_endpoint_of_the_formats_is_one(tmp_path: Path) -> None:

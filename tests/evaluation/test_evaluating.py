@@ -16,8 +16,8 @@ import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
 from api_smoothing.claims import intervals
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation import certified_at, read_run
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
+from api_smoothing.recorded import certified_at, read_run
 
 SHARES = {"easy": 1.0, "hard": 0.8, "vain": 0.5}  # of the votes for "cat", by the colour of an image
 

@@ -30,7 +30,8 @@ def bench() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield import_module("evidence")
-    sys.modules.pop("evidence")
+    for name in ("evidence", "rows"):
+        sys.modules.pop(name)
 
 
 def test_it_stands_alone() -> None:
@@ -54,7 +55,9 @@ def test_honest_files_pass_and_tampered_ones_are_caught(bench: ModuleType) -> No
     assert found["passed"] == found["caught"] == 64
 
 
-@pytest.mark.parametrize("way", ["flipped", "omitted", "second_try", "number", "lower_boundary", "truncated"])
+@pytest.mark.parametrize(
+    "way", ["flipped", "omitted", "second_try", "number", "late_boundary", "topped_up", "truncated"]
+)
 def test_each_kind_of_tampering_is_told(bench: ModuleType, way: str, tmp_path: Path) -> None:
     """Whatever the rule: what was done to the file is found, and said in a line."""
     done = 0
@@ -196,3 +199,7 @@ def test_the_error_of_a_boundary_is_exact() -> None:
         lower = json.loads(json.dumps(line))
         lower["levels"][number][2] = [max(1, k - 3) for k in lower["levels"][number][2]]
         assert verify.error(json.dumps(lower)) > 0.001, f"level {number} certifies too early"
+    for levels in (line["levels"][1:], line["levels"][::-1]):
+        assert verify.error(json.dumps({**line, "levels": levels})) > 0.001, (
+            "no majority first, or not rising"
+        )

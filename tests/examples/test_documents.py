@@ -37,9 +37,9 @@ _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
 )
 _NOT_RUN, _SANDBOX = "not run: ", "run in the sandbox"
-#: Commands in a help that go on until somebody stops them: their words are looked at, and no more.
-_ENDLESS = ("sandbox", "train")
-_OF_A_RUN = ("verify",)  # commands about a file that another one has made
+#: Commands in a help that go on until somebody stops them, need a server, or a file that another one has made: their
+#: words are looked at, and no more.
+_PARSED = ("sandbox", "store", "train", "verify")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def test_the_example_of_a_help_works(
     command = " ".join(examples[0].split())
     assert command.startswith(program)
     words = shlex.split(command)[1:]
-    if words[0] in (*_ENDLESS, *_OF_A_RUN):
+    if words[0] in _PARSED:
         assert build_parser().parse_args(words)._run
         return
     monkeypatch.setenv("API_SMOOTH_SIZE", "32")

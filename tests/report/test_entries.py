@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from run_files import certificates, run_file, settings, write
 
-from api_smoothing.evaluation.summary import certified_at
+from api_smoothing.recorded.summary import certified_at
 from api_smoothing.report import read
 from api_smoothing.report.entries import entries_of, names_of
 

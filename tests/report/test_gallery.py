@@ -34,7 +34,7 @@ def test_as_many_are_shown_as_asked_for(rows: Rows, count: int) -> None:
     found = cards([rows, rows], count)
     assert len(found) == max(count, 12)
     assert sum(card.pictures == "no pictures were asked for" for card in found) == max(12 - count, 0)
-    assert sum(card.pictures == "its file is not here" for card in found) == count
+    assert sum(card.pictures == "the file is not here" for card in found) == count
 
 
 def test_a_small_run_shows_what_it_has(tmp_path: Path) -> None:

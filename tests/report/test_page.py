@@ -181,6 +181,23 @@ def test_an_empty_run_claims_nothing(tmp_path: Path) -> None:
         page(write(tmp_path / "run.jsonl", settings(), []))
 
 
+@pytest.mark.parametrize("radius", [float("nan"), float("inf")])
+def test_a_radius_that_is_no_number_is_told(tmp_path: Path, radius: float) -> None:
+    path = run_file(tmp_path / "run.jsonl", 3)
+    *lines, last = path.read_text().splitlines()
+    lines.append(json.dumps({**json.loads(last), "label": "cat", "radius": radius}))
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigurationError, match="no number"):
+        page(path)
+
+
+def test_a_label_of_a_megabyte_makes_no_page_of_many(tmp_path: Path) -> None:
+    found = [
+        replace(c, label="x" * 1_000_000, counts={"x" * 1_000_000: 9}) for c in certificates(3, settings())
+    ]
+    assert len(page(write(tmp_path / "run.jsonl", settings(), found))) < 200_000
+
+
 def test_a_run_where_nothing_is_certified(tmp_path: Path) -> None:
     """The share is 0 with an interval; there is no cost per certificate, and no division by none."""
     found = [replace(c, label=None, radius=0.0) for c in certificates(40, settings())]
@@ -199,6 +216,29 @@ def test_a_run_without_truths_is_judged_by_the_answer_without_noise(tmp_path: Pa
     assert f"For {k} of 50 images" in made.text
     assert "No true label is known" in made.text
     assert "usual answer" in made.text
+
+
+def test_a_run_of_which_nothing_is_known_counts_whatever_is_certified(tmp_path: Path) -> None:
+    """As `certify` writes them: no accuracy is claimed of it, nor an average radius of right answers."""
+    found = [replace(c, item=None) for c in certificates(50, settings(), seed=2)]
+    made = Outline(page(write(tmp_path / "run.jsonl", settings(question=None), found)))
+    k = sum(c.label is not None and c.radius >= 0.25 for c in found)
+    assert f"For {k} of 50 images" in made.text
+    assert "share certified" in made.text
+    assert "an image counts whatever its label is" in made.text
+    assert "accuracy" not in made.text.lower().replace("accuracy and answers", "")
+    assert made.row("Average certified radius")[1] == "– –"
+
+
+def test_truths_that_are_no_class_of_the_provider_are_never_met(tmp_path: Path) -> None:
+    """All of them unknown to it, nothing counts: that is not a run without truths."""
+    found = [
+        replace(c, item={**c.item, "truth": None}, extra={"truth_given": "llama"})  # type: ignore[typeddict-item]
+        for c in certificates(20, settings(), seed=2)
+    ]
+    made = Outline(page(write(tmp_path / "run.jsonl", settings(), found)))
+    assert "For 0 of 20 images" in made.text
+    assert "That of 20 images is no class" in made.text
 
 
 def test_what_could_not_be_read_counts_against_the_claim(tmp_path: Path) -> None:

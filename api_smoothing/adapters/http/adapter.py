@@ -166,7 +166,11 @@ class HttpAdapter:
         if reply.status not in _ANSWERS:
             raise self._failed(of_answer(self._description, reply, urlsplit(self._url).path))
         answers = read(self._description, parse(reply.body), len(queries), self.verdict)
-        return [self._clean(answer) if isinstance(answer, Verdict) else answer for answer in answers]
+        request = reply.headers.get("x-request-id")
+        return [
+            self._clean(answer) if isinstance(answer, Verdict) else replace(answer, request_id=request)
+            for answer in answers
+        ]
 
     def verdict(self, error: Exception, /) -> Verdict:
         if isinstance(error, Failed):

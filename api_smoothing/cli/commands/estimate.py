@@ -30,13 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.cli.inputs import find_images
+    from api_smoothing.engine.estimate.defaults import MOST_IMAGES
 
     settings = settings_of(args, SETTINGS)
     refuse_idle_n0(args, settings.method)
     if (args.count is None) == (not args.images):
         raise ConfigurationError("give images, or --count K without images")
-    if args.count is not None and args.count < 1:
-        raise ConfigurationError(f"--count must be a whole number from 1 on, not {args.count}")
+    if args.count is not None and not 1 <= args.count <= MOST_IMAGES:
+        raise ConfigurationError(
+            f"--count must be a whole number from 1 to {MOST_IMAGES:,}, not {args.count}"
+        )
     told = USUAL_TOLD if settings.n == "auto" and settings.radius is None else ""
     images = args.count if args.count is not None else find_images(args.images)
     progress = Progress(sys.stderr, 0, summaries=False)

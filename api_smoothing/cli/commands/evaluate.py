@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api_smoothing.cli.consent import agreed_to_range
+from api_smoothing.cli.datasets import add_dataset_flags
 from api_smoothing.cli.json_output import print_json
 from api_smoothing.cli.limits import limited
 from api_smoothing.cli.overall import Overall
@@ -47,12 +48,13 @@ from api_smoothing.errors import (
 )
 
 if TYPE_CHECKING:
+    from api_smoothing.datasets import DataSet
     from api_smoothing.evaluation import Evaluation
-    from api_smoothing.evaluation.gate import Gate
+    from api_smoothing.recorded.gate import Gate
     from api_smoothing.smoothed import SmoothedAPI
 
 SUMMARY = "certify a data set: accuracy at radii, claims, gates"
-EXAMPLE = "api-smooth evaluate photos/ --provider aws --sandbox --radii 0,0.25 --limit 20 --output run.jsonl"
+EXAMPLE = "api-smooth evaluate . --sigma 0.12 --radii 0,0.1 -n 60 --output run.jsonl"
 SETTINGS = ("n", "prior", *FACADE)
 
 
@@ -70,15 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epoch", metavar="NAME", help="ask afresh: a round of votes of its own, such as 2026-12"
     )
-    few = parser.add_mutually_exclusive_group()
-    few.add_argument("--limit", type=int, metavar="K", help="the first K images")
-    few.add_argument("--sample", type=int, metavar="K", help="K images at random, without replacement")
-    parser.add_argument("--sample-seed", type=int, metavar="S", help="which sample, or which order (0)")
-    parser.add_argument("--column-path", metavar="NAME", help="the column, or array, of the images")
-    parser.add_argument("--column-label", metavar="NAME", help="the column, or array, of the labels")
-    parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="names of labels that are numbers, one a line"
-    )
+    add_dataset_flags(parser)
     parser.add_argument(
         "--no-clean", action="store_true", help="leave out the query about each image as it is"
     )
@@ -115,21 +109,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    from api_smoothing.datasets import open_dataset
+    from api_smoothing.engine.parts import epoch
+
     radii = _radii(args.radii)
     settings = settings_of(args, SETTINGS)
     _check(args, radii)
+    epoch(args.epoch)
+    data = open_dataset(
+        args.dataset,
+        limit=args.limit,
+        column_path=args.column_path,
+        column_label=args.column_label,
+        classes=args.classes,
+    )
     limits = limited(replace(settings, n=100, radius=None), sandbox=args.sandbox)
     settings = replace(limits.settings, n=settings.n)
     terminal = sys.stderr.isatty()
     progress = Progress(sys.stderr, 0, summaries=False, charged=not args.sandbox)
     if args.dry_run:
-        return _dry_run(args, settings, radii, progress)
+        return _dry_run(args, data, settings, radii, progress)
     if settings.run is None and is_limited(settings):
         about = f"evaluate {args.sandbox} {radii} {args.epoch} {args.at_least}"
         settings = replace(settings, run=run_name(settings, [args.dataset], about=about))
     baseline = None
     if args.baseline is not None:
-        from api_smoothing.evaluation import read_run
+        from api_smoothing.recorded import read_run
 
         baseline = read_run(args.baseline)
         if limits.card is not None and baseline.header.settings.get("epoch") == args.epoch:
@@ -160,7 +165,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
-            found = _evaluated(args, api, radii, settings, overall)
+            found = _evaluated(args, data, api, radii, settings, overall)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
@@ -196,31 +201,32 @@ class _Declined(Exception):
 
 
 def _evaluated(
-    args: argparse.Namespace, api: SmoothedAPI, radii: tuple[float, ...], settings: Settings, overall: Overall
+    args: argparse.Namespace,
+    data: DataSet,
+    api: SmoothedAPI,
+    radii: tuple[float, ...],
+    settings: Settings,
+    overall: Overall,
 ) -> Evaluation:
     from api_smoothing.evaluation import evaluate
 
     return evaluate(
         api,
-        args.dataset,
+        data,
         radii=radii,
         n=settings.n,
         at_least=args.at_least,
         confidence=args.confidence,
-        limit=args.limit,
         sample=args.sample,
         sample_seed=args.sample_seed,
         output=args.output,
         clean=False if args.no_clean else None,
-        column_path=args.column_path,
-        column_label=args.column_label,
-        classes=args.classes,
         observers=(overall,),
     )
 
 
 def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], baseline: Any) -> list[Gate]:
-    from api_smoothing.evaluation import gate
+    from api_smoothing.recorded import gate
 
     radius = max(radii) if args.radius is None else args.radius
     gates = []
@@ -269,30 +275,20 @@ def print_table(found: Evaluation) -> None:
 
 
 def _dry_run(
-    args: argparse.Namespace, settings: Settings, radii: tuple[float, ...], progress: Progress
+    args: argparse.Namespace, data: DataSet, settings: Settings, radii: tuple[float, ...], progress: Progress
 ) -> int:
     from api_smoothing.cli.commands.estimate import print_estimate
-    from api_smoothing.datasets import open_dataset
 
-    data = open_dataset(
-        args.dataset,
-        limit=args.limit,
-        sample=args.sample,
-        sample_seed=args.sample_seed,
-        column_path=args.column_path,
-        column_label=args.column_label,
-        classes=args.classes,
-    )
-    remarks = list(data.told)
+    images, remarks = min(len(data), args.sample or len(data)), list(data.told)
     if args.at_least is not None:
         remarks.append("a claim ends as soon as it is decided, which may be long before the last image")
     if not args.no_clean and args.at_least is None:
-        remarks.append(f"besides, {len(data):,} queries about the images as they are")
+        remarks.append(f"besides, {images:,} queries about the images as they are")
     if _aims(radii, settings):
         settings, radii = replace(settings, radius=radii[0]), ()
     return print_estimate(
         settings,
-        len(data),
+        images,
         as_json=args.json,
         sandbox=args.sandbox,
         progress=progress,
@@ -333,6 +329,8 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
         raise ConfigurationError(f"--radius {args.radius:g} is beyond --radii, which end at {max(radii):g}")
     if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
         raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
+    if args.limit is not None and args.sample is not None:
+        raise ConfigurationError("--limit takes the first images and --sample random ones: give one of them")
     for name in ("at_least", "fail_under", "max_drop"):
         value = getattr(args, name)
         if value is not None and not 0 <= value <= 1:

@@ -1,7 +1,7 @@
 """Prepare, check or look at the database that several machines share.
 
-`init` makes the tables once, as a role that may create a schema, and with --grant lets another role run with them, which
-may create nothing. `check` says whether a run could begin. `info` tells what is kept and how far away the server is.
+`init` makes the tables once, as a role that may create a schema, and with --grant lets another role, which may create
+nothing, run with them. `check` says whether a run could begin, `info` what is kept and how far away the server is.
 """
 
 from __future__ import annotations

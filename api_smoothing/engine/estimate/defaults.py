@@ -20,6 +20,9 @@ CAPS: Final = {"paid": 1_000, "unknown": 1_000, "free": 10_000}
 #: US dollars a run may spend.
 USD: Final = 5.0
 
+#: Images of one estimate.
+MOST_IMAGES: Final = 10_000_000
+
 Terms: TypeAlias = Literal["paid", "unknown", "free"]
 
 _FAR: Final = 20_000  # answers of one image that nobody spends unasked

@@ -4,7 +4,8 @@ from api_smoothing.engine.storage.base import Claim, Contents, Limiter, Looks, S
 from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
-from api_smoothing.engine.storage.postgres import is_address, masked, open_database
+from api_smoothing.engine.storage.postgres.address import is_address, masked
+from api_smoothing.engine.storage.postgres.opening import open_database
 from api_smoothing.engine.storage.stream_key import Asked, stream_name
 
 __all__ = [

@@ -33,6 +33,10 @@
       while (low < high) { const middle = (low + high) >> 1; if (steps[middle] >= radius) high = middle; else low = middle + 1; }
       return low;
     };
+    const rounded = (tenths) => { // a tie goes to the even digit, as everywhere else in the page
+      const near = Math.round(tenths);
+      return ((tenths % 1 === 0.5 && near % 2 ? near - 1 : near) / 10).toFixed(1);
+    };
     const read = () => {
       const radius = Number(slider.value);
       output.textContent = radius.toFixed(3);
@@ -41,7 +45,7 @@
         const i = atStep(curve.r, radius);
         const beyond = radius > curve.r[i];
         const k = beyond ? 0 : curve.k[i];
-        cell.textContent = n === 0 ? "–" : `${(100 * k / n).toFixed(1)} %`;
+        cell.textContent = n === 0 ? "–" : `${rounded(1000 * k / n)} %`;
         cell.nextElementSibling.textContent = n === 0 ? "–" : `${(100 * curve.low[i]).toFixed(1)}–${(100 * curve.high[i]).toFixed(1)} %`;
         cell.nextElementSibling.nextElementSibling.textContent = `${k.toLocaleString("en")} of ${n.toLocaleString("en")}`;
       }

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from api_smoothing.errors import ConfigurationError
 
+#: Seconds that a run waits for a database that has gone away, unless told otherwise.
+WAIT_SECONDS: Final = 60.0
+
 _USER: Final = re.compile(
     r"^(\w+:/*[^:/@?]*):.*@", re.DOTALL
 )  # greedy: an @ in a password may not be escaped

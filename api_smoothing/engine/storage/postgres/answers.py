@@ -58,6 +58,7 @@ class ServerAnswers:
         self._server, self._text, self._kept = server, text, kept
         self._heartbeat, self._clock = heartbeat, clock
         self._pid = 0
+        self._renewed = -math.inf  # when this holder's heart was last heard
         self._take_name()
         self._take_over()
 
@@ -177,8 +178,9 @@ class ServerAnswers:
         """What could not be written before; where it still cannot, it stays where it is."""
         if rows := spilt(self._kept):
             streams, indices, texts = (list(column) for column in zip(*rows, strict=True))
-            self._server.call(_KEEP, (streams, indices, texts, self._holder))
-            forget_spilt(self._kept)
+            with contextlib.suppress(StoreError):
+                self._server.call(_KEEP, (streams, indices, texts, self._holder))
+                forget_spilt(self._kept)
 
     def _opened(self, stream: str, index: int, kept: Any) -> Answer:
         try:
@@ -202,7 +204,7 @@ class ServerAnswers:
             return
         self._pid, self._holder = os.getpid(), secrets.token_hex(8)
         self._pulse, self._beating = threading.Lock(), False
-        self._renewed = -math.inf  # when this holder's heart was last heard
+        self._renewed = -math.inf
         self._asking: dict[tuple[str, int], str] = {}  # tickets
         self._claim: Together[_Wanted, Claim] = Together(self._claimed)
         self._keep: Together[Sequence[Row], dict[int, str]] = Together(self._written)
@@ -225,7 +227,7 @@ class ServerAnswers:
             if not self._asking:
                 self._beating = False
                 return False
-        with contextlib.suppress(DiskError):  # away for a moment: the next one may get through
+        with contextlib.suppress(DiskError, ConfigurationError):  # for a moment: the next one may get through
             self._server.call(_BEAT, (self._holder, LAPSE_SECONDS), patient=False)
         return True
 

@@ -11,34 +11,16 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from api_smoothing.engine.storage.budget import Reservation
 from api_smoothing.engine.storage.in_memory_budget import Limits
+from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.errors import ConfigurationError, DiskError
 from api_smoothing.results import Budget
-
-_REMEMBERED: Final = 32  # reservations
-
-
-class Reserving:
-    """How long reservations take, in seconds: what passes between a turn and its request. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._latest: deque[float] = deque(maxlen=_REMEMBERED)
-
-    def took(self, seconds: float) -> None:
-        """Add one."""
-        self._latest.append(seconds)
-
-    @property
-    def least(self) -> float:
-        """The shortest of the latest: none will be much faster."""
-        return min(self._latest.copy(), default=0.0)
 
 
 class _Wanted(NamedTuple):
@@ -46,7 +28,7 @@ class _Wanted(NamedTuple):
 
     entry: int
     stream: str
-    count: int
+    queries: int
     leave: int
 
 
@@ -93,7 +75,7 @@ class ServerLedger:
             return Reservation(granted=())
         began, entry = self._clock(), secrets.randbits(63)
         count = self._take(_Wanted(entry, stream, len(indices), leave))
-        self._reserving.took(self._clock() - began)
+        self._reserving.done(began, self._clock())
         return Reservation(granted=tuple(indices[:count]), unpaid=tuple(indices[count:]), entry=entry)
 
     def settle(self, reservation: Reservation, *, sent: bool) -> None:

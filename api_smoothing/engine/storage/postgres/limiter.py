@@ -2,8 +2,8 @@
 
 The requests of a process stand in one line, and one of them asks for all: the server gives those turns that come within
 `AHEAD` seconds, and says of the others when theirs would come. A process that dies wastes no more than that; a pause
-reaches other processes as late. A turn is when a request leaves, so that `wait` returns as much earlier as the
-reservation takes at least.
+reaches other processes as late. A turn is when a request leaves: `wait` returns as much earlier as reservations take,
+and a request whose reservation was faster is held until then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.flow import MARGIN, fine
-from api_smoothing.engine.storage.postgres.ledger import Reserving
+from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.server_clock import ServerClock
 from api_smoothing.engine.storage.rate import LONG_WAIT
@@ -66,10 +66,14 @@ class ServerLimiter:
         self._theirs = ServerClock()
         self._lock = threading.Lock()
         self._line: list[_Place] = []
+        self._latest = 0.0  # turn that was given, by our clock
         self._asking = False
         self._trip = 0.0  # seconds that a call takes, at its longest of late
         self._asked = float("-inf")  # when, by our clock
         self._answered = 0  # requests, since the last call
+        self._unused: list[
+            tuple[int, float]
+        ] = []  # images and turns that came to nothing, to be told with the next
         self._paused = 0.0  # nobody of this process leaves before this time of ours
         self._tell: Callable[[float], object] | None = None
         self._told = float("-inf")
@@ -81,10 +85,9 @@ class ServerLimiter:
     def wait(self, images: int, stop: threading.Event | None = None) -> None:
         stop = stop or threading.Event()
         sleep = self._sleep or stop.wait
-        place = _Place(images, due=self._clock())
-        with self._lock:
-            if self._line:  # whoever asks for those before it asks for this one as well
-                place.due = max(place.due, self._line[-1].due)
+        place = _Place(images)
+        with self._lock:  # its turn comes after those of this process that are known
+            place.due = max(self._clock(), self._latest, *(before.due for before in self._line[-1:]))
             self._line.append(place)
         try:
             while not stop.is_set():
@@ -95,6 +98,7 @@ class ServerLimiter:
                     self._ask()
                 elif self._keeps(place):
                     self._mine.leaves, place.turn = place.leaves, None
+                    self._reserving.handed(self._clock())
                     return
                 else:
                     self._give_back(place)
@@ -102,10 +106,16 @@ class ServerLimiter:
             self._leave(place)
 
     def spare(self, images: int) -> None:
-        """As for every limiter; a request that left when it was to, since its reservation took no longer, is one."""
-        planned = getattr(self._mine, "leaves", None)
-        if planned is None or self._clock() - planned > self._late:
-            self._server.call(_SPARE, (*self._quotas, images))
+        """As for every limiter; but a request that was reserved before its turn is held until then, and counts once."""
+        planned, self._mine.leaves = getattr(self._mine, "leaves", None), None
+        self._reserving.left()
+        if planned is not None:
+            early = planned - self._clock()
+            if early > 0:
+                (self._sleep or time.sleep)(early)
+            if self._clock() - planned <= self._late:
+                return
+        self._server.call(_SPARE, (*self._quotas, images))
 
     def pause(self, seconds: float) -> None:
         self._hold(seconds)
@@ -127,11 +137,11 @@ class ServerLimiter:
         now = self._clock()
         with self._lock:
             if place.turn is not None:
-                return place.leaves - self._reserving.least - now
+                return place.leaves - self._reserving.allowance - now
             if self._asking:
                 return max(_ASKED, self._trip / 2)
             # Late enough that the turns of several are given together, early enough that this one is not late.
-            lead = min(AHEAD, _SOON + 2 * self._trip + self._reserving.least)
+            lead = _SOON + 2 * self._trip + self._reserving.allowance
             seconds = min(place.due - lead, max(now, self._asked + _LOOK)) - now
         self._say(place.due - now)
         return seconds
@@ -144,14 +154,15 @@ class ServerLimiter:
             self._asking = True
             line = [place for place in self._line if place.turn is None]
             answered, self._answered = self._answered, 0
+            unused, self._unused = self._unused, []
         abandoned: list[_Place] = []
         try:
             sent = self._clock()
             images = [place.images for place in line]
-            lead = self._trip / 2 + self._reserving.least
-            [(theirs, given, turns)] = self._server.call(
-                _TURNS, (*self._quotas, images, lead, AHEAD, answered)
-            )
+            lead = self._trip / 2 + self._reserving.allowance
+            back = [count for count, _ in unused], [turn for _, turn in unused]
+            values = (*self._quotas, images, lead, AHEAD, answered, *back)
+            [(theirs, given, turns)] = self._server.call(_TURNS, values)
             received = self._clock()
             ahead = self._theirs.heard(theirs, sent, received)
             with self._lock:
@@ -160,6 +171,7 @@ class ServerLimiter:
                     place.due = turn + ahead
                     if number < given:
                         place.turn, place.leaves = turn, place.due
+                        self._latest = place.due
                         if place in self._line:
                             self._line.remove(place)
                         else:
@@ -172,14 +184,16 @@ class ServerLimiter:
 
     def _keeps(self, place: _Place) -> bool:
         """Whether its turn has come and was not missed: leaving late would crowd the next window."""
-        now = self._clock()
-        return now - (place.leaves - self._reserving.least) <= self._late and place.leaves >= self._paused
+        in_time = self._clock() + self._reserving.usual <= place.leaves + self._late
+        return in_time and place.leaves >= self._paused
 
     def _give_back(self, place: _Place) -> None:
-        turn, place.turn, place.due = place.turn, None, self._clock()
+        """To the head of the line again; the server is told of the turn with the next question, which comes at once."""
         with self._lock:
+            if place.turn is not None:
+                self._unused.append((place.images, place.turn))
+            place.turn, place.due = None, self._clock()
             self._line.insert(0, place)
-        self._server.call(_RETURN, (*self._quotas, place.images, turn))
 
     def _leave(self, place: _Place) -> None:
         with self._lock:
@@ -188,7 +202,8 @@ class ServerLimiter:
             turn, place.turn = place.turn, None
         if turn is not None:
             with contextlib.suppress(DiskError, ConfigurationError):  # a turn that nobody uses
-                self._server.call(_RETURN, (*self._quotas, place.images, turn))
+                none: list[int] = []
+                self._server.call(_TURNS, (*self._quotas, none, 0.0, 0.0, 0, [place.images], [turn]))
 
     def _hold(self, seconds: float) -> None:
         with self._lock:
@@ -205,10 +220,11 @@ class ServerLimiter:
         self._tell(seconds)
 
 
-_TURNS: Final = (
-    "SELECT * FROM api_smooth.turns(%s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s)"
+_TURNS: Final = """
+SELECT * FROM api_smooth.turns(
+    %s, %s::text[], %s::integer[], %s::float8[], %s::integer[], %s, %s, %s, %s::integer[], %s::float8[]
 )
-_RETURN: Final = "SELECT api_smooth.return_turn(%s, %s::text[], %s::integer[], %s::float8[], %s, %s)"
+"""
 _SPARE: Final = "SELECT api_smooth.spare_turn(%s, %s::text[], %s::integer[], %s::float8[], %s)"
 _PAUSE: Final = "SELECT api_smooth.pause(%s, %s)"
 _THROTTLE: Final = "SELECT api_smooth.throttle(%s, %s::text[], %s::integer[], %s::float8[], %s)"

@@ -8,7 +8,7 @@ from typing import Final
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.errors import ConfigurationError
 
-#: Of all that is in `schema/`. A later one that only adds to it says in `_ADDED` what.
+#: Of all that is in `schema/`.
 VERSION: Final = 1
 _PARTS: Final = ("base", "answers", "budgets", "looks", "turns")
 #: Of PostgreSQL: the first in which an element of an array has fields that can be set.
@@ -48,7 +48,7 @@ def version(server: Server) -> int | None:
 
 
 def check(server: Server) -> None:
-    """Raise ConfigurationError, one line, unless the database has this version's schema, and this role may write to it."""
+    """Raise ConfigurationError, one line, unless the database has this version's schema and takes what we write."""
     found = version(server)
     if found is None:
         raise ConfigurationError(
@@ -86,7 +86,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-_VERSION: Final = f"INSERT INTO api_smooth.version VALUES ({VERSION}, api_smooth.clock())"
+_VERSION: Final = f"INSERT INTO api_smooth.version VALUES ({VERSION}, api_smooth.clock())"  # noqa: S608
 #: All that a run needs. Nothing is created, and neither the schema's version nor its secrets can be changed.
 _GRANTS: Final = (
     "GRANT USAGE ON SCHEMA api_smooth TO %ROLE%",

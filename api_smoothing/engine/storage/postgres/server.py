@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.engine.storage.postgres import WAIT_SECONDS
-from api_smoothing.engine.storage.postgres.address import Address
+from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS, Address
 from api_smoothing.engine.storage.postgres.errors import (
     at_once,
     in_our_words,
@@ -53,15 +52,16 @@ class Server:
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._idle: list[psycopg.Connection[Any]] = []
         self._away_since: float | None = None
+        self._told_away = False
 
     def call(self, query: str, values: Sequence[Any] = (), *, patient: bool = True) -> list[tuple[Any, ...]]:
         """The rows of a query. A call that is not `patient` does not wait for a server that is away."""
         import psycopg
 
         self._mind_forks()
-        pause, met = 0.05, 0
+        pause, met, tries = 0.05, 0, 0
         while True:
-            began = self._clock()
+            began, tries = self._clock(), tries + 1
             try:
                 with self._slots:
                     found = self._called(query, values)
@@ -71,7 +71,9 @@ class Server:
                     raise in_our_words(error, self.address) from None
                 if at_once(error):
                     continue
-                left = self._left(error, began)
+                left = self._left(
+                    error, began, tell=tries > 1
+                )  # an idle connection may just have been closed
                 if not patient or left <= 0:
                     raise unreachable(error, self.address, self._wait - left) from None
                 time.sleep(min(pause, left))
@@ -81,7 +83,7 @@ class Server:
                 return found
 
     def reach(self) -> None:
-        """Connect once, without waiting. Raises ConfigurationError for what is wrong with the settings, else StoreError."""
+        """Connect once, without waiting. Raises ConfigurationError for settings that do not fit, else StoreError."""
         import psycopg
 
         try:
@@ -142,14 +144,15 @@ class Server:
                 raise refusal from None
             raise
 
-    def _left(self, error: psycopg.Error, began: float) -> float:
-        """Seconds that the server may still be away."""
+    def _left(self, error: psycopg.Error, began: float, *, tell: bool) -> float:
+        """Seconds that the server may still be away; the log is told once."""
         with self._lock:
-            first = self._away_since is None
             if self._away_since is None:
                 self._away_since = began
             left = self._away_since + self._wait - self._clock()
-        if first and left > 0:
+            tell = tell and not self._told_away and left > 0
+            self._told_away = self._told_away or tell
+        if tell:
             _log.warning(
                 "%s; nothing more is sent meanwhile, waiting %.0f s at most",
                 unreachable(error, self.address),
@@ -161,8 +164,8 @@ class Server:
         if self._away_since is None:
             return
         with self._lock:
-            since, self._away_since = self._away_since, None
-        if since is not None:
+            told, self._away_since, self._told_away = self._told_away, None, False
+        if told:
             _log.warning("the database %s answers again", self.address.shown)
 
     def _mind_forks(self) -> None:

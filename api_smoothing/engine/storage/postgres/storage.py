@@ -14,11 +14,13 @@ from api_smoothing.engine.storage.budget import BudgetAccount
 from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
-from api_smoothing.engine.storage.postgres import WAIT_SECONDS, schema
+from api_smoothing.engine.storage.postgres import schema
+from api_smoothing.engine.storage.postgres.address import WAIT_SECONDS
 from api_smoothing.engine.storage.postgres.answers import Heartbeat, ServerAnswers
-from api_smoothing.engine.storage.postgres.ledger import Reserving, ServerLedger
+from api_smoothing.engine.storage.postgres.ledger import ServerLedger
 from api_smoothing.engine.storage.postgres.limiter import ServerLimiter
 from api_smoothing.engine.storage.postgres.looks import ServerLooks
+from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.seal import Seal
 from api_smoothing.engine.storage.sealed_text import SealedText
@@ -34,13 +36,14 @@ _PAGE: Final = 5_000  # answers that `repair` looks at together
 
 
 class PostgresStorage:
-    """The storage in the database at `url` (`postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, as libpq reads it).
+    """The storage in the database at `url`, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?…` as libpq reads it.
 
     Its tables are made once by `api-smooth store init`. A server that goes away is waited for, `wait` seconds at most.
-    `heartbeat` keeps claims alive; `steady` and `sleep` are the limiter's clock and wait: the time of day is the server's.
+    `heartbeat` keeps claims alive; `steady` and `sleep` are the limiter's clock and wait. The time of day is the
+    server's.
 
-    Raises ConfigurationError where the URL, the rights or the version of the tables do not fit, StoreError (exit code 4)
-    where the server does not answer, and MissingExtraError without psycopg; one line each, without a secret.
+    Raises ConfigurationError where the URL, the rights or the version of the tables do not fit, StoreError (exit
+    code 4) where the server does not answer, and MissingExtraError without psycopg; one line each, without a secret.
     """
 
     def __init__(

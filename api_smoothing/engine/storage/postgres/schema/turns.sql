@@ -43,7 +43,7 @@ $$;
 CREATE FUNCTION api_smooth.lanes(account text, units text[], counts integer[], seconds double precision[])
 RETURNS api_smooth.lane[] LANGUAGE plpgsql AS $$
 DECLARE
-    found api_smooth.lane[] := '{}';
+    these api_smooth.lane[] := '{}';
     one api_smooth.lane;
     slower double precision;
 BEGIN
@@ -62,33 +62,54 @@ BEGIN
         IF one.past IS NULL OR one.past[cardinality(one.past)] > api_smooth.clock() + 7200 THEN
             one.past := '{}';
         END IF;
-        found := found || one;
+        these := these || one;
     END LOOP;
-    RETURN found;
+    RETURN these;
 END $$;
 
-CREATE FUNCTION api_smooth.keep_lanes(found api_smooth.lane[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION api_smooth.keep_lanes(these api_smooth.lane[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO api_smooth.quotas
-    SELECT quota, past[greatest(1, cardinality(past) - 511) :] FROM unnest(found)
+    SELECT quota, past[greatest(1, cardinality(past) - 511) :] FROM unnest(these)
     ON CONFLICT (quota) DO UPDATE SET past = excluded.past
 $$;
 
+-- `these` without turns that came to nothing.
+CREATE FUNCTION api_smooth.without(these api_smooth.lane[], images integer[], ats double precision[])
+RETURNS api_smooth.lane[] LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    unit double precision;
+    place integer;
+BEGIN
+    FOR i IN 1 .. cardinality(ats) LOOP
+        FOR j IN 1 .. cardinality(these) LOOP
+            FOREACH unit IN ARRAY api_smooth.units_of(these[j], images[i], ats[i]) LOOP
+                place := array_position(these[j].past, unit);
+                IF place IS NOT NULL THEN
+                    these[j].past := these[j].past[: place - 1] || these[j].past[place + 1 :];
+                END IF;
+            END LOOP;
+        END LOOP;
+    END LOOP;
+    RETURN these;
+END $$;
+
 -- The turns of a line of requests with `images` images each, at the server's time `now`: those of the first `given` are
 -- taken, up to `ahead` seconds from now; the others are when they would come. None is sooner than `lead` seconds.
--- `answered` requests have been, since the last call.
+-- `answers` came since the last call, and the turns `back_at`, of `back` images each, came to nothing.
 CREATE FUNCTION api_smooth.turns(
     account text, units text[], counts integer[], seconds double precision[], images integer[],
-    lead double precision, ahead double precision, answers bigint,
+    lead double precision, ahead double precision, answers bigint, back integer[], back_at double precision[],
     OUT now double precision, OUT given integer, OUT at double precision[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    found api_smooth.lane[];
+    these api_smooth.lane[];
     taken api_smooth.lane[];
     one api_smooth.lane;
     start double precision;
     turn double precision;
 BEGIN
-    found := api_smooth.lanes(account, units, counts, seconds);
+    these := api_smooth.without(api_smooth.lanes(account, units, counts, seconds), back, back_at);
+    taken := these;
     UPDATE api_smooth.paces SET answered = answered + answers
     WHERE answers > 0 AND quota IN (SELECT account || '/' || unit FROM unnest(units) AS unit);
     now := api_smooth.clock();
@@ -98,39 +119,19 @@ BEGIN
     at := '{}';
     FOR i IN 1 .. cardinality(images) LOOP
         turn := start;
-        FOREACH one IN ARRAY found LOOP
+        FOREACH one IN ARRAY these LOOP
             turn := greatest(turn, api_smooth.next_turn(one, images[i], start));
         END LOOP;
         at := at || turn;
-        FOR j IN 1 .. cardinality(found) LOOP
-            found[j].past := found[j].past || api_smooth.units_of(found[j], images[i], turn);
+        FOR j IN 1 .. cardinality(these) LOOP
+            these[j].past := these[j].past || api_smooth.units_of(these[j], images[i], turn);
         END LOOP;
         IF turn <= now + lead + ahead AND given = i - 1 THEN
             given := i;
-            taken := found;
+            taken := these;
         END IF;
     END LOOP;
     PERFORM api_smooth.keep_lanes(taken);
-END $$;
-
--- Take back turns that came to nothing.
-CREATE FUNCTION api_smooth.return_turn(
-    account text, units text[], counts integer[], seconds double precision[], images integer, at double precision
-) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    found api_smooth.lane[] := api_smooth.lanes(account, units, counts, seconds);
-    entry double precision;
-    place integer;
-BEGIN
-    FOR j IN 1 .. cardinality(found) LOOP
-        FOREACH entry IN ARRAY api_smooth.units_of(found[j], images, at) LOOP
-            place := array_position(found[j].past, entry);
-            IF place IS NOT NULL THEN
-                found[j].past := found[j].past[: place - 1] || found[j].past[place + 1 :];
-            END IF;
-        END LOOP;
-    END LOOP;
-    PERFORM api_smooth.keep_lanes(found);
 END $$;
 
 -- Have a request that left earlier count as one of now, too.
@@ -138,16 +139,16 @@ CREATE FUNCTION api_smooth.spare_turn(
     account text, units text[], counts integer[], seconds double precision[], images integer
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    found api_smooth.lane[] := api_smooth.lanes(account, units, counts, seconds);
+    these api_smooth.lane[] := api_smooth.lanes(account, units, counts, seconds);
     at double precision := api_smooth.clock();
 BEGIN
-    FOR j IN 1 .. cardinality(found) LOOP
-        at := greatest(at, found[j].past[cardinality(found[j].past)]);
+    FOR j IN 1 .. cardinality(these) LOOP
+        at := greatest(at, these[j].past[cardinality(these[j].past)]);
     END LOOP;
-    FOR j IN 1 .. cardinality(found) LOOP
-        found[j].past := found[j].past || api_smooth.units_of(found[j], images, at);
+    FOR j IN 1 .. cardinality(these) LOOP
+        these[j].past := these[j].past || api_smooth.units_of(these[j], images, at);
     END LOOP;
-    PERFORM api_smooth.keep_lanes(found);
+    PERFORM api_smooth.keep_lanes(these);
 END $$;
 
 -- Nobody on this account has a turn before `wait` seconds from now, an hour at most.

@@ -11,8 +11,8 @@ import pytest
 
 from api_smoothing import SmoothedAPI
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation.gate import Gate, at_least, no_worse_than, write_junit
-from api_smoothing.evaluation.recorded import Run
+from api_smoothing.recorded.gate import Gate, at_least, no_worse_than, write_junit
+from api_smoothing.recorded.run import Run
 from api_smoothing.results import RunHeader
 
 

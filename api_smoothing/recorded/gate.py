@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 from api_smoothing.claims import paired
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation.recorded import Run, item_of
-from api_smoothing.evaluation.summary import Judged
+from api_smoothing.recorded.run import Run, item_of
+from api_smoothing.recorded.summary import Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from api_smoothing.claims import intervals
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.evaluation.recorded import Run, item_of
+from api_smoothing.recorded.run import Run, item_of
 from api_smoothing.results import Certificate, one_line
 
 CONFIDENCE: Final = 0.95

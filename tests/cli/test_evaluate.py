@@ -1,0 +1,157 @@
+"""`api-smooth evaluate`: from a folder to a table, a file, an exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import TOY, one_line, resume
+from PIL import Image
+
+import api_smoothing.evidence.verify as verifier
+from api_smoothing.cli import main
+from api_smoothing.recorded import read_run
+
+pytestmark = pytest.mark.usefixtures("data")
+
+
+@pytest.fixture
+def data(project: Path) -> Path:
+    """Four cats and a dog, 8×8, in a folder of classes."""
+    for number in range(5):
+        folder = project / "data" / ("dog" if number == 4 else "cat")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number + 10).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return project / "data"
+
+
+def evaluate(*arguments: str) -> int:
+    return main(["evaluate", "data", *TOY, *arguments])
+
+
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was right at each radius, with its interval; all of it on standard output."""
+    assert evaluate("--radii", "0,0.1", "-n", "50") == 0
+    told = capsys.readouterr().out
+    for words in ("certified right at 0.1", "80.0%", "4 of 5", "average certified radius", "255"):
+        assert words in told
+
+
+def test_json_is_the_summary_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object, with the gates where there are any, and nothing else."""
+    assert evaluate("--radii", "0.1", "-n", "50", "--json", "--fail-under", "0.5") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["schema"] == "api-smooth/summary/1"
+    assert [at["certified"]["k"] for at in values["radii"]] == [4]
+    assert [one["passed"] for one in values["gates"]] == [True]
+
+
+def test_a_gate_that_is_not_passed_is_exit_1_with_the_reason(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--fail-under says why in a line, and in JUnit's file."""
+    told = ["--radii", "0.1", "-n", "50", "--model", "share=0.5", "--junit", "j.xml"]
+    assert evaluate(*told, "--fail-under", "0.9") == 1
+    assert "not passed: accuracy is below 0.9: 0 of 5" in capsys.readouterr().err
+    assert "<failure" in (project / "j.xml").read_text()
+
+
+def test_a_run_file_is_resumed_and_holds_evidence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command goes on with what is missing, and asks nothing where nothing is."""
+    told = ["--radii", "0.1", "--output", "run.jsonl", "--json"]
+    assert evaluate(*told, "--model", "fail=60") == 4
+    error = capsys.readouterr().err
+    assert "resume with: api-smooth evaluate" in error
+    assert "Traceback" not in error
+    assert evaluate(*told, "--model", "fail=60") == 0
+    assert verifier.check("run.jsonl")["faults"] == []
+    first = json.loads(capsys.readouterr().out)
+    assert evaluate(*told, "--model", "fail=60") == 0
+    assert json.loads(capsys.readouterr().out)["queries"] == first["queries"]
+    assert main(["verify", "run.jsonl"]) == 0
+
+
+def test_a_spent_budget_is_exit_3_with_the_command_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is decided is in the table, and the command named in the message finishes the run."""
+    told = ["--radii", "0,0.1", "-n", "50", "--output", "run.jsonl", "--model", "usd=0.001"]
+    assert evaluate(*told, "--budget-usd", "0.12") == 3
+    error = capsys.readouterr().err
+    assert "images decided" in error
+    line = next(line for line in error.splitlines() if "resume with" in line)
+    again = resume(line)
+    while main(again) == 3:
+        line = next(line for line in capsys.readouterr().err.splitlines() if "resume with" in line)
+        again = resume(line)
+    assert len(read_run("run.jsonl").certificates) == 5
+    assert verifier.check("run.jsonl")["faults"] == []
+
+
+def test_a_claim_is_proved_or_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """--at-least says what is known; refuted is exit 1."""
+    assert evaluate("--radii", "0.1", "--at-least", "0.1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["claim"]["state"] == "proved"
+    assert evaluate("--radii", "0.1", "--at-least", "0.9", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["claim"]["state"] == "refuted"
+
+
+def test_a_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what all images would cost."""
+    assert evaluate("--radii", "0,0.1", "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--radii", "a"], "--radii must be numbers"),
+        (["--radii", "-0.1"], "--radii must be 0 or more"),
+        (["--at-least", "0.5"], "one radius"),
+        (["--radii", "0.1", "--at-least", "1.5"], "a share from 0 to 1"),
+        (["--radius", "0.1"], "--radius is that of the gates"),
+        (["--junit", "j.xml"], "--junit reports gates"),
+        (["--max-drop", "0.1"], "--baseline"),
+        (["--baseline", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--output", "no/where.jsonl"], "a folder that is there"),
+        (["--epoch", ""], "epoch must be a name"),
+        (["--limit", "0"], "limit"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in a flag is exit 2 before anything is asked."""
+    assert evaluate(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    one_line(captured.err, words)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: (p / "empty").mkdir(), "empty"),
+        (lambda p: (p / "empty").write_text("path,label\nx.png\n"), "empty"),
+    ],
+)
+def test_bad_data_is_one_line(
+    make: Any, words: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty folder, a table without its columns."""
+    make(project)
+    assert main(["evaluate", "empty", *TOY]) == 2
+    one_line(capsys.readouterr().err, words)
+
+
+def test_a_gate_against_kept_answers_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the vendor has changed is seen in fresh answers only; another epoch has them."""
+    told = ["--radii", "0.1", "-n", "40", "--model", "usd=0.0001", "--budget-usd", "none"]
+    assert evaluate(*told, "--output", "a.jsonl") == 0
+    capsys.readouterr()
+    assert evaluate(*told, "--baseline", "a.jsonl") == 2
+    one_line(capsys.readouterr().err, "--epoch NAME")
+    assert evaluate(*told, "--baseline", "a.jsonl", "--epoch", "next", "--output", "b.jsonl") == 0
+    assert read_run("b.jsonl").header.settings["epoch"] == "next"

@@ -8,7 +8,8 @@ denoiser. "rgb" attacks the pixels that enter the noise; "resized" gives the ima
 those pixels, before the resize; "grey" gives them in one channel; "present" attacks certificates that the label is
 reported at 0.5 or more. "half-space" is a classifier of which the smoothed radius is known exactly: attacked at 0.95 of
 it nothing may turn, at 1.08 everything must; no certificate is asked for. The last column is the same attack at four
-times the radius, which shows whether it could have turned anything. Exit code 1 where certificates do not hold.
+times the radius (of a half-space at 1.08 times), which shows whether it could have turned anything. Exit code 1 where
+certificates do not hold.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def start(args: argparse.Namespace) -> int:
     starts, holds = args.restarts * len(holding.losses), True
     if cases:
         print(
-            "| case | α | certified | starts | turned inside (95 %) | p | turned at 4 × |\n"
+            "| case | α | certified | starts | turned inside (95 %) | p | turned beyond |\n"
             + "|---" * 7
             + "|"
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ _FIRST: Final = 50  # random images that may be asked about for one of another c
 _TOGETHER: Final = 10  # of them at once
 _STEPS: Final = 100  # B₀ of the paper: steps for the first normal
 _MOST_STEPS: Final = 2_000  # for a later one; their number grows with the root of how many there were
+_AT_ONCE: Final = 4_000_000  # values of the steps that are asked about together
 _HALVINGS: Final = 12  # of a step along the normal
 
 
@@ -86,15 +87,21 @@ def _to_the_boundary(search: Search, clean: Levels, x: Levels) -> Levels:
 
 
 def _normal(search: Search, x: Levels, count: int, length: float, draw: np.random.Generator) -> Levels:
-    """The direction (of length 1) in which answers turn wrong, from `count` steps of `length`."""
-    ways = draw.standard_normal((count, *x.shape))
-    ways /= np.linalg.norm(ways.reshape(count, -1), axis=1).reshape(-1, *(1,) * x.ndim)
-    tried = [on_levels(x + length * way) for way in ways]
-    signs = np.where(search.wrong(tried), 1.0, -1.0)
-    taken = np.stack(tried) - x  # what was asked about, after 8 bits
-    if abs(signs.mean()) < 1:
-        signs = signs - signs.mean()
-    found: Any = np.tensordot(signs, taken, axes=1)
+    """The direction (of length 1) in which answers turn wrong, from `count` steps of `length`.
+
+    The sum over steps of (answer less the mean answer)·step, gathered in parts: a photograph's steps fill no memory.
+    """
+    weighed, plain, total = np.zeros(x.shape), np.zeros(x.shape), 0.0
+    together = max(1, _AT_ONCE // x.size)
+    for first in range(0, count, together):
+        ways = draw.standard_normal((min(together, count - first), *x.shape), dtype=np.float32)
+        tried = [on_levels(x + length / float(np.linalg.norm(way)) * way) for way in ways]
+        signs = np.where(search.wrong(tried), 1.0, -1.0)
+        for sign, image in zip(signs, tried, strict=True):
+            taken = image - x  # what was asked about, after 8 bits
+            weighed, plain, total = weighed + sign * taken, plain + taken, total + sign
+    mean = total / count
+    found = weighed - mean * plain if abs(mean) < 1 else weighed
     return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12))
 
 

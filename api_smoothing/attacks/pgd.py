@@ -137,11 +137,13 @@ class PGD:
         if self.norm == "linf":
             return (2 * torch.rand(image.shape, generator=draw) - 1) * self.radius
         way = torch.randn(image.shape, generator=draw)
-        return way / torch.linalg.vector_norm(way) * self.radius * torch.rand((), generator=draw)
+        length: Tensor = torch.linalg.vector_norm(way)
+        return way / length * self.radius * torch.rand((), generator=draw)
 
 
 def _length(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)[:, None, None, None]
+    length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return length[:, None, None, None]
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from PIL import Image
 from api_smoothing.attacks import Ball
 from api_smoothing.attacks.outcome import Attacked, Attempt, Votes
 from api_smoothing.cli import main
+from api_smoothing.convnet import CLASSES
 
 LOCAL = "--provider torchvision --model cifar10 --denoiser none --sigma 0.05 --seed 1 --device cpu"
 
@@ -58,7 +59,8 @@ def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[s
     head, row, turned, inside, power = out.splitlines()
     assert head.split() == ["image", "label", "certified", "≤", "true", "≤", "attack", "queries"]
     name, label, certified, attack, *_ = row.split()
-    assert (name, label) == ("a.png", "cat")
+    assert name == "a.png"
+    assert label in CLASSES
     assert 0 < float(certified) < float(attack)
     assert turned.startswith("turned: 1 of 1 (95 % interval 2.5%")
     assert inside.startswith("inside the certified radius: 0 of 1 turned")

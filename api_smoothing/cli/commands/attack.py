@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
 
 SUMMARY = "attack a data set, inside certified radii too"
-EXAMPLE = "api-smooth attack photos/ --attack pgd-linf --eps 0.03 --limit 2"
+EXAMPLE = "api-smooth attack cat.png --attack pgd-linf --eps 0.03 --steps 5"
 SETTINGS = ("n", *FACADE)
 ATTACKS: Final = ("pgd-l2", "pgd-linf", "square", "hopskipjump")
 _RADIUS: Final = {"pgd-l2": 0.5, "pgd-linf": 8 / 255, "square": 8 / 255}

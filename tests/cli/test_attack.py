@@ -53,7 +53,7 @@ def test_answers_are_attacked_and_images_written(folder: Path, capsys: pytest.Ca
 
 def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table has certified ≤ true ≤ attack for each image, the totals the count against α and the power."""
-    line = "photos/cat/a.png --smoothed -n 150 --steps 4 --restarts 1 --eot 4 --votes 200 --factors 1,6"
+    line = "photos/cat/a.png --smoothed -n 150 --steps 4 --restarts 1 --eot 4 --votes 200 --factors 1,20"
     code, out, _ = run(line, capsys)
     assert code == 0
     head, row, turned, inside, power = out.splitlines()
@@ -65,7 +65,7 @@ def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[s
     assert turned.startswith("turned: 1 of 1 (95 % interval 2.5%")
     assert inside.startswith("inside the certified radius: 0 of 1 turned")
     assert "α allows that (p = 1)" in inside
-    assert power == "the same attack at 6 times the radius: 1 of 1 turned"
+    assert power == "the same attack at 20 times the radius: 1 of 1 turned"
 
 
 def test_certificates_that_do_not_hold_are_exit_code_1(

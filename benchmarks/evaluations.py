@@ -33,7 +33,7 @@ from api_smoothing.sandbox import Sandbox
 
 CIFAR10: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 #: Of a summary, what a run that was killed has spent otherwise.
-SPENT: Final = ("queries", "cached", "usd", "seconds", "name", "gates", "provider", "model")
+SPENT: Final = ("queries", "cached", "usd", "seconds", "name", "gates")
 
 
 def write_images(folder: Path, data: Path, kind: str, count: int) -> None:
@@ -55,8 +55,10 @@ def write_images(folder: Path, data: Path, kind: str, count: int) -> None:
         image.save(place / f"{number:04d}.png")
 
 
-def command(args: argparse.Namespace, provider: str, images: Path, out: Path) -> list[str]:
-    """What a user would type."""
+def command(
+    args: argparse.Namespace, provider: str, images: Path, out: Path, reach: dict[str, Any]
+) -> list[str]:
+    """What a user would type; `reach` are the provider's options for the server here."""
     side = ["--size", "32", "--labels", "cifar10"] if args.kind == "cifar10" else []
     words = [
         "evaluate",
@@ -72,6 +74,7 @@ def command(args: argparse.Namespace, provider: str, images: Path, out: Path) ->
     return [
         *(sys.executable, "-m", "api_smoothing"),
         *words,
+        *("--options", ",".join(f"{name}={value}" for name, value in reach.items())),
         *(
             "-n",
             str(args.n),
@@ -136,7 +139,9 @@ def rehearse(args: argparse.Namespace, provider: str, images: Path, folder: Path
             surroundings = environment(home) | server.environment()
             began = time.monotonic()
             mean = seconds / (kills + 1) if kills else 0.0
-            summary, fell = finished(command(args, provider, images, out), surroundings, kills, chance, mean)
+            summary, fell = finished(
+                command(args, provider, images, out, server.options()), surroundings, kills, chance, mean
+            )
             seconds = time.monotonic() - began
             billed, usd = server.meter.billed, server.meter.micro_usd / 1e6
         if summary is None or not summary:

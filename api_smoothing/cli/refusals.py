@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,7 +56,7 @@ def _refuse_missing(checkpoint: Path) -> None:
 
 def _refuse_unknown_model(name: str) -> None:
     """Look for `name` among what torchvision's files register: importing it would bring torch."""
-    found = importlib.util.find_spec("torchvision")
+    found = PathFinder.find_spec("torchvision")
     if found is None or not found.submodule_search_locations:
         return  # the loader says how to install it
     files = (Path(found.submodule_search_locations[0]) / "models").glob("*.py")

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from api_smoothing.engine.storage.budget import Reservation
 from api_smoothing.engine.storage.in_memory_budget import Limits
-from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.errors import ConfigurationError, DiskError
@@ -47,12 +45,9 @@ class ServerLedger:
         provider: str,
         micro_usd: int,
         account: str = "",
-        reserving: Reserving | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server, self._limits = server, Limits(budget, micro_usd=micro_usd)
         self._run, self._provider, self._account = run, provider, account or provider
-        self._reserving, self._clock = reserving or Reserving(), clock
         self._lock = threading.Lock()
         self._sent: list[int] = []  # entries that were, to be noted with the next call
         self._take: Together[_Wanted, int] = Together(self._taken)
@@ -73,9 +68,8 @@ class ServerLedger:
     def reserve(self, stream: str, indices: Sequence[int], *, leave: int = 0) -> Reservation:
         if not indices:
             return Reservation(granted=())
-        began, entry = self._clock(), secrets.randbits(63)
+        entry = secrets.randbits(63)
         count = self._take(_Wanted(entry, stream, len(indices), leave))
-        self._reserving.done(began, self._clock())
         return Reservation(granted=tuple(indices[:count]), unpaid=tuple(indices[count:]), entry=entry)
 
     def settle(self, reservation: Reservation, *, sent: bool) -> None:

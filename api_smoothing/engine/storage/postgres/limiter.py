@@ -2,8 +2,8 @@
 
 The requests of a process stand in one line, and one of them asks for all: the server gives those turns that come within
 `AHEAD` seconds, and says of the others when theirs would come. A process that dies wastes no more than that; a pause
-reaches other processes as late. A turn is when a request leaves: `wait` returns as much earlier as reservations take,
-and a request whose reservation was faster is held until then.
+reaches other processes as late. A turn is when a request leaves: what the database is asked besides, such as the
+reservation, was asked before `wait`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Final
 
 from api_smoothing.adapters.base import Quota
 from api_smoothing.engine.storage.flow import MARGIN, fine
-from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.server_clock import ServerClock
 from api_smoothing.engine.storage.rate import LONG_WAIT
@@ -54,14 +53,13 @@ class ServerLimiter:
         *,
         key: str,
         quotas: Sequence[Quota],
-        reserving: Reserving | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         fined = [fine(quota) for quota in quotas]
         self._quotas = (key, [q.unit for q in fined], [q.count for q in fined], [q.seconds for q in fined])
         self._late = max(_RESOLUTION, min(q.seconds for q in fined) * MARGIN / 2)
-        self._server, self._key, self._reserving = server, key, reserving or Reserving()
+        self._server, self._key = server, key
         self._clock, self._sleep = clock, sleep
         self._theirs = ServerClock()
         self._lock = threading.Lock()
@@ -77,7 +75,6 @@ class ServerLimiter:
         self._paused = 0.0  # nobody of this process leaves before this time of ours
         self._tell: Callable[[float], object] | None = None
         self._told = float("-inf")
-        self._mine = threading.local()  # when this thread's request was to leave
 
     def listen(self, tell: Callable[[float], object]) -> None:
         self._tell = tell
@@ -97,8 +94,7 @@ class ServerLimiter:
                 elif place.turn is None:
                     self._ask()
                 elif self._keeps(place):
-                    self._mine.leaves, place.turn = place.leaves, None
-                    self._reserving.handed(self._clock())
+                    place.turn = None
                     return
                 else:
                     self._give_back(place)
@@ -106,15 +102,6 @@ class ServerLimiter:
             self._leave(place)
 
     def spare(self, images: int) -> None:
-        """As for every limiter; but a request that was reserved before its turn is held until then, and counts once."""
-        planned, self._mine.leaves = getattr(self._mine, "leaves", None), None
-        self._reserving.left()
-        if planned is not None:
-            early = planned - self._clock()
-            if early > 0:
-                (self._sleep or time.sleep)(early)
-            if self._clock() - planned <= self._late:
-                return
         self._server.call(_SPARE, (*self._quotas, images))
 
     def pause(self, seconds: float) -> None:
@@ -137,11 +124,11 @@ class ServerLimiter:
         now = self._clock()
         with self._lock:
             if place.turn is not None:
-                return place.leaves - self._reserving.allowance - now
+                return place.leaves - now
             if self._asking:
                 return max(_ASKED, self._trip / 2)
             # Late enough that the turns of several are given together, early enough that this one is not late.
-            lead = _SOON + 2 * self._trip + self._reserving.allowance
+            lead = _SOON + 2 * self._trip
             seconds = min(place.due - lead, max(now, self._asked + _LOOK)) - now
         self._say(place.due - now)
         return seconds
@@ -159,7 +146,7 @@ class ServerLimiter:
         try:
             sent = self._clock()
             images = [place.images for place in line]
-            lead = self._trip / 2 + self._reserving.allowance
+            lead = self._trip / 2
             back = [count for count, _ in unused], [turn for _, turn in unused]
             values = (*self._quotas, images, lead, AHEAD, answered, *back)
             [(theirs, given, turns)] = self._server.call(_TURNS, values)
@@ -184,7 +171,7 @@ class ServerLimiter:
 
     def _keeps(self, place: _Place) -> bool:
         """Whether its turn has come and was not missed: leaving late would crowd the next window."""
-        in_time = self._clock() + self._reserving.usual <= place.leaves + self._late
+        in_time = self._clock() <= place.leaves + self._late
         return in_time and place.leaves >= self._paused
 
     def _give_back(self, place: _Place) -> None:

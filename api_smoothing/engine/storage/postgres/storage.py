@@ -20,7 +20,6 @@ from api_smoothing.engine.storage.postgres.answers import Heartbeat, ServerAnswe
 from api_smoothing.engine.storage.postgres.ledger import ServerLedger
 from api_smoothing.engine.storage.postgres.limiter import ServerLimiter
 from api_smoothing.engine.storage.postgres.looks import ServerLooks
-from api_smoothing.engine.storage.postgres.reserving import Reserving
 from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.seal import Seal
 from api_smoothing.engine.storage.sealed_text import SealedText
@@ -58,7 +57,6 @@ class PostgresStorage:
         self.server = connect(url, wait=wait)
         schema.check(self.server)
         self._heartbeat, self._steady, self._sleep = heartbeat, steady, sleep
-        self._reserving = Reserving()
         self._text = SealedText(Seal(self._secret("seal")))
 
     def answers(self, *, paid: bool, keep: bool = True) -> VoteCache:
@@ -82,8 +80,6 @@ class PostgresStorage:
             provider=provider,
             micro_usd=micro_usd,
             account=account,
-            reserving=self._reserving,
-            clock=self._steady,
         )
 
     def limiter(self, key: str, quotas: Sequence[Quota]) -> ServerLimiter | None:
@@ -93,7 +89,6 @@ class PostgresStorage:
             self.server,
             key=key,
             quotas=quotas,
-            reserving=self._reserving,
             clock=self._steady,
             sleep=self._sleep,
         )

@@ -334,7 +334,8 @@ class Unsmoothed:
     """What the provider says of an image as it is: one query without noise and denoiser, which certifies nothing.
 
     `label` is None where the answer names no label that counts, and where there is none: it `failed`, or the budget was
-    spent (neither `queries` nor `cached`).
+    spent (neither `queries` nor `cached`). `scores` has the best score of each class that the answer
+    names, where it has scores.
     """
 
     label: str | None
@@ -344,6 +345,7 @@ class Unsmoothed:
     cost_usd: float
     image: str
     image_sha256: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def answered(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ from api_smoothing.engine.lessons import Lesson, Lessons, lesson_of
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.neighbours import Neighbours, Visit
 from api_smoothing.engine.presence import LabelReport, presences
-from api_smoothing.engine.report import certificate, prediction, unsmoothed
+from api_smoothing.engine.report import certificate, prediction, scores_of, unsmoothed
 from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
@@ -62,7 +62,7 @@ from api_smoothing.secret import of_epoch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from api_smoothing.adapters.base import Adapter, AdapterCard
+    from api_smoothing.adapters.base import Adapter, AdapterCard, Answer
     from api_smoothing.denoisers.base import Denoiser
     from api_smoothing.engine.estimate.shares import Prior as VoteShares
     from api_smoothing.engine.storage.base import Storage
@@ -461,13 +461,19 @@ class SmoothedAPI:
             yield from results
 
     def _unsmoothed(self, loaded: images.Loaded, sender: Sender) -> Opening[Unsmoothed]:
-        read = parts.reader(self._labels, self._adapter)
-        inquiry = self._session.unsmoothed(loaded, provenance=self._provenance(), read=read, sender=sender)
+        read, scores = parts.reader(self._labels, self._adapter), dict[str, float]()
+
+        def reading(answer: Answer) -> Hashable | None:
+            scores.update(scores_of(answer, read))
+            return read(answer)
+
+        inquiry = self._session.unsmoothed(loaded, provenance=self._provenance(), read=reading, sender=sender)
         taken = Everything(1)
 
         def result() -> Unsmoothed:
             count = inquiry.votes.count
-            return unsmoothed(taken.votes, count, loaded, cost_usd=self._session.account.cost_usd(count.sent))
+            cost = self._session.account.cost_usd(count.sent)
+            return unsmoothed(taken.votes, count, loaded, cost_usd=cost, scores=scores)
 
         item = Item(stream=inquiry.stream, votes=inquiry.votes, certifier=taken, most=1, result=result)
         return Opening(stream=inquiry.stream, begin=lambda: item)
@@ -518,6 +524,16 @@ class SmoothedAPI:
     def card(self) -> AdapterCard:
         """The facts about the provider."""
         return self._adapter.card
+
+    @property
+    def adapter(self) -> Adapter:
+        """The provider itself: nothing that is asked of it directly is paid, counted or kept."""
+        return self._adapter
+
+    @property
+    def denoiser(self) -> Denoiser | None:
+        """What takes the noise away before the provider is asked."""
+        return self._denoiser
 
     @property
     def label_map(self) -> LabelMap | None:

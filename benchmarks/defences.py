@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from attacks import Model
 from torch import Tensor, nn
 
+from api_smoothing.attacks.losses import Model
 from api_smoothing.denoisers import Denoiser
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths
@@ -23,6 +24,22 @@ METHODS = ("none", "oneshot", "multistep", "vote", "guided")
 
 #: (noisy images, the same before the noise), both (N,3,H,W) → purified images (N,3,H,W).
 Purify = Callable[[Tensor, Tensor], Tensor]
+
+
+class Attack(Protocol):
+    """Changes images so that a model errs.
+
+    Where it has `sees_defence`, and that holds, the model it is given is the defended one, which draws fresh noise at
+    each call and gives no gradients. Otherwise it gets the bare classifier, and its images are made once for all
+    defences.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, images: Tensor, labels: Tensor, model: Model, /) -> Tensor:
+        """Attacked images (N,3,H,W) in [0,1] of `images` (N,3,H,W) in [0,1], whose true labels are (N,) int64."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ classifier; each method then adds noise of standard deviation σ and takes it aw
 noise of an image is the same for all methods and attacks. With "vote" the label is the one the classifier gives to
 most of K paths, and the image that is compared the middle one of those. PSNR, SSIM and LPIPS (where its network is
 at hand) are of purified clean images to the clean ones. No figure here is a certificate, and an attack that knows
-the defence will do better: `attacks.Attack` is where one is put in.
+the defence will do better: `defences.Attack` is where one is put in.
 
 --json gets a line a batch; a run that is broken off goes on from there, and its figures are those of an unbroken one.
 The default σ is that of step t* = 0.1 of DiffPure (Nie et al. 2022) for the ℓ∞ ball.
@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attacks import PGD, Attack
-from defences import METHODS, Options, Purify, defended, purified, purifier
+from defences import METHODS, Attack, Options, Purify, defended, purified, purifier
 from torch import nn
 
 from api_smoothing import denoisers
+from api_smoothing.attacks import PGD
+from api_smoothing.attacks.ball import Norm
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, MissingExtraError, WeightsError
 from api_smoothing.purification import load_classifier
 from api_smoothing.training.data import ImageSet, load_images
@@ -40,6 +41,13 @@ from api_smoothing.training.likeness import Likeness, lpips, psnr, ssim
 from api_smoothing.training.loop import generator
 
 Row = dict[str, Any]
+
+BALLS: tuple[tuple[Norm, float], ...] = (("linf", 8 / 255), ("l2", 128 / 255))
+
+
+def sees_defence(attack: Attack) -> bool:
+    """Whether it is given the defended model."""
+    return bool(getattr(attack, "sees_defence", False))
 
 
 def evaluate(
@@ -57,12 +65,12 @@ def evaluate(
     """
     clean, labels = batch.floats(slice(None)).contiguous(), batch.labels
     assert labels is not None
-    known = {attack.name: attack(clean, labels, classifier) for attack in attacks if not attack.sees_defence}
+    known = {attack.name: attack(clean, labels, classifier) for attack in attacks if not sees_defence(attack)}
     figures: dict[str, dict[str, Any]] = {}
     for name, purify in methods.items():
         cases = {"clean": clean, **known}
         model = classifier if purify is None else defended(purify, classifier, o)
-        cases |= {attack.name: attack(clean, labels, model) for attack in attacks if attack.sees_defence}
+        cases |= {attack.name: attack(clean, labels, model) for attack in attacks if sees_defence(attack)}
         found: dict[str, Any] = {}
         for case, images in cases.items():
             draws = [generator(o.seed, 5, first + k) for k in range(len(images))]
@@ -187,8 +195,15 @@ def start(args: argparse.Namespace, o: Options) -> list[Row]:
     names = args.methods.split(",")
     methods = {name: purifier(name, denoiser, classifier, o) for name in names}
     attacks = [
-        PGD(norm="linf", radius=8 / 255, steps=args.attack_steps, seed=o.seed),
-        PGD(norm="l2", radius=128 / 255, steps=args.attack_steps, seed=o.seed),
+        PGD(
+            norm=norm,
+            radius=radius,
+            steps=args.attack_steps,
+            seed=o.seed,
+            losses=("cross-entropy",),
+            rounded=False,
+        )
+        for norm, radius in BALLS
     ]
     likenesses: dict[str, Likeness] = {"psnr": psnr, "ssim": ssim}
     try:

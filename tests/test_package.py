@@ -40,6 +40,17 @@ MAY_IMPORT = {
         "smoothed",
     },
     "corruptions": {"datasets", "decode", "images"},
+    "attacks": {
+        "adapters",
+        "denoisers",
+        "certify",
+        "claims",
+        "datasets",
+        "decode",
+        "original",
+        "resize",
+        "smoothed",
+    },
     "recorded": {"claims", "certify", "runs"},
     "report": {"recorded", "claims", "certify", "denoisers", "images", "noise", "secret"},
 }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.gradients import inference
 from api_smoothing.denoisers.padding import padded
 from api_smoothing.denoisers.schedule import Schedule
 from api_smoothing.denoisers.wrapped import wrap
@@ -58,7 +59,7 @@ class OneShot:
         """Refuse a prediction that is not known."""
         check_prediction(self.prediction)
 
-    @torch.no_grad()
+    @inference
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device, in [0,1]; σ a number or (N,).
 

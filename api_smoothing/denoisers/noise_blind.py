@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.gradients import inference
 from api_smoothing.denoisers.padding import padded
 from api_smoothing.digests import not_finite
 from api_smoothing.errors import WeightsError
@@ -52,7 +53,7 @@ class BlindDenoiser:
         self._device = torch.device(device)
         self._net = ready(net, self._device, compute)
 
-    @torch.no_grad()
+    @inference
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) for x = x0 + σ·noise, σ a number or (N,), same dtype and device as x; not clipped.
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from api_smoothing.convnet import CLASSES, Cifar10Net
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
+from api_smoothing.denoisers.gradients import inference
 from api_smoothing.denoisers.noise_blind import fill
 from api_smoothing.denoisers.unet import SIGMA_DATA, UNet, UNetDenoiser
 from api_smoothing.errors import WeightsError
@@ -33,7 +34,7 @@ class Recogniser(nn.Module):
         """What the sides of the image must be multiples of."""
         return self.painter.multiple
 
-    @torch.no_grad()
+    @inference
     def read(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The estimate y (N,3,32,32), clipped, and p (N,classes); no gradient: F and R are trained on their own."""
         with torch.autocast(x.device.type, enabled=False):

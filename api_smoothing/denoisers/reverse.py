@@ -26,6 +26,7 @@ from torch import Tensor
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard, Stepped
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.gradients import inference
 from api_smoothing.errors import ConfigurationError
 
 _LABEL = b"api-smooth path 1\0"  # a change of the stream's format changes this number
@@ -68,7 +69,7 @@ class Reverse:
         """x̂0 (N,3,H,W) of x's dtype and device: path 0. Raises ConfigurationError for σ outside the card's range."""
         return self.sample(x, sigma)
 
-    @torch.no_grad()
+    @inference
     def sample(self, x: Tensor, sigma: float | Tensor, *, path: int = 0) -> Tensor:
         """The end of path number `path` for each row, (N,3,H,W); other numbers draw other noise."""
         levels = row_levels(self.card, x, sigma)

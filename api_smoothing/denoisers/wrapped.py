@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
+from api_smoothing.denoisers.gradients import inference
 from api_smoothing.denoisers.padding import padded
 from api_smoothing.digests import sha256_of, weights_of
 from api_smoothing.errors import ConfigurationError
@@ -42,7 +43,7 @@ class WrappedDenoiser:
             return replace(self.first, sha256=sha256_of({}, f"{self.first.sha256} {now}"))
         return self.first
 
-    @torch.no_grad()
+    @inference
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ or side the card does not have."""
         levels = row_levels(self.first, x, sigma)

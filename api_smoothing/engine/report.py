@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from api_smoothing import images
+from api_smoothing.adapters.base import Answer
 from api_smoothing.adapters.labels.label_map import Reports
 from api_smoothing.certify.advice import OtherNoise, advise, elsewhere
 from api_smoothing.certify.anytime import ConfidenceSequence, proved_majority
@@ -287,8 +288,23 @@ def prediction(
     )
 
 
+def scores_of(answer: Answer, read: Callable[[Answer], Hashable | None]) -> dict[str, float]:
+    """The best score of each class that the answer names; `read` says which class a label is."""
+    found: dict[str, float] = {}
+    for label in answer.labels:
+        name = read(Answer(labels=(label,)))
+        if name is not None and label.score is not None:
+            found[str(name)] = max(label.score, found.get(str(name), label.score))
+    return found
+
+
 def unsmoothed(
-    votes: Sequence[Hashable | None], count: QueryCount, loaded: images.Loaded, *, cost_usd: float
+    votes: Sequence[Hashable | None],
+    count: QueryCount,
+    loaded: images.Loaded,
+    *,
+    cost_usd: float,
+    scores: Mapping[str, float],
 ) -> Unsmoothed:
     """The one answer about an image as it is, if there is one."""
     vote = votes[0] if votes else None
@@ -300,4 +316,5 @@ def unsmoothed(
         cost_usd=cost_usd,
         image=loaded.source,
         image_sha256=loaded.digest.hex(),
+        scores=scores,
     )

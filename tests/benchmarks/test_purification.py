@@ -1,11 +1,10 @@
-"""The purification benchmark: its attack keeps to the ball, its methods to the image range, and its runs resume."""
+"""The purification benchmark: its methods keep to the image range, and its runs resume."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from api_smoothing import denoisers
+from api_smoothing.attacks import PGD
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
 from api_smoothing.denoisers.wrapped import WrappedDenoiser
@@ -31,8 +31,8 @@ BOTH = {"psnr": psnr, "ssim": ssim}
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[SimpleNamespace]:
-    """The scripts `attacks`, `defences` and `purification`."""
-    names = ("attacks", "defences", "purification")
+    """The scripts `defences` and `purification`."""
+    names = ("defences", "purification")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         yield SimpleNamespace(**{name: import_module(name) for name in names})
@@ -73,67 +73,6 @@ def smoother() -> WrappedDenoiser:
 def floats(images: ImageSet) -> tuple[Tensor, Tensor]:
     assert images.labels is not None
     return images.floats(slice(None)).contiguous(), images.labels
-
-
-# The attack
-
-
-@pytest.mark.parametrize(("norm", "radius"), [("linf", 8 / 255), ("l2", 0.4), ("linf", 0.4), ("l2", 5.0)])
-@pytest.mark.parametrize("steps", [1, 10])
-def test_pgd_stays_in_the_ball_and_in_range(
-    bench: SimpleNamespace, norm: str, radius: float, steps: int
-) -> None:
-    """The perturbation's norm is at most the radius, to rounding, and every pixel stays in [0,1]."""
-    clean, labels = floats(pictures())
-    attacked = bench.attacks.PGD(norm=norm, radius=radius, steps=steps)(clean, labels, Toy())
-    apart = (attacked - clean).flatten(1)
-    lengths = apart.abs().amax(1) if norm == "linf" else apart.norm(dim=1)
-    assert float(lengths.max()) <= radius * (1 + 1e-5)
-    assert float(lengths.max()) > 0.3 * min(radius, 1)
-    assert float(attacked.min()) >= 0
-    assert float(attacked.max()) <= 1
-    assert not attacked.requires_grad
-
-
-@pytest.mark.parametrize(("norm", "radius"), [("linf", 8 / 255), ("l2", 0.9)])
-def test_pgd_fools_what_gradients_lead_to(bench: SimpleNamespace, norm: str, radius: float) -> None:
-    """A linear classifier is fooled on every image, and the ball's edge is reached: nothing in it would do better."""
-    clean, labels = floats(pictures())
-    toy = Toy()
-    attacked = bench.attacks.PGD(norm=norm, radius=radius)(clean, labels, toy)
-    assert (toy(clean).argmax(1) == labels).all()
-    assert (toy(attacked).argmax(1) != labels).all()
-    inside = (clean > radius) & (clean < 1 - radius)
-    if norm == "linf":
-        assert ((attacked - clean).abs()[inside] > 0.999 * radius).all()
-    else:
-        assert ((attacked - clean).flatten(1).norm(dim=1) > 0.95 * radius).all()
-
-
-def test_the_start_is_the_images_own(bench: SimpleNamespace) -> None:
-    """An image's start is the same in any batch and another for another seed; where nothing slopes it stays there."""
-    clean, labels = floats(pictures())
-    for norm in ("linf", "l2"):
-        attack = bench.attacks.PGD(norm=norm, radius=0.3, steps=3)
-
-        def flat(x: Tensor) -> Tensor:
-            return 0 * x.flatten(1)[:, :2]
-
-        whole = attack(clean, labels, flat)
-        assert torch.equal(attack(clean[2:4], labels[2:4], flat), whole[2:4])
-        assert not torch.equal(replace(attack, seed=1)(clean, labels, flat), whole)
-        away = (whole - clean).flatten(1).norm(dim=1)
-        assert float(away.min()) > 0
-        assert norm == "linf" or float(away.min()) < 0.9 * 0.3
-
-
-def test_an_attack_leaves_the_classifier_alone(bench: SimpleNamespace) -> None:
-    """No gradient stays with the model's parameters, and gradients may be switched off around the attack."""
-    clean, labels = floats(pictures())
-    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))
-    with torch.no_grad():
-        bench.attacks.PGD(norm="l2", radius=0.3, steps=2)(clean, labels, net)
-    assert all(p.grad is None for p in net.parameters())
 
 
 # The methods
@@ -190,9 +129,7 @@ def run(bench: SimpleNamespace, file: Path | None = None, **changes: Any) -> lis
         "batch": 2,
         "file": file,
         "settings": {"sigma": 0.2},
-        "attacks": [
-            bench.attacks.PGD(norm=norm, radius=r, steps=5) for norm, r in (("linf", 8 / 255), ("l2", 0.9))
-        ],
+        "attacks": [PGD(norm=norm, radius=r, steps=5) for norm, r in (("linf", 8 / 255), ("l2", 0.9))],
     } | changes
     methods = {name: bench.defences.purifier(name, smoother(), Toy(), options) for name in names}
     rows: list[dict[str, Any]] = bench.purification.run(

@@ -102,6 +102,10 @@ class CallableAdapter:
             self._unsure |= any(isinstance(answer, Answer) and _is_unscored(answer) for answer in answers)
         return answers
 
+    def scores(self, images: Tensor, /) -> Tensor:
+        """What the function gives for images (N,3,H,W) in [0,1], with gradients where it has any; see `log_scores`."""
+        return log_scores(self._function(images), self._outputs, f"provider {self._card.name}")
+
     def verdict(self, error: Exception, /) -> Verdict:
         return Verdict.FATAL
 
@@ -178,6 +182,14 @@ class ModuleAdapter:
         """The classifier itself, on its device."""
         return self._module
 
+    def scores(self, images: Tensor, /) -> Tensor:
+        """The module's scores of images (N,3,H,W) in [0,1], in evaluation mode, with gradients; see `log_scores`."""
+        from api_smoothing.eval_mode import evaluating
+
+        with evaluating(self._module):
+            returned = self._module(images.to(self._device))
+        return log_scores(returned, self._outputs, f"model {self._card.name}")
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> Sequence[Answer | Verdict]:
         import torch
 
@@ -236,6 +248,11 @@ class ReplicatedAdapter:
         there = str(getattr(images, "device", ""))
         return self._replicas.get(there, self._first).label(images)
 
+    def scores(self, images: Tensor, /) -> Tensor:
+        """The first model's scores, with gradients."""
+        found: Tensor = self._first.scores(images)  # type: ignore[attr-defined]
+        return found
+
     def verdict(self, error: Exception, /) -> Verdict:
         return self._first.verdict(error)
 
@@ -243,6 +260,22 @@ class ReplicatedAdapter:
         """Why no threshold can be held to the answer's scores; empty where one can."""
         doubt = getattr(self._first, "doubt", None)
         return "" if doubt is None else str(doubt(answer))
+
+
+def log_scores(returned: Any, outputs: Outputs | None, who: str) -> Tensor:
+    """Scores (N, classes) as they came, or the logarithms of those that are probabilities.
+
+    Raises ConfigurationError for what has no gradient to follow: labels, arrays, lists.
+    """
+    import torch
+
+    found = content(returned)
+    if outputs == "labels" or not isinstance(found, torch.Tensor) or found.ndim != 2:
+        raise ConfigurationError(
+            f"{who} gives no tensor of scores (N, classes), so there are no gradients: attack it by its answers "
+            "(square, hopskipjump)"
+        )
+    return found.clamp(min=1e-12).log() if outputs == "probabilities" else found
 
 
 def answers_of(rows: Sequence[Row], who: str) -> list[Answer | Verdict]:

@@ -1,0 +1,31 @@
+"""Attacks: how near an image is that is answered otherwise, and whether a certificate holds against one who tries.
+
+`PGD` follows gradients, `Square` scores and `HopSkipJump` answers alone; `attack_answers` sets one of them on a
+provider as it is, `attack_certificates` sets gradients on the smoothed classifier inside its certified radii, and
+`verdict` counts what they turned against α.
+"""
+
+from __future__ import annotations
+
+from api_smoothing.attacks.ball import Ball, distance
+from api_smoothing.attacks.holding import Holding, attack_certificates
+from api_smoothing.attacks.hopskipjump import HopSkipJump
+from api_smoothing.attacks.outcome import Attacked, Attempt, Verdict, verdict
+from api_smoothing.attacks.pgd import PGD
+from api_smoothing.attacks.square import Square
+from api_smoothing.attacks.undefended import attack_answers
+
+__all__ = [
+    "PGD",
+    "Attacked",
+    "Attempt",
+    "Ball",
+    "Holding",
+    "HopSkipJump",
+    "Square",
+    "Verdict",
+    "attack_answers",
+    "attack_certificates",
+    "distance",
+    "verdict",
+]

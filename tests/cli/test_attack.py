@@ -1,0 +1,122 @@
+"""`api-smooth attack`: the table, the JSON, the images and the exit code say what the attacks came to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from api_smoothing.attacks import Ball
+from api_smoothing.attacks.outcome import Attacked, Attempt, Votes
+from api_smoothing.cli import main
+from api_smoothing.convnet import CLASSES
+
+LOCAL = "--provider torchvision --model cifar10 --denoiser none --sigma 0.05 --seed 1 --device cpu"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A picture of a cat at 32×32 that the bundled classifier knows, and a grey one."""
+    chelsea = pytest.importorskip("skimage.data").chelsea()
+    cat = Image.fromarray(chelsea).crop((75, 0, 375, 300)).resize((32, 32), Image.Resampling.BOX)
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    cat.save(tmp_path / "photos" / "cat" / "a.png")
+    cat.convert("L").save(tmp_path / "photos" / "cat" / "grey.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(["attack", *line.split(), *LOCAL.split()])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_answers_are_attacked_and_images_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each image that is written lies in its ball, and is one of those the JSON counts."""
+    code, out, _ = run("photos --attack pgd-linf --eps 0.03 --steps 5 --restarts 1 --json -o out", capsys)
+    facts: dict[str, Any] = json.loads(out)
+    assert (code, facts["attack"], facts["smoothed"], facts["verdict"]) == (0, "pgd-linf", False, None)
+    assert facts["right"]["n"] == len(facts["images"]) == 2
+    turned = [one for one in facts["images"] if one["distance"] is not None]
+    assert facts["turned"]["k"] == len(turned) >= 1
+    assert len(list(Path("out").rglob("*.png"))) == len(turned)
+    for one in turned:
+        before, after = (np.asarray(Image.open(path)) for path in (one["path"], Path("out") / one["id"]))
+        assert Ball(norm="linf", radius=0.03).holds(before, after)
+        assert one["distance"] <= 0.03
+
+
+def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has certified ≤ true ≤ attack for each image, the totals the count against α and the power."""
+    line = "photos/cat/a.png --smoothed -n 150 --steps 4 --restarts 1 --eot 4 --votes 200 --factors 1,20"
+    code, out, _ = run(line, capsys)
+    assert code == 0
+    head, row, turned, inside, power = out.splitlines()
+    assert head.split() == ["image", "label", "certified", "≤", "true", "≤", "attack", "queries"]
+    name, label, certified, attack, *_ = row.split()
+    assert name == "a.png"
+    assert label in CLASSES
+    assert 0 < float(certified) < float(attack)
+    assert turned.startswith("turned: 1 of 1 (95 % interval 2.5%")
+    assert inside.startswith("inside the certified radius: 0 of 1 turned")
+    assert "α allows that (p = 1)" in inside
+    assert power == "the same attack at 20 times the radius: 1 of 1 turned"
+
+
+def test_certificates_that_do_not_hold_are_exit_code_1(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that α cannot explain is said, and fails a build."""
+    from api_smoothing import attacks
+
+    broken = Attempt(factor=1, radius=0.2, distance=0.2, votes=Votes(k=0, other=9, n=9), turned=True)
+    one = Attacked(id="a.png", path=None, label="cat", right=None, norm="l2", certified=0.2, alpha=0.001,
+                   attempts=(broken,), distance=0.2)  # fmt: skip
+    monkeypatch.setattr(attacks, "attack_certificates", lambda *a, **k: iter([one, one]))
+    code, out, _ = run("photos --smoothed", capsys)
+    assert code == 1
+    assert "these certificates do not hold" in out
+
+
+def test_a_budget_that_is_spent_is_exit_code_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left over is told, with the command that goes on."""
+    line = "photos --attack hopskipjump --queries 20 --budget-queries 15 --run r"
+    code, out, error = run(line, capsys)
+    assert code == 3
+    assert "1 of 2 images attacked" in error
+    assert "--budget-queries" in error
+    assert "a.png" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("photos --smoothed --attack square", "--smoothed certifies in ℓ2"),
+        ("photos --attack square --radius 1", "square takes --eps"),
+        ("photos --eps 0.1", "pgd-l2 takes --radius"),
+        ("photos --attack hopskipjump --eps 0.1", "hopskipjump has none"),
+        ("photos --smoothed --factors 1,x", "--factors must be numbers"),
+        ("photos --attack pgd", "pgd-l2"),
+        ("nowhere", "no such file"),
+        ("photos --smoothed --noise laplace", "Gaussian"),
+        ("photos --attack pgd-linf --eps -1", "radius of an attack"),
+    ],
+)
+def test_a_slip_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
+    """What cannot be is said before anything is asked."""
+    code, out, error = run(line, capsys)
+    assert (code, out) == (2, "")
+    assert words in error.splitlines()[-1]
+
+
+def test_an_image_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--output may not be the folder that is attacked."""
+    line = "photos --attack pgd-linf --eps 0.1 --steps 3 --restarts 1 -o photos"
+    code, _, error = run(line, capsys)
+    assert code == 2
+    assert "would write over" in error

@@ -103,14 +103,15 @@ class TurnAwaited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSetOpened:
-    """An evaluation knows its images: `images` of them, `left` not decided yet, and `told` what one should know of
-    the data before the first query, a sentence each.
+    """An evaluation knows its images: `images` of them, `left` not decided yet, `unreadable` never to be, and `told`
+    what one should know of the data before the first query, a sentence each.
     """
 
     name: str
     images: int
     left: int
     told: tuple[str, ...]
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

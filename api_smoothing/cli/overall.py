@@ -39,10 +39,8 @@ class Overall:
                 self._progress.clear()
                 for line in event.told:
                     complain(line)
-                if event.left < event.images:
-                    complain(
-                        f"{event.images - event.left:,} of {number_of(event.images, 'image')} are decided already"
-                    )
+                if decided := event.images - event.left - event.unreadable:
+                    complain(f"{decided:,} of {number_of(event.images, 'image')} are decided already")
                 self._images = event.left
                 self._agree(event.left)
                 self._began = self._shown = time.monotonic()

@@ -106,6 +106,7 @@ def evaluate(
                     name=chosen.name,
                     images=len(planned),
                     left=drive.undecided,
+                    unreadable=sum(one.image_sha256 is None for one in planned),
                     told=(*chosen.told, *truths.told, *_lost(planned), *asked.told),
                 )
             )

@@ -90,6 +90,19 @@ def test_a_spent_budget_is_exit_3_with_the_command_that_goes_on(capsys: pytest.C
     assert verifier.check("run.jsonl")["faults"] == []
 
 
+def test_an_image_that_cannot_be_read_is_told_and_not_called_decided(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts as failed, by name; of the others it is said only then that they are decided when they are."""
+    (project / "data" / "cat" / "broken.png").write_bytes(b"no image")
+    assert evaluate("--radii", "0", "-n", "30", "--output", "run.jsonl") == 0
+    error = capsys.readouterr().err
+    assert "broken.png" in error
+    assert "decided already" not in error
+    assert evaluate("--radii", "0", "-n", "30", "--output", "run.jsonl") == 0
+    assert "5 of 6 images are decided already" in capsys.readouterr().err
+
+
 def test_a_claim_is_proved_or_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
     """--at-least says what is known; refuted is exit 1."""
     assert evaluate("--radii", "0.1", "--at-least", "0.1", "--json") == 0

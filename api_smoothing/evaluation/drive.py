@@ -83,9 +83,7 @@ class Drive:
         claim: Claim | None = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
-        again = (
-            api.retries_failures
-        )  # what had no label may have failed; an answer that is kept costs nothing
+        again = api.retries_failures  # what had no label may have failed; a kept answer costs nothing
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
         self._told = set(before.unreadable)

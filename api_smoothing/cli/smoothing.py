@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
-from api_smoothing.cli.options import as_meant
+from api_smoothing.cli.options import as_meant, refuse_unknown_option
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
 from api_smoothing.cli.settings import Settings, resolve_settings
@@ -80,6 +80,8 @@ def settings_of(args: argparse.Namespace, names: Sequence[str]) -> Settings:
 
     settings = resolve_settings(args, names)
     declared = registry.provider(settings.provider)
+    if declared.local and getattr(args, "rate", None) is not None:  # set for all commands it means services
+        refuse_unknown_option(settings.provider, "rate")
     if settings.model is None:
         settings = replace(settings, model=declared.default_model)
     return settings

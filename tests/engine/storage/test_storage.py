@@ -59,7 +59,7 @@ def test_a_session_builds_none_of_what_it_is_handed() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("api_smoothing.engine.storage")
         for name in node.names
     }
-    assert imported <= {"BudgetAccount", "Storage", "stream_name"}
+    assert imported <= {"Asked", "BudgetAccount", "Storage", "stream_name"}
 
 
 @pytest.mark.parametrize(

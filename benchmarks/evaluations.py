@@ -59,7 +59,8 @@ def command(
     args: argparse.Namespace, provider: str, images: Path, out: Path, reach: dict[str, Any]
 ) -> list[str]:
     """What a user would type; `reach` are the provider's options for the server here."""
-    side = ["--size", "32", "--labels", "cifar10"] if args.kind == "cifar10" else []
+    small = args.kind == "cifar10"
+    side = ["--size", "32", "--labels", "cifar10"] if small else ["--labels", "imagenet-coarse"]
     words = [
         "evaluate",
         str(images),

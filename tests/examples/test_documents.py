@@ -157,7 +157,14 @@ def test_what_is_not_run_says_why() -> None:
         if block.mark.startswith(_NOT_RUN):
             assert len(block.mark) > len(_NOT_RUN) + 5
             left[block.where.partition(":")[0]] += 1
-    assert left == {"README.md": 3, "CONTRIBUTING.md": 1, "docs/denoisers.md": 2, "docs/settings.md": 1}
+    assert left == {
+        "README.md": 3,
+        "CONTRIBUTING.md": 1,
+        "docs/denoisers.md": 4,
+        "docs/evaluate.md": 3,
+        "docs/settings.md": 1,
+        "docs/store.md": 1,
+    }
 
 
 def helps() -> Iterator[tuple[str, str]]:

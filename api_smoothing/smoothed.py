@@ -456,18 +456,18 @@ class SmoothedAPI:
         It is brought to the same size and read through the same label map. A spent budget raises nothing.
         """
         sender = self._session.sender()
-        openings = (self._unsmoothed(self._loaded(img), sender) for img in imgs)
+        openings = (self._unsmoothed(self._loaded(img)) for img in imgs)
         with closing(self._session.results(openings, sender, sigma=None, most=1)) as results:
             yield from results
 
-    def _unsmoothed(self, loaded: images.Loaded, sender: Sender) -> Opening[Unsmoothed]:
+    def _unsmoothed(self, loaded: images.Loaded) -> Opening[Unsmoothed]:
         read, scores = parts.reader(self._labels, self._adapter), dict[str, float]()
 
         def reading(answer: Answer) -> Hashable | None:
             scores.update(scores_of(answer, read))
             return read(answer)
 
-        inquiry = self._session.unsmoothed(loaded, provenance=self._provenance(), read=reading, sender=sender)
+        inquiry = self._session.unsmoothed(loaded, provenance=self._provenance(), read=reading)
         taken = Everything(1)
 
         def result() -> Unsmoothed:

@@ -19,6 +19,7 @@ from api_smoothing.engine.sending import (
     Canary,
     Cleaner,
     Desk,
+    Draw,
     FirstRequestGate,
     Here,
     Latency,
@@ -145,18 +146,32 @@ class Session:
         `told` hears of every answer that is counted.
         """
         name = self._undrifted(self._name(noise, seed))
-        self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
-        stream = Stream(
-            name=name,
-            answers=StreamAnswers(self._cache, name, shared=self._remote, retry=self._retry),
-            draw=drawing(loaded.grid, noise, self._denoiser),
-            shape=noise.shape[:2],
-        )
+        stream = self._stream(name, loaded, drawing(loaded.grid, noise, self._denoiser), provenance)
         watch = self._watch(stream, sender) if self.card.drift == "canary" else None
         if watch is not None:
             stream.version, stream.leave = watch.version, lambda: watch.unpaid
-        source = VoteSource(
-            stream=name,
+        source = self._source(stream, read, watch=watch, told=told)
+        paths = self.queries_per_vote
+        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)
+
+    def unsmoothed(self, loaded: Loaded, *, provenance: Provenance, read: LabelReader) -> Inquiry:
+        """What it takes to ask about the image as it is, in one query; asks nothing yet."""
+        still = _Still(image_digest=loaded.digest, shape=(*loaded.size, 3), sub=loaded.sub)
+        name = self._name(still, "none", denoised=False)
+        stream = self._stream(name, loaded, AsIs(loaded.grid, loaded.sub), provenance)
+        return Inquiry(votes=self._source(stream, read), stream=stream)
+
+    def _stream(self, name: str, loaded: Loaded, draw: Draw, provenance: Provenance) -> Stream:
+        """The queries of that name about an image, described where they are kept."""
+        self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
+        answers = StreamAnswers(self._cache, name, shared=self._remote, retry=self._retry)
+        return Stream(name=name, answers=answers, draw=draw, shape=loaded.size)
+
+    def _source(
+        self, stream: Stream, read: LabelReader, *, watch: Watch | None = None, told: Told | None = None
+    ) -> VoteSource:
+        return VoteSource(
+            stream=stream.name,
             usage=stream.usage,
             cache=self._cache,
             account=self.account,
@@ -166,32 +181,6 @@ class Session:
             retry=self._retry,
             told=told,
         )
-        paths = self.queries_per_vote
-        return Inquiry(votes=source if paths == 1 else PathVotes(source, paths), stream=stream)
-
-    def unsmoothed(
-        self, loaded: Loaded, *, provenance: Provenance, read: LabelReader, sender: Sender
-    ) -> Inquiry:
-        """What it takes to ask about the image as it is, in one query; asks nothing yet."""
-        still = _Still(image_digest=loaded.digest, shape=(*loaded.size, 3), sub=loaded.sub)
-        name = self._name(still, "none", denoised=False)
-        self._cache.describe(name, {**provenance.to_dict(), "image": loaded.source})
-        stream = Stream(
-            name=name,
-            answers=StreamAnswers(self._cache, name, shared=self._remote, retry=self._retry),
-            draw=AsIs(loaded.grid, loaded.sub),
-            shape=loaded.size,
-        )
-        votes = VoteSource(
-            stream=name,
-            usage=stream.usage,
-            cache=self._cache,
-            account=self.account,
-            read=read,
-            stop=stream.ended,
-            retry=self._retry,
-        )
-        return Inquiry(votes=votes, stream=stream)
 
     def _name(self, noise: Asked, seed: str, *, denoised: bool = True) -> str:
         return stream_name(

@@ -343,7 +343,11 @@ def test_what_failed_may_be_asked_again_and_verified(tmp_path: Path) -> None:
     out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(4)]
 
     def session(refused: float, **options: Any) -> Evaluation:
-        options = {"cache": tmp_path / "cache", "store": None, "budget": Budget(usd=None), **options}
+        options = {
+            **{"cache": tmp_path / "cache", "store": None, "budget": Budget(usd=None)},
+            "concurrency": 1,  # where the first to come are refused, a run ends
+            **options,
+        }
         with smoothed(Service(refused), **options) as api:
             return evaluate(api, images, radii=(0, 0.05), n=40, output=out)
 

@@ -7,13 +7,14 @@ from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open
 from api_smoothing.engine.sending.pixels import Cleaner, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.sending.stopwatch import Stopwatch
-from api_smoothing.engine.sending.stream import Query, Stream, Usage
+from api_smoothing.engine.sending.stream import Draw, Query, Stream, Usage
 
 __all__ = [
     "AsIs",
     "Canary",
     "Cleaner",
     "Desk",
+    "Draw",
     "FirstRequestGate",
     "Here",
     "Latency",

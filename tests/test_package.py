@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "evaluation": {
         "certify",
         "claims",
+        "corruptions",
         "datasets",
         "evidence",
         "images",

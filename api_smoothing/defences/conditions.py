@@ -9,7 +9,7 @@ fog:3, fog, all:3, all            a corruption at a severity; at all five; all f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
@@ -20,7 +20,7 @@ from torch import Tensor
 from api_smoothing.attacks import PGD, Square
 from api_smoothing.attacks.losses import Model
 from api_smoothing.attacks.search import Reply
-from api_smoothing.corruptions import NAMES, SEVERITIES, check
+from api_smoothing.corruptions import named
 from api_smoothing.errors import ConfigurationError
 
 Kind: TypeAlias = Literal["clean", "attack", "adaptive", "corruption"]
@@ -124,7 +124,7 @@ def conditions_of(
         if condition.attack is not None:
             name = f"adaptive {condition.name}"
             found[name] = replace(condition, name=name, kind="adaptive")
-    for name, severity in _corruptions(corruptions):
+    for name, severity in named(corruptions):
         whole = f"{name}:{severity}"
         found[whole] = Condition(name=whole, kind="corruption", corruption=(name, severity))
     if adaptive and not any(condition.kind == "adaptive" for condition in found.values()):
@@ -169,15 +169,3 @@ def _radius(text: str) -> float:
         raise ConfigurationError(
             f"the radius {text!r} of an attack is no number such as 8/255 or 0.5"
         ) from None
-
-
-def _corruptions(given: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for text in given:
-        name, colon, severity = text.strip().partition(":")
-        if colon and not severity.isdecimal():
-            raise ConfigurationError(f"the severity in {text!r} must be a whole number from 1 to 5, as fog:3")
-        severities = (int(severity),) if colon else SEVERITIES
-        for one in NAMES if name == "all" else (name,):
-            for level in severities:
-                check(one, level)
-                yield one, level

@@ -105,7 +105,6 @@ def conditions_of(
     adaptive: bool = False,
     steps: int = 40,
     queries: int = 1_000,
-    eot: int = 4,
     seed: int = 0,
 ) -> tuple[Condition, ...]:
     """All of them, each once: the attacks, with `adaptive` each of them again, then the corruptions.

@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from api_smoothing.adapters.local.cifar10net import load_cifar10net
+from api_smoothing.adapters.local.cifar10net import load_cifar10net, read_card
 from api_smoothing.digests import not_finite
-from api_smoothing.errors import WeightsError
+from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
+from api_smoothing.training.kinds import make_classifier
 from api_smoothing.training.losses import reduced
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -109,7 +110,7 @@ def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
 def _find(name: str, folders: list[Path]) -> nn.Module:
     for folder in folders:
         if (own := folder / f"{name}.safetensors").is_file():
-            return load_cifar10net(own)
+            return _trained(own)
         for file in sorted((*folder.glob(f"{name}-*.th"), *folder.glob(f"{name}*.pth"))):
             return _from_state(name, file)
         if (arrays := folder / f"{name}.npz").is_file():
@@ -127,6 +128,22 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
         models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
     )
     return _Normalised(net)
+
+
+def _trained(file: Path) -> nn.Module:
+    """What `train classifier` wrote as `file`, of any kind."""
+    card = read_card(file)
+    if "architecture" not in card:
+        return load_cifar10net(file)
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.get("sha256"):
+        raise WeightsError(f"{file.name} is not the file its card is of; train it again")
+    try:
+        net = make_classifier(card, len(card["classes"])).eval()
+        net.load_state_dict({k: v.float() for k, v in load(data).items()})
+    except (ConfigurationError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{file.name} does not fit the network of its card; train it again") from error
+    return net
 
 
 def _from_state(name: str, file: Path) -> nn.Module:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from api_smoothing.training.stopping import stop_between_steps
 Loss = Callable[[int, torch.Generator], tuple[Tensor, Mapping[str, float]]]
 Progress = Callable[[Mapping[str, Any]], None]
 
-_SILENCE = 15.0  # seconds without a word, on a slow machine
+SILENCE: Final = 15.0  # seconds without a word, on a slow machine
 
 #: Where what is random is drawn: on the CPU whatever the device, or on the device.
 Draws = Literal["cpu", "device"]
@@ -244,7 +244,7 @@ def fit(
             now = time.monotonic()
             if step == first + 1:
                 slow = min(now - start, limit / 2)
-            if step % log_every == 0 or step in (first + 1, steps) or now - told > _SILENCE:
+            if step % log_every == 0 or step in (first + 1, steps) or now - told > SILENCE:
                 told, seconds = now, before + now - start
                 figures = {
                     "step": step,

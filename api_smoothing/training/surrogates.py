@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
 from api_smoothing.training.kinds import make_classifier
+from api_smoothing.training.loop import SILENCE, Progress
 from api_smoothing.training.losses import reduced
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -173,20 +175,32 @@ def label_file(of: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def own_labels(nets: list[nn.Module], data: ImageSet, cache: Path, device: str = "cpu") -> Tensor:
+def own_labels(
+    nets: list[nn.Module],
+    data: ImageSet,
+    cache: Path,
+    device: str = "cpu",
+    on_progress: Progress | None = None,
+) -> Tensor:
     """(surrogates, N) int64: the label of each clean image by each of `nets` on `device`, kept in `cache`.
 
-    A file that is damaged is written anew.
+    A file that is damaged is written anew. `on_progress` gets what `loop.fit` gives it, an image for a step.
     """
     with suppress(OSError, SafetensorError, KeyError):
         return load_file(cache)["labels"].long()
-    rows = []
-    for net in nets:
+    rows, whole, began = [], len(nets) * len(data), time.monotonic()
+    told = began
+    for number, net in enumerate(nets):
         parts = []
         for k in range(0, len(data), 250):
             x = data.floats(slice(k, k + 250)).to(device)
             with reduced(x):
                 parts.append(net(x).argmax(1).cpu())
+            now, done = time.monotonic(), number * len(data) + k + len(x)
+            if on_progress is not None and now - told > SILENCE:
+                told, left = now, (now - began) * (whole - done) / done
+                about = {"step": done, "of": whole, "left": left, "checkpoint": 0}
+                on_progress({"phase": "the surrogates' labels"} | about)
         rows.append(torch.cat(parts))
     labels = torch.stack(rows)
     cache.parent.mkdir(parents=True, exist_ok=True)

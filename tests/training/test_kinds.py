@@ -78,6 +78,6 @@ def test_what_makes_no_network_is_told() -> None:
             make_classifier({"architecture": sizes}, 10)
     with pytest.raises(ConfigurationError, match="either widths or an"):
         read_recipe(plan("mixer") | {"widths": [8, 8, 8]}, "classifier")
+    mixed = plan("mixer")
     with pytest.raises(ConfigurationError, match="momentum"):
-        mixed = plan("mixer")
         read_recipe(mixed | {"train": mixed["train"] | {"momentum": 0.9}}, "classifier")

@@ -1,7 +1,7 @@
 """Certified accuracy of black-box targets behind a denoiser, sequentially and by the paper's protocol.
 
     python benchmarks/certified_accuracy.py --data DIR [--images 0:500] [--sigma 0.25] [--denoiser auto|none|NAME|FILE]
-        [--targets bundled,resnet56,held-out-dense] [--nets DIR] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
+        [--targets bundled,resnet56,held-out-mixer] [--nets DIR] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
     python benchmarks/certified_accuracy.py --data DIR --photographs [--images 0:250] [--sigma 0.5] [--radii 0.5]
 
 Every image is asked the same queries for all targets (noise and denoiser do not depend on the target) and all

@@ -26,7 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def plan(kind: str) -> dict[str, Any]:
     """A recipe for one step of a network of that kind."""
-    train = read_recipe("surrogate-mixer", "classifier")["train"] | {"epochs": 1, "batch": 16}
+    train = read_recipe("held-out-mixer", "classifier")["train"] | {"epochs": 1, "batch": 16}
     held = {"holdout": 8, "holdout_seed": 0}
     return {
         "id": kind,

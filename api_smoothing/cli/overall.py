@@ -23,6 +23,7 @@ class Overall:
         self._usd = 0.0
         self._spent: dict[int, tuple[int, float]] = {}
         self._began = self._shown = time.monotonic()
+        self._told: set[str] = set()
         self.started = False
 
     @property
@@ -38,10 +39,12 @@ class Overall:
             case DataSetOpened():
                 self._progress.clear()
                 for line in event.told:
-                    complain(line)
+                    if line not in self._told:  # another run on the same images, corrupted
+                        complain(line)
+                self._told.update(event.told)
                 if decided := event.images - event.left - event.unreadable:
                     complain(f"{decided:,} of {number_of(event.images, 'image')} are decided already")
-                self._images = event.left
+                self._images, self._done = event.left, 0
                 self._agree(event.left)
                 self._began = self._shown = time.monotonic()
             case ImageStarted():

@@ -39,6 +39,7 @@ def evaluate(
     column_label: str | None = None,
     classes: Sequence[str] | Mapping[int, str] | str | Path | None = None,
     observers: Sequence[Observer] = (),
+    among: int = 1,
 ) -> Evaluation:
     """Certify every image of a data set, and count what is right.
 
@@ -55,6 +56,8 @@ def evaluate(
     `clean` asks about each image as it is, too: one query more, for clean accuracy, or agreement where there are no
     labels; by default where there is no claim. `output` is a run file, which is gone on with where it exists; an image
     that cannot be read is told there, and costs nothing.
+
+    `among` says how many such runs the budget of `api` is for: the cap that is chosen for it reckons with all of them.
 
     Raises ConfigurationError, ImageError, UnreachableRadiusError before the first query, ProviderError, StorageError
     when asking fails; all that was answered is in `output`. A spent budget raises nothing: `Evaluation.left` counts.
@@ -76,12 +79,12 @@ def evaluate(
             api,
             radii,
             n,
-            images=len(whole) if at_least is not None else len(chosen),
+            images=len(whole) if at_least is not None else len(chosen) * among,
             at_least=at_least,
             confidence=confidence,
             before=runs.header(path).settings.get("n") if path.exists() else None,
             capped_by_budget=api.has_budget,
-            besides=len(chosen) if clean is not False else 0,
+            besides=len(chosen) * among if clean is not False else 0,
         )
         check_reach(api, asked)
         settings = _settings(api, chosen, asked, at_least, confidence)

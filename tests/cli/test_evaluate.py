@@ -205,3 +205,87 @@ def test_a_gate_against_kept_answers_is_refused(capsys: pytest.CaptureFixture[st
     one_line(capsys.readouterr().err, "--epoch NAME")
     assert evaluate(*told, "--baseline", "a.jsonl", "--epoch", "next", "--output", "b.jsonl") == 0
     assert read_run("b.jsonl").header.settings["epoch"] == "next"
+
+
+# Corruptions
+
+
+def test_corruptions_are_runs_beside_the_clean_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row each and their mean; a file each, which holds by itself and whose data set is called after it."""
+    told = ["--radii", "0,0.1", "-n", "50", "--corruptions", "fog:3,snow", "--severities", "1,2"]
+    assert evaluate(*told, "--output", "run.jsonl") == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["images", "unsmoothed", "accuracy"]
+    assert "certified right at 0.1" in head
+    assert [row.split()[0] for row in rows] == ["clean", "fog:3", "snow:1", "snow:2", "mean"]
+    assert all("80.0% (28%–99%)" in row for row in rows[:4])
+    files = ["run.fog-3.jsonl", "run.jsonl", "run.snow-1.jsonl", "run.snow-2.jsonl"]
+    assert sorted(path.name for path in project.glob("*.jsonl")) == files
+    for file, name in zip(files, ("data (fog 3)", "data", "data (snow 1)", "data (snow 2)"), strict=True):
+        assert verifier.check(file)["faults"] == []
+        assert read_run(file).header.settings["data"] == name
+    digests = {found.image_sha256 for file in files for found in read_run(file).certificates}
+    assert len(digests) == 4 * 5
+
+
+def test_corrupted_runs_are_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command asks nothing; a further corruption only its own images."""
+    told = ["--radii", "0.1", "-n", "50", "--output", "run.jsonl", "--json", "--corruptions"]
+    assert evaluate(*told, "fog:3") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert evaluate(*told, "fog:3") == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert evaluate(*told, "fog:3,snow:1") == 0
+    more = json.loads(capsys.readouterr().out)
+    assert {name: more["runs"][name] for name in ("clean", "fog:3")} == first["runs"]
+    assert (first["means"], set(more["runs"])) == ({}, {"clean", "fog:3", "snow:1"})
+    assert more["means"]["certified right at 0.1"] == 0.8
+
+
+def test_corruptions_share_one_budget(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends them where it ends, exit code 3; a larger one goes on with all of them, and pays for nothing twice."""
+    told = ["--radii", "0,0.1", "-n", "50", "--model", "usd=0.001", "--yes", "--corruptions", "fog:3,snow:1"]
+    told += ["--output", "run.jsonl", "--json"]
+    assert evaluate(*told, "--budget-queries", "400") == 3
+    printed = capsys.readouterr()
+    assert "2 of 5 images of fog:3 (2 of 3 runs) decided" in printed.err
+    runs = json.loads(printed.out)["runs"]
+    assert set(runs) == {"clean", "fog:3"}
+    assert sum(one["queries"] for one in runs.values()) <= 400
+    assert not (project / "run.snow-1.jsonl").exists()
+    (line,) = [line for line in printed.err.splitlines() if "with:" in line]
+    assert "--corruptions" in line
+    assert evaluate(*told, "--budget-queries", "5000") == 0
+    whole = json.loads(capsys.readouterr().out)["runs"]
+    assert sum(one["queries"] for one in whole.values()) == 3 * 5 * 51
+    for file in project.glob("*.jsonl"):
+        assert verifier.check(str(file))["faults"] == []
+
+
+def test_the_price_of_corruptions_is_that_of_all_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run tells it beforehand."""
+    told = ["--radii", "0.1", "-n", "50", "--dry-run", "--no-clean", "--json"]
+    assert evaluate(*told) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert evaluate(*told, "--corruptions", "all:1") == 0
+    all_ = json.loads(capsys.readouterr().out)
+    assert all_["queries_high"] == 16 * alone["queries_high"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--corruptions", "fogg"], "fogg"),
+        (["--corruptions", "fog:9"], "from 1 to 5"),
+        (["--severities", "1"], "--severities are those of --corruptions"),
+        (["--corruptions", "fog", "--severities", "9"], "--severities '9' must be from 1 to 5"),
+        (["--corruptions", "fog", "--fail-under", "0.5"], "--fail-under is about one run"),
+        (["--corruptions", "fog", "--at-least", "0.5", "--radii", "0.1"], "--at-least is about one run"),
+    ],
+)
+def test_what_does_not_go_with_corruptions_is_one_line(
+    flags: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked."""
+    assert evaluate(*flags) == 2
+    one_line(capsys.readouterr().err, why)

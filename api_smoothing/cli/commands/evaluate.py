@@ -3,7 +3,8 @@
 Images are asked about at all radii at once. With -n each has one bound, without it ends when all radii are decided. A
 single radius has the rule that needs the fewest; with a budget its cap is the one with which it goes furthest.
 --at-least makes a claim: images in random order, until it is proved, refuted or not paid for. --baseline and
---fail-under are gates for builds: they fail only where chance cannot explain it.
+--fail-under are gates for builds: they fail only where chance cannot explain it. --corruptions repeats all of it on
+corrupted images, each a run of its own beside the clean one (run.jsonl, run.fog-3.jsonl), on one budget for all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-clean", action="store_true", help="leave out the query about each image as it is"
     )
+    parser.add_argument(
+        "--corruptions", metavar="C,C,…", help="besides, under these: all, or names as fog or fog:3"
+    )
+    parser.add_argument("--severities", metavar="S", help="of them: 3, 1..5 or 1,3,5 (1..5)")
     claim = parser.add_argument_group("a claim")
     claim.add_argument(
         "--at-least",
@@ -130,12 +135,13 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     )
     limits = limited(replace(settings, n=100, radius=None), sandbox=args.sandbox)
     settings = replace(limits.settings, n=settings.n)
+    wanted = _corruptions(args)
     terminal = sys.stderr.isatty()
     progress = Progress(sys.stderr, 0, summaries=False, charged=not args.sandbox)
     if args.dry_run:
-        return _dry_run(args, data, settings, radii, progress)
+        return _dry_run(args, data, settings, radii, progress, runs=1 + len(wanted))
     if settings.run is None and is_limited(settings):
-        about = f"evaluate {args.sandbox} {radii} {args.epoch} {args.at_least}"
+        about = f"evaluate {args.sandbox} {radii} {args.epoch} {args.at_least}{' '.join(['', *wanted])}"
         settings = replace(settings, run=run_name(settings, [args.dataset], about=about))
     baseline = None
     if args.baseline is not None:
@@ -161,16 +167,21 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             )
         )
 
+        waiting, agreed = 1 + len(wanted), False  # runs, which are agreed to together
+
         def agree(images: int) -> None:
-            if limits.price is None or not limits.price.micro_usd or not images or limits.sandbox:
+            nonlocal waiting, agreed
+            runs, waiting = waiting, waiting - 1
+            if limits.price is None or not limits.price.micro_usd or not images or limits.sandbox or agreed:
                 return
-            cost = _estimate(api, images, radii, settings)
+            agreed = True
+            cost = _estimate(api, images * runs, radii, settings)
             if not agreed_to_range(cost.usd_low, cost.usd_high, yes=args.yes):
                 raise _Declined
 
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
-            found = _evaluated(args, data, api, radii, settings, overall)
+            runs = _evaluated(args, data, api, radii, settings, overall, wanted)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
@@ -184,7 +195,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             return error.exit_code
         progress.clear()
         gates: list[Gate] = []
-        if found.run.certificates or found.run.unreadable:  # else the budget paid for none
+        name, found = list(runs.items())[-1]  # the one that was not come through, if any
+        if wanted:
+            _print_all(args, runs)
+        elif found.run.certificates or found.run.unreadable:  # else the budget paid for none
             gates = _gates(args, found, radii, baseline)
             _print(args, found, gates)
     if found.left and found.out_of_budget:
@@ -195,8 +209,9 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             account=limits.account,
         )
         done = found.run.images - found.left
+        of = f" of {name} ({len(runs)} of {1 + len(wanted)} runs)" if wanted else ""
         complain(
-            f"error: the budget {what_is_left(settings, limits.account)}; {done:,} of {found.run.images:,} images "
+            f"error: the budget {what_is_left(settings, limits.account)}; {done:,} of {found.run.images:,} images{of} "
             f"decided, {how_to_resume(settings, again, answered=bool(found.run.queries))}"
         )
         return BudgetError.exit_code
@@ -214,22 +229,46 @@ def _evaluated(
     radii: tuple[float, ...],
     settings: Settings,
     overall: Overall,
-) -> Evaluation:
-    from api_smoothing.evaluation import evaluate
+    wanted: Sequence[str],
+) -> dict[str, Evaluation]:
+    """The run on the images as they are, "clean", then those under the corruptions that are `wanted`."""
+    from api_smoothing.evaluation import evaluate, evaluate_corrupted
 
-    return evaluate(
-        api,
-        data,
-        radii=radii,
-        n=settings.n,
-        at_least=args.at_least,
-        confidence=args.confidence,
-        sample=args.sample,
-        sample_seed=args.sample_seed,
-        output=args.output,
-        clean=False if args.no_clean else None,
-        observers=(overall,),
-    )
+    options: dict[str, Any] = {
+        "radii": radii,
+        "n": settings.n,
+        "sample": args.sample,
+        "sample_seed": args.sample_seed,
+        "output": args.output,
+        "clean": False if args.no_clean else None,
+        "observers": (overall,),
+    }
+    if wanted:
+        return evaluate_corrupted(api, data, wanted, **options)
+    return {"clean": evaluate(api, data, at_least=args.at_least, confidence=args.confidence, **options)}
+
+
+def _corruptions(args: argparse.Namespace) -> list[str]:
+    """The corruptions besides the images as they are, as "fog:3". Raises ConfigurationError."""
+    if args.corruptions is None:
+        if args.severities is not None:
+            raise ConfigurationError("--severities are those of --corruptions: give them, such as all")
+        return []
+    from api_smoothing.cli.commands.corrupt import severities
+    from api_smoothing.corruptions import named
+
+    levels = severities(args.severities or "1..5", "--severities")
+    return [f"{name}:{severity}" for name, severity in named(args.corruptions.split(","), levels)]
+
+
+def _print_all(args: argparse.Namespace, runs: Mapping[str, Evaluation]) -> None:
+    from api_smoothing.evaluation.corrupted import means_of, rows_of_all, summaries_of
+
+    if args.json:
+        facts = {name: one.to_dict() for name, one in summaries_of(runs).items()}
+        print_json({"runs": facts, "means": means_of(runs)})
+    else:
+        _print_rows(rows_of_all(runs))
 
 
 def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], baseline: Any) -> list[Gate]:
@@ -261,6 +300,11 @@ def _print(args: argparse.Namespace, found: Evaluation, gates: Sequence[Gate]) -
 
 def print_table(found: Evaluation) -> None:
     """The numbers of an evaluation on standard output."""
+    _print_rows([("", "", "95 % interval"), *found.rows()])
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
+    """A table, heads first: the first and the last column from the left, those between to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -269,11 +313,10 @@ def print_table(found: Evaluation) -> None:
     from api_smoothing.shown import shown
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_column("95 % interval")
-    rows = found.rows()
-    for row in rows:
+    heads, *body = rows
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="right" if 0 < column < len(heads) - 1 else "left")
+    for row in body:
         table.add_row(*(Text(shown(cell)) for cell in row))
     console = Console(soft_wrap=True)
     if not console.is_terminal:  # a file has no width
@@ -282,11 +325,19 @@ def print_table(found: Evaluation) -> None:
 
 
 def _dry_run(
-    args: argparse.Namespace, data: DataSet, settings: Settings, radii: tuple[float, ...], progress: Progress
+    args: argparse.Namespace,
+    data: DataSet,
+    settings: Settings,
+    radii: tuple[float, ...],
+    progress: Progress,
+    *,
+    runs: int,
 ) -> int:
     from api_smoothing.cli.commands.estimate import print_estimate
 
-    images, remarks = min(len(data), args.sample or len(data)), list(data.told)
+    images, remarks = min(len(data), args.sample or len(data)) * runs, list(data.told)
+    if runs > 1:
+        remarks.append(f"{images // runs:,} images as they are, and under {runs - 1} corruptions")
     if args.at_least is not None:
         remarks.append("a claim ends as soon as it is decided, which may be long before the last image")
     if not args.no_clean and args.at_least is None:
@@ -343,6 +394,12 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
         raise ConfigurationError(f"--output {args.output} is the --baseline itself: name another file")
     if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
         raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
+    if args.corruptions is not None:
+        for flag in ("at_least", "baseline", "fail_under"):
+            if getattr(args, flag) is not None:
+                raise ConfigurationError(
+                    f"--{flag.replace('_', '-')} is about one run, --corruptions makes several: give one of them"
+                )
     if args.limit is not None and args.sample is not None:
         raise ConfigurationError("--limit takes the first images and --sample random ones: give one of them")
     for name in ("at_least", "fail_under", "max_drop"):

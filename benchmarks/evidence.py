@@ -137,7 +137,9 @@ def honest(path: Path, rng: random.Random) -> None:
             with evidence.Writer(run) as writer:
                 for index, image in enumerate(done[: len(done) - left]):
                     if index == lost and index > 0:
-                        run.append_line({"schema": "api-smooth/unreadable/1", "item": image.item["id"]})
+                        run.append_line(
+                            {"schema": "api-smooth/unreadable/1", "item": image.item["id"], "reason": "torn"}
+                        )
                     elif index != lost and index >= 1:
                         run.append(_ask(plan, image, index, writer, rng))
     with runs.open(path, _settings(plan, len(done))) as run:

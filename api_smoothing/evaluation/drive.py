@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
@@ -111,7 +111,10 @@ class Drive:
                 pass
             self._write_what_is_known(file)
         if self._claim is not None:
-            file.append_line(claim_line(self._claim, self._question.radii[0]), sync=False)
+            line = claim_line(
+                self._claim, self._question.radii[0], "truth" if self._by_truth else "unsmoothed"
+            )
+            file.append_line(line, sync=False)
         evidence.finish(
             file,
             seconds=round(time.monotonic() - began, 3),
@@ -228,8 +231,8 @@ class Drive:
         file.flush()
 
 
-def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
-    """The state of a claim, as the run file has it."""
+def claim_line(claim: Claim, radius: float, reference: Literal["truth", "unsmoothed"]) -> Mapping[str, Any]:
+    """The state of a claim, as the run file has it; `reference` is what labels were compared with."""
     return {
         "schema": CLAIM,
         "created": _now(),
@@ -237,6 +240,7 @@ def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
         "radius": radius,
         "confidence": claim.confidence,
         "population": claim.population,
+        "reference": reference,
         "state": claim.state,
         "lower": claim.lower,
         "upper": claim.upper,

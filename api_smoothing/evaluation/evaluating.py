@@ -87,7 +87,7 @@ def evaluate(
             besides=len(chosen) * among if clean is not False else 0,
         )
         check_reach(api, asked)
-        settings = _settings(api, chosen, asked, at_least, confidence)
+        settings = _settings(api, chosen, asked, claim)
         file = stack.enter_context(runs.open(path, settings))
         before = read_run(path)  # now that nobody else is writing it
         with ExitStack() as telling:
@@ -129,9 +129,7 @@ def _temporary(stack: ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="api-smooth-"))) / "evaluation.jsonl"
 
 
-def _settings(
-    api: SmoothedAPI, data: DataSet, asked: Question, at_least: float | None, confidence: float
-) -> dict[str, Any]:
+def _settings(api: SmoothedAPI, data: DataSet, asked: Question, claim: Claim | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         **api.settings(),
         **asked.settings,
@@ -140,7 +138,10 @@ def _settings(
         "sample_seed": data.sample_seed,
         "price_usd": api.usd_per_query,
     }
-    return found if at_least is None else {**found, "at_least": at_least, "confidence": confidence}
+    if claim is None:
+        return found
+    about = {"at_least": claim.at_least, "confidence": claim.confidence, "population": claim.population}
+    return {**found, **about}
 
 
 def _asks_clean(clean: bool | None, claim: Claim | None, data: DataSet) -> bool:

@@ -39,6 +39,7 @@ def evaluate(
     column_label: str | None = None,
     classes: Sequence[str] | Mapping[int, str] | str | Path | None = None,
     observers: Sequence[Observer] = (),
+    engine: Any = None,
 ) -> Evaluation:
     """Certify every image of a data set, and count what is right.
 
@@ -54,7 +55,8 @@ def evaluate(
 
     `clean` asks about each image as it is, too: one query more, for clean accuracy, or agreement where there are no
     labels; by default where there is no claim. `output` is a run file, which is gone on with where it exists; an image
-    that cannot be read is told there, and costs nothing.
+    that cannot be read is told there, and costs nothing. `engine` is as for `certify_many`: the images are certified by
+    several processes, and this one writes the file.
 
     Raises ConfigurationError, ImageError, UnreachableRadiusError before the first query, ProviderError, StorageError
     when asking fails; all that was answered is in `output`. A spent budget raises nothing: `Evaluation.left` counts.
@@ -100,7 +102,7 @@ def evaluate(
                 paths=api.queries_per_vote,
             )
             asks_clean = _asks_clean(clean, claim, chosen)
-            drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim)
+            drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim, engine=engine)
             tell(
                 DataSetOpened(
                     name=chosen.name,

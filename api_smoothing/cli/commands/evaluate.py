@@ -41,6 +41,7 @@ from api_smoothing.cli.smoothing import (
     settings_of,
 )
 from api_smoothing.cli.stopping import exit_code
+from api_smoothing.cli.workers import add_worker_flags, workers_of
 from api_smoothing.errors import (
     BudgetError,
     ConfigurationError,
@@ -101,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the radius of the gates: the largest, if not given",
     )
     gates.add_argument("--junit", type=Path, metavar="FILE", help="write the gates as JUnit's XML")
+    add_worker_flags(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_sandbox_flag(parser)
     add_retry_flag(parser)
@@ -121,6 +123,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = settings_of(args, SETTINGS)
     _check(args, radii)
     epoch(args.epoch)
+    workers = workers_of(args)
     data = open_dataset(
         args.dataset,
         limit=args.limit,
@@ -128,6 +131,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         column_label=args.column_label,
         classes=args.classes,
     )
+    settings = workers.sharing(settings)
     limits = limited(replace(settings, n=100, radius=None), sandbox=args.sandbox)
     settings = replace(limits.settings, n=settings.n)
     terminal = sys.stderr.isatty()
@@ -147,6 +151,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 f"{args.baseline} has the answers of the same round, which are kept: give --epoch NAME, another one, "
                 "so that what the vendor has changed is seen"
             )
+    settings = workers.first_account(settings)
     for line in limits.unset:
         complain(line)
     progress.say("loading …")
@@ -158,6 +163,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 sandbox=args.sandbox,
                 retry_failures=args.retry_failures,
                 epoch=args.epoch,
+                account=workers.account,
             )
         )
 
@@ -170,7 +176,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
-            found = _evaluated(args, data, api, radii, settings, overall)
+            found = _evaluated(args, data, api, radii, settings, overall, workers.engine)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
@@ -214,6 +220,7 @@ def _evaluated(
     radii: tuple[float, ...],
     settings: Settings,
     overall: Overall,
+    engine: Any,
 ) -> Evaluation:
     from api_smoothing.evaluation import evaluate
 
@@ -229,6 +236,7 @@ def _evaluated(
         output=args.output,
         clean=False if args.no_clean else None,
         observers=(overall,),
+        engine=engine,
     )
 
 

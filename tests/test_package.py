@@ -64,6 +64,7 @@ LEAVES = {
     "errors",
     "precision",
     "private",
+    "remote",
     "convnet",
     "digests",
     "eval_mode",

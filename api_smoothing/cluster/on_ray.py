@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ConfigurationError, MissingExtraError, ProviderError
 
 _WORDS: Final = ("auto", "local")
+_REACH: Final = 10.0  # seconds for the cluster's head to take a connection
 _POLL: Final = 0.5  # seconds that a call for messages waits for the first one
 
 
@@ -153,6 +155,8 @@ def _ray() -> Any:
 def _connect(ray: Any, address: str) -> None:
     """Join the cluster, or start one. Raises ProviderError, one line, where there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    if address not in _WORDS:
+        _reach(address)  # Ray itself tries for minutes
     given: dict[str, Any] = {"address": address}
     if address == "local":
         given["include_dashboard"] = False
@@ -165,12 +169,22 @@ def _connect(ray: Any, address: str) -> None:
                 "no Ray cluster is running here, and RAY_ADDRESS names none: start one (ray start --head), or give "
                 "--ray local"
             ) from None
-        raise ProviderError(
-            f"no Ray cluster answers at {address}: check the address, or see ray status"
-        ) from None
+        raise _no_cluster(address) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ProviderError(f"the Ray cluster at {address} cannot be joined ({reason})") from None
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
+    except (OSError, ValueError, OverflowError):
+        raise _no_cluster(address) from None
+
+
+def _no_cluster(address: str) -> ProviderError:
+    return ProviderError(f"no Ray cluster answers at {address}: check the address, or see ray status")
 
 
 def _gone(error: Exception) -> Message:

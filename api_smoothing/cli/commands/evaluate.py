@@ -48,6 +48,7 @@ from api_smoothing.errors import (
     CredentialsError,
     ProviderError,
 )
+from api_smoothing.remote import is_remote
 
 if TYPE_CHECKING:
     from api_smoothing.datasets import DataSet
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         metavar="DATASET",
         help="a folder of classes or of images, a .csv of path and label, an .npz, CIFAR-10's binary version, a folder "
-        "written by `datasets`",
+        "written by `datasets`; or the URL (s3://, gs://, az://, https://) of a folder, an image, a .csv or an .npz",
     )
     parser.add_argument(
         "--radii", default="0,0.1,0.25", metavar="R,R,…", help="radii to certify (0,0.1,0.25)"
@@ -108,7 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_retry_flag(parser)
     add_yes_flag(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the run file (.jsonl), which can be resumed"
+        "--output",
+        type=_place,
+        metavar="FILE",
+        help="the run file (.jsonl) or its s3:// URL, which can be resumed",
     )
     parser.add_argument(
         "--json", action="store_true", help="the summary as one JSON object, and nothing else"
@@ -207,6 +211,11 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         )
         return BudgetError.exit_code
     return 0 if all(gate.passed for gate in gates) else 1
+
+
+def _place(text: str) -> str | Path:
+    """A path, or a URL, which is none."""
+    return text if is_remote(text) else Path(text)
 
 
 class _Declined(Exception):
@@ -347,7 +356,7 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
     if args.gate_radius is not None and not 0 <= args.gate_radius < math.inf:
         raise ConfigurationError(f"--radius must be 0 or more, not {args.gate_radius:g}")
     both = args.output, args.baseline
-    if all(path is not None and path.exists() for path in both) and args.output.samefile(args.baseline):
+    if all(isinstance(path, Path) and path.exists() for path in both) and args.output.samefile(args.baseline):
         raise ConfigurationError(f"--output {args.output} is the --baseline itself: name another file")
     if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
         raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
@@ -363,5 +372,5 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
         raise ConfigurationError("--max-drop is allowed since --baseline RUN: give that")
     for name in ("output", "junit"):
         path = getattr(args, name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        if isinstance(path, Path) and (path.is_dir() or not path.parent.is_dir()):
             raise ConfigurationError(f"--{name} {path}: name a file in a folder that is there")

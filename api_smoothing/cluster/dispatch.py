@@ -163,8 +163,8 @@ class Dispatch:
             slow = max(_SLOW_SECONDS, _SLOW * median(self._took)) if self._took else _SLOW_SECONDS
             holders: dict[int, list[float]] = {}
             for place in self._places.values():
-                for index, since in place.held.items():
-                    holders.setdefault(index, []).append(since)
+                for index in place.held.keys() & self._tasks.keys():
+                    holders.setdefault(index, []).append(place.held[index])
             late = [(since[0], index) for index, since in holders.items() if len(since) == 1]
             since, index = min(late, default=(self._clock(), -1))
             if self._clock() - since < slow:

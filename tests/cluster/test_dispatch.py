@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 from many_workers import Threads, asking, facts, pictures, service
 
-from api_smoothing import Budget, Certificate
+from api_smoothing import Budget, Certificate, SmoothedAPI
+from api_smoothing.cluster import dispatch
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 from api_smoothing.events import AnswersCounted, Event, ImageCertified, ImageStarted
 from api_smoothing.sandbox import Sandbox
@@ -127,6 +130,38 @@ def test_the_driver_holds_few_images(server: Sandbox) -> None:
         next(results)
         assert read < 40
         results.close()  # type: ignore[attr-defined]
+
+
+def test_pure_work_is_done_again_where_it_is_slow(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is paid an idle worker takes over from one that says nothing, and the run ends."""
+    monkeypatch.setattr(dispatch, "_SLOW_SECONDS", 0.5)
+    options = {"denoiser": None, "seed": 0, "device": "cpu", "cache": tmp_path}
+    engine = Threads(2, deaf=0)
+    with SmoothedAPI("torchvision", model="cifar10", **options) as api:
+        found = list(api.certify_many(pictures(9, side=32), n=20, engine=engine))
+    assert len(found) == 9
+    assert engine.hired[0].given
+    assert {*engine.hired[0].given} <= {*engine.hired[1].given}
+
+
+def test_a_paid_request_is_never_made_again_because_it_is_slow(
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image waits for its worker as long as there is one; once that is lost another one has it."""
+    monkeypatch.setattr(dispatch, "_SLOW_SECONDS", 0.5)
+    engine = Threads(2, deaf=0)
+
+    def give_up() -> None:
+        time.sleep(4.0)
+        others.extend(engine.hired[1].given)
+        engine.hired[0].lost = True
+
+    others, waiting = list[int](), threading.Thread(target=give_up)
+    with asking(server.options()) as api:
+        waiting.start()
+        assert len(list(api.certify_many(pictures(12), n=30, engine=engine))) == 12
+    assert engine.hired[0].given
+    assert not {*engine.hired[0].given} & {*others}
 
 
 def test_a_budget_is_spent_on_the_earliest_images(server: Sandbox) -> None:

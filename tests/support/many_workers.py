@@ -43,10 +43,12 @@ def asking(options: Mapping[str, Any], **more: Any) -> SmoothedAPI:
 
 
 class Threads:
-    """Workers as threads of this process, which can be lost, or be slow, when a test says so."""
+    """Workers as threads of this process, which can be lost when a test says so; the `deaf`-th hears no image."""
 
-    def __init__(self, workers: int = 2, accounts: Sequence[Account] = ()) -> None:
-        self.accounts, self.count = accounts, workers
+    def __init__(
+        self, workers: int = 2, accounts: Sequence[Account] = (), *, deaf: int | None = None
+    ) -> None:
+        self.accounts, self.count, self._deaf = accounts, workers, deaf
         self.hired: list[Thread] = []
         self.opened = 0
 
@@ -55,7 +57,7 @@ class Threads:
         return self.count
 
     def hire(self, recipe: Recipe) -> Thread:
-        self.hired.append(Thread(recipe))
+        self.hired.append(Thread(recipe, deaf=len(self.hired) == self._deaf))
         return self.hired[-1]
 
     def wait(self, workers: Iterable[Any], seconds: float) -> list[tuple[Any, Message]]:
@@ -71,8 +73,8 @@ class Threads:
 class Thread:
     """One worker. `lose` ends it as a killed process ends: nothing it says later is heard."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.given = recipe, list[int]()
+    def __init__(self, recipe: Recipe, *, deaf: bool = False) -> None:
+        self.recipe, self.given, self._deaf = recipe, list[int](), deaf
         self._said: SimpleQueue[Message] = SimpleQueue()
         self.host = Host(recipe, self._said.put)
         self.lost = False
@@ -80,7 +82,8 @@ class Thread:
 
     def put(self, tasks: Sequence[Task]) -> None:
         self.given += [task.index for task in tasks]
-        self.host.put(tasks)
+        if not self._deaf:
+            self.host.put(tasks)
 
     def stop(self) -> None:
         self.host.stop()

@@ -69,7 +69,7 @@ class Drive:
     """One session of a run over `planned`; what `before` has decided is not asked again.
 
     `claim` is fed with every image in order, and ends the run once it is decided. `left` counts the images that the
-    session did not come to, `out_of_budget` says that it was for want of money.
+    session did not come to, `out_of_budget` says that it was for want of money. `engine` is as for `certify_many`.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class Drive:
         clean: bool,
         before: Run,
         claim: Claim | None = None,
+        engine: Any = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
+        self._engine = engine
         again = api.retries_failures  # what had no label may have failed; a kept answer costs nothing
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
@@ -132,7 +134,9 @@ class Drive:
             return False  # the claim stays open, whatever the other images are
         together = self._planned[self._place : self._place + most]
         asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
-        results = self._api.certify_many(self._images(asked, file), **self._question.arguments)
+        results = self._api.certify_many(
+            self._images(asked, file), **self._question.arguments, engine=self._engine if asked else None
+        )
         with closing(results):  # type: ignore[type-var]
             for one, found in zip(asked, results, strict=True):
                 if found.stopped == "budget" and not (found.n or found.n0 or found.queries):

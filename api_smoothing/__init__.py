@@ -13,6 +13,8 @@ RunHeader     the first line of a run file
 purify        one image with the noise and the attacks taken out
 evaluate      a whole data set: what is certified, how sure, at what price
 Evaluation    what came of it: numbers with intervals, table, plot, report
+compare       defences under attacks and corruptions, all on the same images
+Comparison    what came of it: accuracy with intervals, paired tests, costs
 runs          run files: `read`, `header`, `open`
 errors        the one error tree; every message is one line
 events        what observers are told during a run
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from api_smoothing import errors, events, runs
     from api_smoothing.adapters.labels.label_map import LabelMap
+    from api_smoothing.defences import Comparison, compare
     from api_smoothing.evaluation import Evaluation, evaluate
     from api_smoothing.purification import purify
     from api_smoothing.results import (
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Budget": "api_smoothing.results",
     "Certificate": "api_smoothing.results",
+    "Comparison": "api_smoothing.defences",
     "CostEstimate": "api_smoothing.results",
     "LabelMap": "api_smoothing.adapters.labels.label_map",
     "Prediction": "api_smoothing.results",
@@ -51,6 +55,7 @@ _HOMES = {
     "RunHeader": "api_smoothing.results",
     "Evaluation": "api_smoothing.evaluation",
     "SmoothedAPI": "api_smoothing.smoothed",
+    "compare": "api_smoothing.defences",
     "evaluate": "api_smoothing.evaluation",
     "purify": "api_smoothing.purification",
 }
@@ -59,6 +64,7 @@ _MODULES = ("errors", "events", "runs")
 __all__ = [
     "Budget",
     "Certificate",
+    "Comparison",
     "CostEstimate",
     "Evaluation",
     "LabelMap",
@@ -67,6 +73,7 @@ __all__ = [
     "RunHeader",
     "SmoothedAPI",
     "__version__",
+    "compare",
     "errors",
     "evaluate",
     "events",

@@ -51,6 +51,17 @@ MAY_IMPORT = {
         "resize",
         "smoothed",
     },
+    "defences": {
+        "adapters",
+        "attacks",
+        "claims",
+        "corruptions",
+        "datasets",
+        "denoisers",
+        "images",
+        "purification",
+        "runs",
+    },
     "recorded": {"claims", "certify", "runs"},
     "report": {"recorded", "claims", "certify", "denoisers", "images", "noise", "secret"},
 }

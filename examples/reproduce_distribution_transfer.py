@@ -30,16 +30,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from api_smoothing.defences.base import purified
 from reproduce import inputs, options, plots
 from reproduce.cells import Cells
 from reproduce.comparing import Found, by_corruption, defence_of, measured, right, value
+from reproduce.comparing import corrupted as corruption
 from reproduce.pages import NOT_RUN, Page, plain, published, table
 from reproduce.places import BARE, SETS, Place, is_trained
 from torch import Tensor
 
 from api_smoothing.attacks import PGD
 from api_smoothing.corruptions import NAMES
+from api_smoothing.defences.base import purified
 from api_smoothing.denoisers import schedule
 from api_smoothing.errors import MissingExtraError, WeightsError
 from api_smoothing.training.likeness import Likeness, lpips, psnr, ssim
@@ -89,7 +90,7 @@ def attacked(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     rows, drawn = [], []
     for victim in place.victims:
         shown = place.before(victim)
-        made = [measured(args, cells, place, victim, c, shown, images=place.images) for c in (BARE, LINF, L2)]
+        made = measured(args, cells, place, victim, (BARE, LINF, L2), shown, images=place.images)
         for defence in shown:
             cell = [one.get(defence) for one in made]
             rows.append([victim, place.row(victim, defence), *map(right, cell)])
@@ -155,8 +156,8 @@ def adaptive(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     count, rows, drawn = min(args.adaptive_images, place.images), [], []
     for victim in [one for one in place.victims if not is_trained(one)]:
         for defence in (BARE, "denoised", place.method):
-            bare = measured(args, cells, place, victim, BARE, [defence], images=count)
-            known = measured(args, cells, place, victim, LINF, [defence], images=count, adaptive=True)
+            (bare,) = measured(args, cells, place, victim, [BARE], [defence], images=count)
+            (known,) = measured(args, cells, place, victim, [LINF], [defence], images=count, adaptive=True)
             pair = [bare.get(defence), known.get(defence)]
             rows.append([victim, place.defences[defence], *map(right, pair)])
             drawn.append((plain(f"{victim}: {place.defences[defence]}"), [*map(value, pair)]))
@@ -257,11 +258,9 @@ def theirs_corrupted() -> list[str]:
 def budget(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     """Accuracy against the size of the perturbation."""
     shown, sizes = [BARE, "denoised", place.method], [0, *args.budgets]
+    at = [BARE, *(f"pgd-linf-{k}/255" for k in args.budgets)]
     made = [
-        measured(
-            args, cells, place, place.main, f"pgd-linf-{k}/255" if k else BARE, shown, images=place.images
-        )
-        for k in sizes
+        one for c in at for one in measured(args, cells, place, place.main, [c], shown, images=place.images)
     ]
     rows = [[place.defences[one], *(right(cell.get(one)) for cell in made)] for one in shown]
     found = [line(plain(place.defences[one]), sizes, [cell.get(one) for cell in made]) for one in shown]
@@ -340,24 +339,17 @@ def with_noise(
     """(clean, attacked) behind the method with noise of standard deviation `sigma`."""
     family, _, words = place.method.partition("?")
     defence = f"{family}?{'&'.join(filter(None, [words, f'sigma={sigma:g}']))}"
-    clean, under = (
-        measured(args, cells, place, place.main, c, [defence], images=place.images) for c in (BARE, LINF)
-    )
+    clean, under = measured(args, cells, place, place.main, (BARE, LINF), [defence], images=place.images)
     return next(iter(clean.values()), None), next(iter(under.values()), None)
 
 
 def losses(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     """Equations 2 and 3."""
     shown, count = [BARE, place.method], min(args.corrupted_images, place.images)
-    clean, under = (
-        measured(args, cells, place, place.main, c, list(place.defences), images=place.images)
-        for c in (BARE, LINF)
+    clean, under, _ = measured(
+        args, cells, place, place.main, (BARE, LINF, L2), list(place.defences), images=place.images
     )
-    worn = [
-        measured(args, cells, place, place.main, f"{name}:{severity}", shown, images=count)
-        for name in args.corruptions
-        for severity in args.severities
-    ]
+    worn = [one for name in args.corruptions for one in corruption(args, cells, place, place.main, name)]
     heads, drawn = ("clean", "corrupted", "attacked, ℓ∞ 8/255"), []
     for defence in shown:
         means = [mean_loss(found, defence) for found in ([clean], worn, [under])]
@@ -470,9 +462,8 @@ def plane(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     rows, points = [], []
     for victim in place.victims:
         worn = by_corruption(args, cells, place, victim)
-        clean, under = (
-            measured(args, cells, place, victim, c, place.before(victim), images=place.images)
-            for c in (BARE, LINF)
+        clean, under, _ = measured(
+            args, cells, place, victim, (BARE, LINF, L2), place.before(victim), images=place.images
         )
         for defence, sums in worn.items():
             whole = len(sums) == len(args.corruptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -19,13 +20,13 @@ RADIUS = 8 / 255
 def train(
     net: nn.Module, images: ImageSet, folder: Path, *, steps: int, batch: int, inner: int, seed: int
 ) -> nn.Module:
-    """`net` tuned on what PGD of `inner` steps makes of `images` in the ℓ∞ ball of 8/255; goes on from `folder`.
+    """A copy of `net` tuned on what PGD of `inner` steps makes of `images` in the ℓ∞ ball of 8/255.
 
-    Its batch normalisations are folded into the convolutions, and stay so.
+    Goes on from `folder`. Its batch normalisations are folded into the convolutions, and stay so.
     """
     assert images.labels is not None
     labels, order = images.labels, Order(len(images), batch, seed)
-    net.requires_grad_(True)
+    net = copy.deepcopy(net).requires_grad_(True)
     attack = PGD(norm="linf", radius=RADIUS, steps=inner, seed=seed, losses=("cross-entropy",), rounded=False)
 
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -37,9 +38,16 @@ def train(
 
     average = Average(net, decay=0.95)
     fit(
-        net, loss, make_optimizer(net, {"lr": 0.0001}), steps=steps, average=average, folder=folder, seed=seed, clip=1.0,
+        net,
+        loss,
+        make_optimizer(net, {"lr": 0.0001}),
+        steps=steps,
         schedule=Schedule(start=0.1, peak=0.1, end=0.05, shape="cosine"),
+        average=average,
+        folder=folder,
         settings={"steps": steps, "batch": batch, "inner": inner},
-    )  # fmt: skip
+        seed=seed,
+        clip=1.0,
+    )
     net.load_state_dict(average.state)
     return net.eval().requires_grad_(False)

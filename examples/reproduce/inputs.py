@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ PER_SHEET = 500  # images one below the other: a WebP is at most 16,383 pixels h
 Pair = tuple[np.ndarray, str]
 
 
+@functools.cache
 def cifar10(data: Path, count: int) -> list[Pair]:
     """The first `count` test images, which are for reporting, with their classes. Raises ConfigurationError."""
     test = load_images(data / "cifar10", "test")
@@ -45,11 +47,13 @@ def reported(data: Path, count: int) -> HeldOut:
     )
 
 
+@functools.cache
 def classifier(data: Path, name: str) -> nn.Module:
     """The network DATA/weights/NAME, images (N,3,H,W) in [0,1] → scores. Raises WeightsError."""
     return load_classifier(str(data / "weights" / name), "cpu")
 
 
+@functools.cache
 def photographs(data: Path, count: int) -> list[tuple[np.ndarray, int]]:
     """The first `count` validation photographs (224,224,3) uint8, which are for reporting, with ImageNet's numbers."""
     file = data / "photos" / f"{PHOTOGRAPHS}.npz"
@@ -116,6 +120,7 @@ class TenWay(nn.Module):
         return scores
 
 
+@functools.cache
 def photographic(data: Path, name: str) -> nn.Module:
     """A classifier of DATA/weights that knows ImageNet's classes, asked about Imagenette's ten: scores (N,10)."""
     return PhotographicMobileNet(data) if name == "mobilenet_v2" else TenWay(classifier(data, name))

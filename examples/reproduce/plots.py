@@ -45,7 +45,7 @@ def figure(width: float, height: float) -> Figure:
 def lines(panels: Sequence[tuple[str, Sequence[Line]]], *, x: str, y: str, top: float | None = 100) -> Figure:
     """A panel of lines for each (title, lines), with one legend."""
     made = figure(max(7.0, 3.6 * min(len(panels), 2)), 3.9 if len(panels) <= 2 else 6.6)
-    grid = made.subplots(-(-len(panels) // 2), min(len(panels), 2), squeeze=False, sharey=True).flat
+    grid = list(made.subplots(-(-len(panels) // 2), min(len(panels), 2), squeeze=False, sharey=True).flat)
     names = list(dict.fromkeys(line.name for _, found in panels for line in found))
     handles: dict[str, Any] = {}
     for axes, (title, found) in zip(grid, panels, strict=False):
@@ -53,8 +53,10 @@ def lines(panels: Sequence[tuple[str, Sequence[Line]]], *, x: str, y: str, top: 
             handles.setdefault(line.name, _draw(axes, line, names.index(line.name)))
         axes.set_title(title, fontsize=10)
         _plain(axes, x, y if axes.get_subplotspec().is_first_col() else "")
-        axes.set_ylim(0, top)
+        axes.set_ylim(0, top and 1.03 * top)  # a mark at the top is whole
         axes.set_xlim(left=0)
+    for axes in grid[len(panels) :]:
+        axes.remove()
     made.legend(handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return made
 
@@ -97,7 +99,8 @@ def bars(
     axes.invert_yaxis()
     _plain(axes, x, "", along="x")
     axes.set_xlim(0, top)
-    made.legend(loc="outside lower center", ncols=min(3, len(series)), frameon=False, fontsize=8)
+    if len(series) > 1:
+        made.legend(loc="outside lower center", ncols=min(3, len(series)), frameon=False, fontsize=8)
     return made
 
 
@@ -106,13 +109,12 @@ def points(found: Sequence[tuple[str, float, float, float]], *, x: str, y: str, 
     made = figure(7.2, 4.8)
     axes = made.subplots()
     for number, (name, at, up, area) in enumerate(found):
-        label = f"{name} ({size.split(':')[0]}: {area:.0f})"
-        axes.scatter([at], [up], s=6 * area, color=COLORS[number % len(COLORS)], alpha=0.6, lw=0, label=label)
+        color = COLORS[number % len(COLORS)]
+        axes.scatter([at], [up], s=5 * area, color=color, alpha=0.6, lw=0, clip_on=False)
+        axes.plot([], [], "o", color=color, alpha=0.6, label=f"{name} ({size.split(':')[0]}: {area:.0f})")
     _plain(axes, x, f"{y}   (area: {size})")
-    axes.set(xlim=(0, 102), ylim=(-4, 102))
-    legend = made.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
-    for handle in legend.legend_handles:
-        handle.set_sizes([40])
+    axes.set(xlim=(0, 103), ylim=(-4, 103))
+    made.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     return made
 
 

@@ -171,7 +171,7 @@ def train_classifier(
     if isinstance(net, Cifar10Net):
         _start(net)
         whiten(net, rest.floats(slice(0, 5000)))
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(memory_format=torch.channels_last)
     order = Order(len(rest), train["batch"], seed)
     optimizer = _optimizer(net, train)
     average = Average(net, **train["average"])
@@ -226,7 +226,7 @@ def _ship(
     weights = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
     file = out / f"{plan['id']}.safetensors"
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(memory_format=torch.channels_last)
     sets = {"held-out": held}
     with suppress(ConfigurationError):  # the test images are optional
         sets["test"] = load_images(data, "test")
@@ -266,7 +266,7 @@ def _ship(
     return write_weights(file, weights, card)
 
 
-def _accuracy_after_noise(net: Cifar10Net, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:
+def _accuracy_after_noise(net: nn.Module, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:
     """{"denoised at σ=…": accuracy} for the levels within the recipe's range; nothing for ordinary training."""
     if "noise" not in plan:
         return {}

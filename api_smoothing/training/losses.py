@@ -160,7 +160,7 @@ def apart(logits: Tensor, copies: int) -> Tensor:
     The mean KL divergence from their mean to each (Jeong & Shin 2020, "Consistency regularization for certified
     robustness of smoothed classifiers", eq. 8, without the entropy): what concentrates votes on one class.
     """
-    answers = F.log_softmax(logits.unflatten(0, (-1, copies)), -1)
+    answers = F.log_softmax(logits.view(-1, copies, logits.shape[1]), -1)
     mean = answers.logsumexp(1, keepdim=True) - math.log(copies)
     return (mean.exp() * (mean - answers)).sum(-1).mean()
 

@@ -231,7 +231,7 @@ def _ship(
     with suppress(ConfigurationError):  # the test images are optional
         sets["test"] = load_images(data, "test")
     sets = {name: part for name, part in sets.items() if len(part) and part.labels is not None}
-    figures = {
+    figures: dict[str, dict[str, float]] = {
         f"{name} ({len(part)})": {
             "float32": accuracy(net, part),
             "bfloat16": accuracy(net, part, dtype=torch.bfloat16),
@@ -239,7 +239,7 @@ def _ship(
         }
         for name, part in sets.items()
     }
-    card = {
+    card: dict[str, Any] = {
         "id": plan["id"],
         **{key: plan[key] for key in ("widths", "architecture") if key in plan},
         **({"classes": plan["classes"]} if "classes" in plan else {}),

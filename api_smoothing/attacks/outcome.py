@@ -36,6 +36,12 @@ class Votes:
             return self.other > self.k and two_sided_p_value(self.k, self.other) <= error
         return self.n > 0 and bool(clopper_pearson.upper(self.k, self.n, error) < 0.5)
 
+    def is_kept(self, *, error: float, runner_up: bool = False) -> bool:
+        """Whether it is proved, but for a probability `error`, that what was certified still is so."""
+        if runner_up:
+            return self.k > self.other and two_sided_p_value(self.k, self.other) <= error
+        return self.n > 0 and bool(clopper_pearson.lower(self.k, self.n, error) > 0.5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
@@ -71,7 +77,7 @@ class Attacked:
     nothing to attack: `reason` says why. `certified` is the ℓ2 radius of the certificate, None where none was asked
     for, `alpha` the probability that it is wrong. `distance` is that of the nearest image that turned the answer (None:
     none was found), in the attack's `norm`, and `image` that image. `right` says whether `label` is the truth, None
-    where that is not known.
+    where that is not known. `gradients` says which were followed, if any.
     """
 
     id: str
@@ -85,6 +91,7 @@ class Attacked:
     distance: float | None = None
     queries: int = 0
     reason: str = ""
+    gradients: str = ""
     image: Pixels | None = field(default=None, repr=False)
 
     @property
@@ -115,6 +122,7 @@ class Attacked:
             "distance": self.distance,
             "queries": self.queries,
             "attempts": [one.to_dict() for one in self.attempts],
+            **({"gradients": self.gradients} if self.gradients else {}),
             **({"reason": self.reason} if self.reason else {}),
         }
 

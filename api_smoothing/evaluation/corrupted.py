@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.corruptions import SEVERITIES, corrupted, named
@@ -61,10 +61,17 @@ def evaluate_corrupted(
     return found
 
 
-def output_of(output: str | Path, name: str) -> Path:
-    """The run file of one of the runs: `run.jsonl` itself of the clean one, `run.fog-3.jsonl` of fog at 3."""
-    path = Path(output)
-    return path if name == CLEAN else path.with_name(f"{path.stem}.{name.replace(':', '-')}{path.suffix}")
+def output_of(output: str | Path, name: str) -> str | Path:
+    """The run file of one of the runs: `run.jsonl` itself of the clean one, `run.fog-3.jsonl` of fog at 3.
+
+    It lies beside the clean one's, at a URL too.
+    """
+    if name == CLEAN:
+        return output
+    folder, slash, file = str(output).rpartition("/")
+    path = PurePosixPath(file)
+    beside = f"{folder}{slash}{path.stem}.{name.replace(':', '-')}{path.suffix}"
+    return Path(beside) if isinstance(output, Path) else beside
 
 
 def summaries_of(found: Mapping[str, Evaluation]) -> dict[str, Summary]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
@@ -69,7 +69,7 @@ class Drive:
     """One session of a run over `planned`; what `before` has decided is not asked again.
 
     `claim` is fed with every image in order, and ends the run once it is decided. `left` counts the images that the
-    session did not come to, `out_of_budget` says that it was for want of money.
+    session did not come to, `out_of_budget` says that it was for want of money. `engine` is as for `certify_many`.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class Drive:
         clean: bool,
         before: Run,
         claim: Claim | None = None,
+        engine: Any = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
+        self._engine = engine
         again = api.retries_failures  # what had no label may have failed; a kept answer costs nothing
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
@@ -111,7 +113,10 @@ class Drive:
                 pass
             self._write_what_is_known(file)
         if self._claim is not None:
-            file.append_line(claim_line(self._claim, self._question.radii[0]), sync=False)
+            line = claim_line(
+                self._claim, self._question.radii[0], "truth" if self._by_truth else "unsmoothed"
+            )
+            file.append_line(line, sync=False)
         evidence.finish(
             file,
             seconds=round(time.monotonic() - began, 3),
@@ -129,7 +134,9 @@ class Drive:
             return False  # the claim stays open, whatever the other images are
         together = self._planned[self._place : self._place + most]
         asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
-        results = self._api.certify_many(self._images(asked, file), **self._question.arguments)
+        results = self._api.certify_many(
+            self._images(asked, file), **self._question.arguments, engine=self._engine if asked else None
+        )
         with closing(results):  # type: ignore[type-var]
             for one, found in zip(asked, results, strict=True):
                 if found.stopped == "budget" and not (found.n or found.n0 or found.queries):
@@ -228,8 +235,8 @@ class Drive:
         file.flush()
 
 
-def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
-    """The state of a claim, as the run file has it."""
+def claim_line(claim: Claim, radius: float, reference: Literal["truth", "unsmoothed"]) -> Mapping[str, Any]:
+    """The state of a claim, as the run file has it; `reference` is what labels were compared with."""
     return {
         "schema": CLAIM,
         "created": _now(),
@@ -237,6 +244,7 @@ def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
         "radius": radius,
         "confidence": claim.confidence,
         "population": claim.population,
+        "reference": reference,
         "state": claim.state,
         "lower": claim.lower,
         "upper": claim.upper,

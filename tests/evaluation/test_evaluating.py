@@ -18,7 +18,7 @@ import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.claims import intervals
-from api_smoothing.errors import ConfigurationError, ImageError
+from api_smoothing.errors import ConfigurationError, ImageError, UnreachableRadiusError
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
 from api_smoothing.recorded import certified_at, read_run
 
@@ -453,3 +453,73 @@ def test_a_forger_cannot_hide_an_image_or_a_round(tmp_path: Path) -> None:
     assert rewritten(out, lambda line: line) == []
     assert any("said not to be readable" in fault for fault in rewritten(out, hide))
     assert any("epoch is b, and not c" in fault for fault in rewritten(out, rename))
+
+
+def test_a_forger_cannot_sharpen_a_claim_or_a_radius(tmp_path: Path) -> None:
+    """Sentence, bounds and number of images of a claim are derived again, and so is the radius in the original."""
+    out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(40)]
+    assert evaluate(smoothed(), images, radii=(0.1,), at_least=0.3, output=out).claim is not None
+
+    def forged(schema: str, **values: Any) -> list[str]:
+        return rewritten(out, lambda line: {**line, **values} if line["schema"].startswith(schema) else line)
+
+    assert forged("api-smooth/claim") == []
+    for name, value in (
+        ("lower", 0.99),
+        ("upper", 0.5),
+        ("at_least", 0.2),
+        ("population", 20),
+        ("state", "refuted"),
+    ):
+        assert any(name in fault for fault in forged("api-smooth/claim", **{name: value})), name
+    sharper = "proved: at least 0.99 of the 40 images are right and robust"
+    assert any("statement" in fault for fault in forged("api-smooth/claim", statement=sharper))
+    assert forged("api-smooth/clean", label="dog") == [], "there is none: labels are known"
+    assert any("radius_original" in fault for fault in forged("api-smooth/certificate", radius_original=0.2))
+    assert any("runner_up" in fault for fault in forged("api-smooth/certificate", runner_up="bird"))
+    assert any("norm" in fault for fault in forged("api-smooth/certificate", norm="l1"))
+
+
+def test_a_claim_about_unsmoothed_answers_is_checked_as_such(tmp_path: Path) -> None:
+    """Without labels the answers about the images as they are count, as the file tells them."""
+    out, images = tmp_path / "run.jsonl", [picture("easy", number) for number in range(40)]
+    found = evaluate(smoothed(), images, radii=(0.1,), at_least=0.3, output=out)
+    assert found.claim is not None
+    assert found.claim["reference"] == "unsmoothed"
+    assert verifier.check(str(out))["faults"] == []
+    assert rewritten(
+        out, lambda line: {**line, "label": "dog"} if line["schema"].startswith("api-smooth/clean") else line
+    )
+
+
+def test_answers_for_a_neighbour_are_said_not_to_be_checked(tmp_path: Path) -> None:
+    """In one line, however many there are; everything else about the file is checked."""
+    out, first = tmp_path / "run.jsonl", picture("easy", 3)
+    near = [first.copy() for _ in range(3)]
+    for number, pixels in enumerate(near):
+        pixels[5, 5, 2] += number
+    evaluate(smoothed(reuse="ball"), [(one, "cat") for one in near], radii=(0,), n=60, output=out)
+    assert [one.parent is not None for one in runs.read(out)] == [False, True, True]
+    faults = verifier.check(str(out))["faults"]
+    assert faults == ["not checked: 2 answers for a neighbour (reuse): no distance is in the file"]
+
+
+def test_the_runner_up_rule_is_derived_again(tmp_path: Path) -> None:
+    """Votes that split between several classes: the radius from both bounds, and none that is larger."""
+    out = tmp_path / "run.jsonl"
+    api = smoothed(method="runner-up", sigma=0.25)
+    images = [(picture(kind, number), "cat") for number, kind in enumerate(("easy", "hard", "hard", "vain"))]
+    evaluate(api, images, radii=(0, 0.1), n=200, output=out)
+    found = [one for one in runs.read(out) if one.label is not None]
+    assert {one.rule for one in found} == {"runner-up/1"}
+    with pytest.raises(UnreachableRadiusError, match="if all agree they reach"):
+        evaluate(api, images, radii=(0.9,), n=200)
+    assert verifier.check(str(out))["faults"] == []
+    for name, factor in (("p_lower", 1.001), ("radius", 1.001), ("linf_radius", 1.01)):
+        faults = rewritten(
+            out,
+            lambda line, name=name, factor=factor: (
+                {**line, name: line[name] * factor} if line.get(name) else line
+            ),
+        )
+        assert any(name in fault for fault in faults), name

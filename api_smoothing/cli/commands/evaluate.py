@@ -42,12 +42,14 @@ from api_smoothing.cli.smoothing import (
     settings_of,
 )
 from api_smoothing.cli.stopping import exit_code
+from api_smoothing.cli.workers import add_worker_flags, workers_of
 from api_smoothing.errors import (
     BudgetError,
     ConfigurationError,
     CredentialsError,
     ProviderError,
 )
+from api_smoothing.remote import is_remote
 
 if TYPE_CHECKING:
     from api_smoothing.datasets import DataSet
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         metavar="DATASET",
         help="a folder of classes or of images, a .csv of path and label, an .npz, CIFAR-10's binary version, a folder "
-        "written by `datasets`",
+        "written by `datasets`; or the URL (s3://, gs://, az://, https://) of a folder, an image, a .csv or an .npz",
     )
     parser.add_argument(
         "--radii", default="0,0.1,0.25", metavar="R,R,…", help="radii to certify (0,0.1,0.25)"
@@ -106,12 +108,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the radius of the gates: the largest, if not given",
     )
     gates.add_argument("--junit", type=Path, metavar="FILE", help="write the gates as JUnit's XML")
+    add_worker_flags(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_sandbox_flag(parser)
     add_retry_flag(parser)
     add_yes_flag(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the run file (.jsonl), which can be resumed"
+        "--output",
+        type=_place,
+        metavar="FILE",
+        help="the run file (.jsonl) or its s3:// URL, which can be resumed",
     )
     parser.add_argument(
         "--json", action="store_true", help="the summary as one JSON object, and nothing else"
@@ -126,6 +132,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = settings_of(args, SETTINGS)
     _check(args, radii)
     epoch(args.epoch)
+    workers = workers_of(args)
     data = open_dataset(
         args.dataset,
         limit=args.limit,
@@ -133,6 +140,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         column_label=args.column_label,
         classes=args.classes,
     )
+    settings = workers.sharing(settings)
     limits = limited(replace(settings, n=100, radius=None), sandbox=args.sandbox)
     settings = replace(limits.settings, n=settings.n)
     wanted = _corruptions(args)
@@ -153,6 +161,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 f"{args.baseline} has the answers of the same round, which are kept: give --epoch NAME, another one, "
                 "so that what the vendor has changed is seen"
             )
+    settings = workers.first_account(settings)
     for line in limits.unset:
         complain(line)
     progress.say("loading …")
@@ -164,6 +173,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 sandbox=args.sandbox,
                 retry_failures=args.retry_failures,
                 epoch=args.epoch,
+                account=workers.account,
             )
         )
 
@@ -181,7 +191,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
-            runs = _evaluated(args, data, api, radii, settings, overall, wanted)
+            runs = _evaluated(args, data, api, radii, settings, overall, wanted, workers.engine)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
@@ -218,6 +228,11 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0 if all(gate.passed for gate in gates) else 1
 
 
+def _place(text: str) -> str | Path:
+    """A path, or a URL, which is none."""
+    return text if is_remote(text) else Path(text)
+
+
 class _Declined(Exception):
     """The user does not want to spend that."""
 
@@ -230,6 +245,7 @@ def _evaluated(
     settings: Settings,
     overall: Overall,
     wanted: Sequence[str],
+    engine: Any,
 ) -> dict[str, Evaluation]:
     """The run on the images as they are, "clean", then those under the corruptions that are `wanted`."""
     from api_smoothing.evaluation import evaluate, evaluate_corrupted
@@ -242,6 +258,7 @@ def _evaluated(
         "output": args.output,
         "clean": False if args.no_clean else None,
         "observers": (overall,),
+        "engine": engine,
     }
     if wanted:
         return evaluate_corrupted(api, data, wanted, **options)
@@ -390,7 +407,7 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
     if args.gate_radius is not None and not 0 <= args.gate_radius < math.inf:
         raise ConfigurationError(f"--radius must be 0 or more, not {args.gate_radius:g}")
     both = args.output, args.baseline
-    if all(path is not None and path.exists() for path in both) and args.output.samefile(args.baseline):
+    if all(isinstance(path, Path) and path.exists() for path in both) and args.output.samefile(args.baseline):
         raise ConfigurationError(f"--output {args.output} is the --baseline itself: name another file")
     if args.junit is not None and args.fail_under is None and args.baseline is None and args.at_least is None:
         raise ConfigurationError("--junit reports gates: give --fail-under, --baseline or --at-least")
@@ -412,5 +429,5 @@ def _check(args: argparse.Namespace, radii: Sequence[float]) -> None:
         raise ConfigurationError("--max-drop is allowed since --baseline RUN: give that")
     for name in ("output", "junit"):
         path = getattr(args, name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        if isinstance(path, Path) and (path.is_dir() or not path.parent.is_dir()):
             raise ConfigurationError(f"--{name} {path}: name a file in a folder that is there")

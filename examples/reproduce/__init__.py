@@ -1,0 +1,1 @@
+"""What the scripts that repeat published tables share: cells that outlive a kill, pages, pictures, data, figures."""

@@ -2,7 +2,7 @@
 
 none                              the images as they are
 pgd-linf-8/255, pgd-l2-128/255    PGD in that ball, [0,1] units
-square-linf-8/255                 Square, which sees scores alone
+square-linf-8/255, square-l2-0.5  Square, which sees scores alone
 fog:3, fog, all:3, all            a corruption at a severity; at all five; all fifteen
 """
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from api_smoothing.attacks import PGD, Square
+from api_smoothing.attacks.ball import Norm
 from api_smoothing.attacks.losses import Model
 from api_smoothing.attacks.search import Reply
 from api_smoothing.corruptions import named
@@ -148,17 +149,14 @@ def attack_of(given: Any, *, steps: int = 40, queries: int = 1_000, seed: int = 
     found = _ATTACK.fullmatch(given)
     if found is None:
         raise ConfigurationError(
-            f"no attack {given!r}: give none, pgd-linf-R, pgd-l2-R or square-linf-R, with the radius R as 8/255 or 0.5"
+            f"no attack {given!r}: give none, pgd-linf-R, pgd-l2-R, square-linf-R or square-l2-R, with the radius R as "
+            "8/255 or 0.5"
         )
-    kind, norm, radius = found[1], found[2], _radius(found[3])
-    if kind == "pgd":
-        return ByGradients(
-            name=given,
-            pgd=PGD(norm="l2" if norm == "l2" else "linf", radius=radius, steps=steps, seed=seed),
-        )
-    if norm != "linf":
-        raise ConfigurationError(f"square is an attack in linf here, not {norm}: give square-linf-8/255")
-    return ByScores(name=given, square=Square(radius=radius, queries=queries, seed=seed))
+    norm: Norm = "l2" if found[2] == "l2" else "linf"
+    radius = _radius(found[3])
+    if found[1] == "pgd":
+        return ByGradients(name=given, pgd=PGD(norm=norm, radius=radius, steps=steps, seed=seed))
+    return ByScores(name=given, square=Square(norm=norm, radius=radius, queries=queries, seed=seed))
 
 
 def _radius(text: str) -> float:

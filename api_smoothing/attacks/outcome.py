@@ -36,6 +36,12 @@ class Votes:
             return self.other > self.k and two_sided_p_value(self.k, self.other) <= error
         return self.n > 0 and bool(clopper_pearson.upper(self.k, self.n, error) < 0.5)
 
+    def is_kept(self, *, error: float, runner_up: bool = False) -> bool:
+        """Whether it is proved, but for a probability `error`, that what was certified still is so."""
+        if runner_up:
+            return self.k > self.other and two_sided_p_value(self.k, self.other) <= error
+        return self.n > 0 and bool(clopper_pearson.lower(self.k, self.n, error) > 0.5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:

@@ -19,7 +19,8 @@ from api_smoothing.attacks.outcome import ERROR, Attacked, Attempt
 from api_smoothing.attacks.pgd import PGD
 from api_smoothing.attacks.revote import ABSENT, Revote, by_prediction, decide
 from api_smoothing.attacks.search import Spent
-from api_smoothing.attacks.victim import Victim, victim_of
+from api_smoothing.attacks.twins import Twin
+from api_smoothing.attacks.victim import Path, Victim, victim_of
 from api_smoothing.datasets import DataSet, Example, Truths
 from api_smoothing.decode import decode
 from api_smoothing.errors import ConfigurationError, ImageError
@@ -198,17 +199,21 @@ def attack_certificates(
     *,
     n: int | Literal["auto"] | None = "auto",
     radius: float | None = None,
+    twins: Sequence[Twin] = (),
+    path: Path = "resampled",
 ) -> Iterator[Attacked]:
     """Certify each image (with `n` and `radius` as of `certify`), then attack what is certified; ends with the budget.
 
+    The gradients are those of the model that is asked, or of `twins`; see `Victim` for them and for `path`.
+
     Raises ConfigurationError where there are no gradients, and what `certify` raises.
     """
-    victim = victim_of(api, smoothed=True, seed=holding.seed)
+    victim = victim_of(api, smoothed=True, seed=holding.seed, twins=twins, path=path)
     alone = victim.size is None or api.has_budget  # which is spent on the earliest images
     most = 1 if alone or victim.size is None else _most(victim.size, holding.eot)
     left = iter(data)
     while examples := list(islice(left, most)):
-        certified = (_certified(api, example, truths, n=n, radius=radius) for example in examples)
+        certified = (_certified(api, example, truths, victim, n=n, radius=radius) for example in examples)
         found = list(takewhile(lambda one: one is not None, certified))
         try:
             yield from _attacked(victim, holding, [one for one in found if one is not None])
@@ -222,6 +227,7 @@ def _certified(
     api: SmoothedAPI,
     example: Example,
     truths: Truths,
+    victim: Victim,
     *,
     n: int | Literal["auto"] | None,
     radius: float | None,
@@ -247,6 +253,8 @@ def _certified(
     )
     if found.label is None:
         return result, None
+    if not victim.knows(found.label):
+        return replace(result, reason=unknown_to(victim, found.label)), None
     return result, Target(pixels=pixels, certificate=found, revote=by_prediction(api, found.label))
 
 
@@ -255,7 +263,16 @@ def _attacked(
 ) -> Iterator[Attacked]:
     attempts = iter(holding.each(victim, [target for _, target in certified if target is not None]))
     for result, target in certified:
-        yield result if target is None else with_attempts(result, next(attempts))
+        yield (
+            result
+            if target is None
+            else replace(with_attempts(result, next(attempts)), gradients=victim.said)
+        )
+
+
+def unknown_to(victim: Victim, label: str) -> str:
+    """Why an image of that class cannot be attacked by these gradients."""
+    return f"{victim.of} have no class {label!r} to lead away from"
 
 
 def with_attempts(result: Attacked, attempts: Sequence[Attempt]) -> Attacked:

@@ -77,7 +77,7 @@ class Attacked:
     nothing to attack: `reason` says why. `certified` is the ℓ2 radius of the certificate, None where none was asked
     for, `alpha` the probability that it is wrong. `distance` is that of the nearest image that turned the answer (None:
     none was found), in the attack's `norm`, and `image` that image. `right` says whether `label` is the truth, None
-    where that is not known.
+    where that is not known. `gradients` says which were followed, if any.
     """
 
     id: str
@@ -91,6 +91,7 @@ class Attacked:
     distance: float | None = None
     queries: int = 0
     reason: str = ""
+    gradients: str = ""
     image: Pixels | None = field(default=None, repr=False)
 
     @property
@@ -121,6 +122,7 @@ class Attacked:
             "distance": self.distance,
             "queries": self.queries,
             "attempts": [one.to_dict() for one in self.attempts],
+            **({"gradients": self.gradients} if self.gradients else {}),
             **({"reason": self.reason} if self.reason else {}),
         }
 

@@ -126,7 +126,7 @@ class PGD:
         for _ in range(self.steps):
             slope, raised = self._slope(x[rows], labels[rows], model, loss)
             if self.enough is not None and bool((raised >= self.enough).any()):
-                left = ~self._is_turned(x[rows], labels[rows], model, raised >= self.enough)
+                left = ~self._is_turned(x[rows], labels[rows], model, raised, self.enough)
                 rows, slope = rows[left], slope[left]
                 if not len(rows):
                     break
@@ -137,12 +137,12 @@ class PGD:
             return x
         return torch.cat([ball.on_grid(images[i : i + 1], x[i : i + 1]) for i, ball in enumerate(balls)])
 
-    def _is_turned(self, x: Tensor, labels: Tensor, model: Model, seems: Tensor) -> Tensor:
-        """Of those that seem to be `enough` in the draws of a step, whether they are in as many as are judged by."""
-        found = seems.clone()
+    def _is_turned(self, x: Tensor, labels: Tensor, model: Model, raised: Tensor, enough: float) -> Tensor:
+        """Of those that seem turned `enough` in the draws of a step, whether they are in as many as are judged by."""
+        found = raised >= enough
         with torch.no_grad():
-            got = self.judge(expected(model, x[seems], self._judged), labels[seems])
-        found[seems] = (got >= self.enough).to(seems.device)
+            got = self.judge(expected(model, x[found], self._judged), labels[found])
+        found[found.clone()] = got.to(raised) >= enough
         return found
 
     def _slope(self, x: Tensor, labels: Tensor, model: Model, loss: Loss) -> tuple[Tensor, Tensor]:

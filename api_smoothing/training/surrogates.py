@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from api_smoothing.adapters.local.cifar10net import load_cifar10net, read_card
+from api_smoothing.convnet import CLASSES, Cifar10Net
 from api_smoothing.digests import not_finite
 from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import mobilenet
@@ -167,6 +168,18 @@ def _from_state(name: str, file: Path) -> nn.Module:
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"{file} does not fit a {name}; give its own weights") from error
     return _Normalised(whole)
+
+
+def names_of(net: nn.Module, name: str, folders: list[Path]) -> tuple[str, ...]:
+    """The classes of a classifier that `load_surrogate` gave, one a column: ImageNet's, but where it is of others."""
+    for folder in folders:
+        if (own := folder / f"{name}.safetensors").is_file():
+            return tuple(read_card(own)["classes"])
+    if isinstance(net, CifarResNet | Cifar10Net):
+        return CLASSES
+    from torchvision import models
+
+    return tuple(models.get_model_weights("resnet18").DEFAULT.meta["categories"])
 
 
 def label_file(of: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ from api_smoothing.attacks import (
 )
 from api_smoothing.attacks.ball import Pixels
 from api_smoothing.attacks.holding import Target
-from api_smoothing.attacks.outcome import ERROR, Votes
+from api_smoothing.attacks.outcome import ERROR
 from api_smoothing.attacks.revote import by_prediction, by_report
 from api_smoothing.attacks.victim import Victim, victim_of
 from api_smoothing.claims import intervals
@@ -115,10 +115,7 @@ class Done:
 
     @classmethod
     def read(cls, facts: dict[str, Any]) -> Done:
-        attempts = [
-            Attempt(**{**one, "votes": None if one["votes"] is None else Votes(**one["votes"])})
-            for one in facts.pop("attempts")
-        ]
+        attempts = [Attempt.from_dict(one) for one in facts.pop("attempts")]
         return cls(**{**facts, "attempts": tuple(attempts)})
 
 

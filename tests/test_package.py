@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "datasets",
         "decode",
         "original",
+        "recorded",  # attacks on the certificates of a run file
         "resize",
         "smoothed",
     },

@@ -62,7 +62,7 @@ from api_smoothing.training.data import load_images
 
 CASES = ("half-space", "rgb", "resized", "grey", "present")
 EXACT = (0.95, 1.08)  # times the exact radius of a half-space
-TOGETHER = 8  # images of a case in turn
+TOGETHER = 4  # images of a case in turn: what a kill may cost
 
 
 class HalfSpace(torch.nn.Module):

@@ -160,7 +160,7 @@ class Drive:
         if self._version not in (None, found.model_version):
             raise DriftError(
                 f"the model is {found.model_version} now, and {self._version} has the certificates of this run: choose "
-                "another output, which begins on the new model"
+                "another output and an epoch, such as --epoch 2027-01, which asks all images afresh"
             )
         self._version = found.model_version
 

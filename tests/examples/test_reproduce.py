@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
 import json
@@ -92,7 +93,9 @@ def run(script: str, data: Path, out: Path, *words: str) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", PAGES)
-def test_a_quick_run_writes_every_page_and_a_second_measures_nothing(script: str, data: Path, tmp_path: Path) -> None:
+def test_a_quick_run_writes_every_page_and_a_second_measures_nothing(
+    script: str, data: Path, tmp_path: Path
+) -> None:
     """All pages with their pictures, in under three minutes of processor time; then every cell is there."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = run(script, data, tmp_path)
@@ -157,10 +160,10 @@ def test_a_slip_is_one_line(words: tuple[str, ...], told: str, data: Path, tmp_p
 
 
 @pytest.fixture
-def cells(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def cells(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module `reproduce.cells`."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    yield importlib.import_module("reproduce.cells")
+    return importlib.import_module("reproduce.cells")
 
 
 def test_a_cell_is_of_its_settings(cells: ModuleType, tmp_path: Path) -> None:
@@ -172,11 +175,32 @@ def test_a_cell_is_of_its_settings(cells: ModuleType, tmp_path: Path) -> None:
         return len(made)
 
     kept = cells.Cells(tmp_path)
-    assert [kept.get("x", {"n": 1}, make), kept.get("x", {"n": 1}, make), kept.get("x", {"n": 2}, make)] == [1, 1, 2]
+    assert [kept.get("x", {"n": 1}, make), kept.get("x", {"n": 1}, make), kept.get("x", {"n": 2}, make)] == [
+        1,
+        1,
+        2,
+    ]
     assert sorted(json.loads(file.read_text())["found"] for file in tmp_path.glob("x-*.json")) == [1, 2]
     kept.file("x", {"n": 3}).with_suffix(".part").write_text("{")
     assert kept.get("x", {"n": 3}, make) == 3
     assert cells.Cells(tmp_path, minutes=0.0).get("x", {"n": 4}, make) is None
+
+
+def test_cells_are_found_by_the_name_that_was_asked(cells: ModuleType, tmp_path: Path) -> None:
+    """A defence whose setting is the default has a shorter name of its own; a page asks by the one it was given."""
+    comparing = importlib.import_module("reproduce.comparing")
+    places = importlib.import_module("reproduce.places")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 2))
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    place = places.Place(
+        name="made", title="", images=2, size=16, victims=["net"], defences={}, method="none", classes=["a", "b"],
+        pairs=lambda count: [(x, "a") for x in images[:count]], network=lambda name: net, noise=(0, 1), differs=[],
+        missing=[],
+    )  # fmt: skip
+    args = argparse.Namespace(seed=0, attack_steps=1, adaptive_steps=1, draws=1)
+    asked = ["none", "jpeg?quality=75"]
+    (found,) = comparing.measured(args, cells.Cells(tmp_path), place, "net", ["none"], asked, images=2)
+    assert [found[one]["n"] for one in asked] == [2, 2]
 
 
 def numbers(found: Any) -> Iterator[float]:
@@ -196,7 +220,10 @@ def test_published_figures_are_those_of_the_list(paper: str) -> None:
     if not file.is_file():
         pytest.skip("no list of published figures here")
     listed = set(re.findall(r"\d*\.?\d+", file.read_text(encoding="utf-8")))
-    figures = {f"{x:g}" for x in numbers(tomllib.loads((EXAMPLES / "reproduce" / f"{paper}.toml").read_text("utf-8")))}
+    figures = {
+        f"{x:g}"
+        for x in numbers(tomllib.loads((EXAMPLES / "reproduce" / f"{paper}.toml").read_text("utf-8")))
+    }
     assert len(figures) > 15
     written = {f"{float(x):g}" for x in listed}
     assert figures <= written

@@ -2,6 +2,7 @@
 
     python benchmarks/attacks.py --data DIR [--out FILE] [--certified 50] [--images 500] [--cases rgb,resized,…]
         [--alpha 0.001,0.1] [-n 100] [--steps 20] [--restarts 1] [--eot 4] [--votes 1000] [--bare 50] [--queries 1000]
+        [--from FOLDER/NAME,…]
     python benchmarks/attacks.py --table FILE
 
 The images are CIFAR-10's test images from --first on, the classifier is the bundled one, σ = 0.25 behind the bundled
@@ -45,24 +46,27 @@ from api_smoothing.attacks import (
     Holding,
     HopSkipJump,
     Square,
+    Twin,
     Verdict,
     attack_answers,
     verdict,
 )
 from api_smoothing.attacks.ball import Pixels
 from api_smoothing.attacks.holding import Target
-from api_smoothing.attacks.outcome import ERROR, Votes
+from api_smoothing.attacks.outcome import ERROR
 from api_smoothing.attacks.revote import by_prediction, by_report
+from api_smoothing.attacks.undefended import Attack
 from api_smoothing.attacks.victim import Victim, victim_of
 from api_smoothing.claims import intervals
 from api_smoothing.datasets import map_truths, open_dataset
 from api_smoothing.errors import ApiSmoothError, ConfigurationError
+from api_smoothing.purification import load_named_classifier
 from api_smoothing.results import Certificate
 from api_smoothing.training.data import load_images
 
 CASES = ("half-space", "rgb", "resized", "grey", "present")
 EXACT = (0.95, 1.08)  # times the exact radius of a half-space
-TOGETHER = 8  # images of a case in turn
+TOGETHER = 4  # images of a case in turn: what a kill may cost
 
 
 class HalfSpace(torch.nn.Module):
@@ -115,10 +119,7 @@ class Done:
 
     @classmethod
     def read(cls, facts: dict[str, Any]) -> Done:
-        attempts = [
-            Attempt(**{**one, "votes": None if one["votes"] is None else Votes(**one["votes"])})
-            for one in facts.pop("attempts")
-        ]
+        attempts = [Attempt.from_dict(one) for one in facts.pop("attempts")]
         return cls(**{**facts, "attempts": tuple(attempts)})
 
 
@@ -322,18 +323,27 @@ def row(case: str, alpha: str, images: int, found: Verdict, starts: int) -> str:
     )
 
 
-def bare(images: Sequence[Pixels], labels: Sequence[str], queries: int, steps: int) -> Iterator[str]:
-    """A row an attack on the classifier as it is."""
-    attacks = {
-        "PGD, ℓ∞ 8/255": PGD(norm="linf", radius=8 / 255, steps=steps),
-        "PGD, ℓ2 0.5": PGD(norm="l2", radius=0.5, steps=steps),
-        f"Square, ℓ∞ 8/255, {queries:,} queries": Square(radius=8 / 255, queries=queries),
-        f"HopSkipJump, ℓ2, {queries:,} queries": HopSkipJump(queries=queries),
+def bare(
+    images: Sequence[Pixels], labels: Sequence[str], queries: int, steps: int, lenders: Sequence[str]
+) -> Iterator[str]:
+    """A row an attack on the classifier as it is; the last one by the gradients of `lenders` alone."""
+    linf = PGD(norm="linf", radius=8 / 255, steps=steps)
+    attacks: dict[str, tuple[Attack, Sequence[str]]] = {
+        "PGD, ℓ∞ 8/255": (linf, ()),
+        "PGD, ℓ2 0.5": (PGD(norm="l2", radius=0.5, steps=steps), ()),
+        f"Square, ℓ∞ 8/255, {queries:,} queries": (Square(radius=8 / 255, queries=queries), ()),
+        f"Square, ℓ2 0.5, {queries:,} queries": (Square(norm="l2", radius=0.5, queries=queries), ()),
+        f"HopSkipJump, ℓ2, {queries:,} queries": (HopSkipJump(queries=queries), ()),
     }
-    for name, attack in attacks.items():
+    if lenders:
+        attacks[f"PGD, ℓ∞ 8/255, from {', '.join(Path(name).name for name in lenders)}"] = linf, lenders
+    for name, (attack, from_) in attacks.items():
+        loaded = [(one, *load_named_classifier(one, "cpu")) for one in from_]
+        twins = [Twin(name=one, model=net, names=names) for one, net, names in loaded]
         with SmoothedAPI("torchvision", model="cifar10", denoiser=None, store="memory", seed=0) as api:
             data = open_dataset(list(zip(images, labels, strict=True)))
-            done = list(attack_answers(api, data, map_truths(data, None, api.card.labels), attack))
+            truths = map_truths(data, None, api.card.labels)
+            done = list(attack_answers(api, data, truths, attack, twins=twins))
         right = sum(bool(one.right) for one in done)
         far = sorted(one.distance for one in done if one.distance is not None)
         low, high = intervals.exact(right - len(far), len(done))
@@ -365,6 +375,7 @@ def main() -> int:
     parser.add_argument("--votes", type=int, default=1_000)
     parser.add_argument("--bare", type=int, default=50, help="images of the second table; 0 leaves it out")
     parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--from", dest="lenders", default="", help="of the transfer attack: FOLDER/NAME,…")
     args = parser.parse_args()
     try:
         if args.table is not None:
@@ -409,13 +420,14 @@ def start(args: argparse.Namespace) -> int:
     if args.bare:
         from api_smoothing.convnet import CLASSES
 
+        lenders = args.lenders.split(",") if args.lenders else []
         labels = [CLASSES[label] for label in data.labels[: args.bare].tolist()]
         print(
             "\n| attack | right as they are | right under attack (95 %) | median distance | queries |\n"
             + "|---" * 5
             + "|"
         )
-        for line in bare(list(images[: args.bare]), labels, args.queries, 40):
+        for line in bare(list(images[: args.bare]), labels, args.queries, 40, lenders):
             print(line, flush=True)
     return code
 

@@ -60,7 +60,7 @@ def hear(event):
     global done
     if isinstance(event, ImageCertified):
         done += 1
-        if done % 25 == 0:
+        if done % 10 == 0:
             print(json.dumps({"done": done, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                               "seconds": time.monotonic() - began}), flush=True)
 engine = None
@@ -81,7 +81,7 @@ class Nodes:
     """Ray's head and one more node, each with one processor, as processes of this machine."""
 
     def __init__(self, home: Path) -> None:
-        os.environ.update(environment(home))
+        os.environ.update({**environment(home), "RAY_worker_niceness": "0"})  # beside one process, as it is
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(

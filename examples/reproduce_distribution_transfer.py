@@ -299,18 +299,19 @@ def readings() -> dict[str, schedule.Schedule]:
 
 def steps(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     """Accuracy against the number of forward steps."""
-    rows, panels, beyond = [], [], []
+    noises = {name: [noise_at(reading, t) for t in args.forward] for name, reading in readings().items()}
     low, high = place.noise
-    for name, reading in readings().items():
-        cell = []
-        for t in args.forward:
-            sigma = round(float(reading.sigmas[t - 1]) / 2, 3)
-            inside = low <= sigma <= high
-            pair = with_noise(args, cells, place, sigma) if inside else (None, None)
-            rows.append([name, f"{t}", f"{sigma:g}", *(right(one) if inside else "–" for one in pair)])
-            beyond += [] if inside else [f"{name}, t = {t} (σ = {sigma:g})"]
-            cell.append(pair)
-        clean, under = zip(*cell, strict=True)
+    inside = sorted({sigma for found in noises.values() for sigma in found if low <= sigma <= high})
+    ways = {sigma: with_noise(place.method, sigma) for sigma in inside}
+    made = measured(args, cells, place, place.main, (BARE, LINF), list(ways.values()), images=place.images)
+    rows, panels, beyond = [], [], []
+    for name, found in noises.items():
+        pairs = [[one.get(ways.get(sigma, "")) for one in made] for sigma in found]
+        for t, sigma, pair in zip(args.forward, found, pairs, strict=True):
+            told = map(right, pair) if sigma in ways else ["–", "–"]
+            rows.append([name, f"{t}", f"{sigma:g}", *told])
+            beyond += [] if sigma in ways else [f"{name}, t = {t} (σ = {sigma:g})"]
+        clean, under = zip(*pairs, strict=True)
         panels.append(
             (name, [line("clean", args.forward, clean), line("attacked, ℓ∞ 8/255", args.forward, under)])
         )
@@ -318,9 +319,8 @@ def steps(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"steps-{place.name}",
         title=f"Accuracy against the forward steps ({place.title})",
         about=f"{place.main} behind distribution transfer, images 0–{place.images - 1}, attacked by PGD of "
-        f"{args.attack_steps} steps that knows the classifier: per cent right (exact 95 % interval). The "
-        f"paper's {FORWARD} "
-        "steps are of a schedule it does not state; step t has the noise σ of each reading, in [0,1] units.",
+        f"{args.attack_steps} steps that knows the classifier: per cent right (exact 95 % interval). The paper's "
+        f"{FORWARD} steps are of a schedule it does not state; step t has the noise σ of each reading, in [0,1] units.",
         tables=[table(["schedule", "t", "σ", "clean", "attacked"], rows)],
         differs=[
             f"{place.images} images",
@@ -333,14 +333,15 @@ def steps(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     )
 
 
-def with_noise(
-    args: argparse.Namespace, cells: Cells, place: Place, sigma: float
-) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """(clean, attacked) behind the method with noise of standard deviation `sigma`."""
-    family, _, words = place.method.partition("?")
-    defence = f"{family}?{'&'.join(filter(None, [words, f'sigma={sigma:g}']))}"
-    clean, under = measured(args, cells, place, place.main, (BARE, LINF), [defence], images=place.images)
-    return next(iter(clean.values()), None), next(iter(under.values()), None)
+def noise_at(reading: schedule.Schedule, t: int) -> float:
+    """The noise of step t, counted from 1, in [0,1] units."""
+    return round(float(reading.sigmas[t - 1]) / 2, 3)
+
+
+def with_noise(method: str, sigma: float) -> str:
+    """The method with noise of standard deviation `sigma`, as `defences.load` takes it."""
+    family, _, words = method.partition("?")
+    return f"{family}?{'&'.join(filter(None, [words, f'sigma={sigma:g}']))}"
 
 
 def losses(args: argparse.Namespace, cells: Cells, place: Place) -> Page:

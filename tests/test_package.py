@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "datasets",
         "decode",
         "original",
+        "recorded",  # attacks on the certificates of a run file
         "resize",
         "smoothed",
     },

@@ -10,6 +10,7 @@ from __future__ import annotations
 from api_smoothing.attacks.ball import Ball, distance
 from api_smoothing.attacks.holding import Holding, attack_certificates
 from api_smoothing.attacks.hopskipjump import HopSkipJump
+from api_smoothing.attacks.of_run import attack_run
 from api_smoothing.attacks.outcome import Attacked, Attempt, Verdict, verdict
 from api_smoothing.attacks.pgd import PGD
 from api_smoothing.attacks.square import Square
@@ -28,6 +29,7 @@ __all__ = [
     "Verdict",
     "attack_answers",
     "attack_certificates",
+    "attack_run",
     "distance",
     "verdict",
 ]

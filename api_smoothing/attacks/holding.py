@@ -152,6 +152,11 @@ def _together(targets: Sequence[Target], eot: int, size: tuple[int, int] | None)
         yield from (numbers[first : first + most] for first in range(0, len(numbers), most))
 
 
+def together_of(victim: Victim, holding: Holding) -> int:
+    """How many images of a data set are attacked together: one where they have no size in common."""
+    return 1 if victim.size is None else _most(victim.size, holding.eot)
+
+
 def _most(size: tuple[int, int], eot: int) -> int:
     """How many images of that size, each with `eot` draws of noise."""
     return max(1, _AT_ONCE // (3 * size[0] * size[1] * eot))
@@ -209,8 +214,7 @@ def attack_certificates(
     Raises ConfigurationError where there are no gradients, and what `certify` raises.
     """
     victim = victim_of(api, smoothed=True, seed=holding.seed, twins=twins, path=path)
-    alone = victim.size is None or api.has_budget  # which is spent on the earliest images
-    most = 1 if alone or victim.size is None else _most(victim.size, holding.eot)
+    most = 1 if api.has_budget else together_of(victim, holding)  # it is spent on the earliest images
     left = iter(data)
     while examples := list(islice(left, most)):
         certified = (_certified(api, example, truths, victim, n=n, radius=radius) for example in examples)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
-
-from scipy.special import betainc
 
 from api_smoothing.attacks.ball import Norm, Pixels
 from api_smoothing.certify import clopper_pearson
@@ -68,6 +66,11 @@ class Attempt:
             "turned": self.turned,
         }
 
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Attempt:
+        """What `to_dict` gave, without the image."""
+        return cls(**{**facts, "votes": None if facts["votes"] is None else Votes(**facts["votes"])})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attacked:
@@ -119,12 +122,19 @@ class Attacked:
             "right": self.right,
             "norm": self.norm,
             "certified": self.certified,
+            "alpha": self.alpha,
             "distance": self.distance,
             "queries": self.queries,
             "attempts": [one.to_dict() for one in self.attempts],
             **({"gradients": self.gradients} if self.gradients else {}),
             **({"reason": self.reason} if self.reason else {}),
         }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Attacked:
+        """What `to_dict` gave, without the images."""
+        attempts = tuple(Attempt.from_dict(one) for one in facts["attempts"])
+        return cls(**{**facts, "attempts": attempts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,14 +180,9 @@ def verdict(attacked: Sequence[Attacked], *, error: float = ERROR) -> Verdict:
         images=len(tried),
         turned=turned,
         level=level,
-        p_value=at_least(turned, len(tried), level),
+        p_value=intervals.at_least(turned, len(tried), level),
         low=low,
         high=high,
         power=sum(one.turned for one in beyond),
         outside=len(beyond),
     )
-
-
-def at_least(k: int, n: int, p: float) -> float:
-    """P(Binomial(n, p) ≥ k)."""
-    return 1.0 if k == 0 else float(betainc(k, n - k + 1, p))

@@ -29,19 +29,20 @@ _LOCAL: Final = "torchvision"  # whose words local networks speak
 class Twin:
     """A model (N,3,H,W) in [0,1] → scores (N, classes), in words `names`, one a column.
 
-    Images are brought to `side` first, where it was made for one size alone.
+    Images are brought to `side` first, where it was made for one size alone, and to its `device`.
     """
 
     name: str
     model: Model
     names: tuple[str, ...]
     side: int | None = None
+    device: str = "cpu"
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Scores (N, classes)."""
         if self.side is not None and tuple(x.shape[2:]) != (self.side, self.side):
             x = resized(x, (self.side, self.side))
-        scores = self.model(x)
+        scores = self.model(x.to(self.device)).to(x.device)
         if scores.ndim != 2 or scores.shape[1] != len(self.names):
             raise ConfigurationError(
                 f"{self.name} gives scores of shape {tuple(scores.shape)} for {len(self.names)} names"

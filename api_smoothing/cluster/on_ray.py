@@ -161,7 +161,7 @@ def _connect(ray: Any, address: str) -> None:
     if address == "local":
         given["include_dashboard"] = False
     try:
-        with _own_signals():
+        with _own_signals(), _without_its_words():
             ray.init(**given, log_to_driver=False, logging_level=logging.ERROR, namespace="api-smooth")
     except ConnectionError:
         if address == "auto":
@@ -184,7 +184,9 @@ def _reach(address: str) -> None:
 
 
 def _no_cluster(address: str) -> ProviderError:
-    return ProviderError(f"no Ray cluster answers at {address}: check the address, or see ray status")
+    return ProviderError(
+        f"no Ray cluster answers at {address}: check the address, and RAY_AUTH_MODE=token where it wants a token"
+    )
 
 
 def _gone(error: Exception) -> Message:
@@ -197,6 +199,24 @@ def _gone(error: Exception) -> Message:
             text="the cluster's machines do not have api-smooth: install the same version there, with its extras",
         )
     return Lost(f"{type(error).__name__}: {text[:160]}")
+
+
+@contextmanager
+def _without_its_words() -> Iterator[None]:
+    """What Ray's libraries write to standard error, around Python, while a cluster is looked for, is not shown."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

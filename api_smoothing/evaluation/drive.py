@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
-from api_smoothing.errors import ImageError
+from api_smoothing.errors import DriftError, ImageError
 from api_smoothing.evaluation.question import Question
 from api_smoothing.events import Event, ImagesRead
 from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
@@ -89,6 +89,7 @@ class Drive:
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
         self._told = set(before.unreadable)
+        self._version = next((one.model_version for one in before.certificates if one.model_version), None)
         self._claim = claim
         self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
         self._place = 0  # images that the claim has been fed with, or that are written down
@@ -148,12 +149,24 @@ class Drive:
         return not self.out_of_budget
 
     def _append(self, file: RunFile, one: Planned, found: Certificate) -> None:
+        self._check_version(found)
         extra = found.extra
         if one.example.truth is not None and one.example.truth != one.truth:
             extra = {**extra, GIVEN: one.example.truth}
         found = replace(found, item=one.item, extra=extra)
         file.append(found)
         self._certificates[one.example.id] = found
+
+    def _check_version(self, found: Certificate) -> None:
+        """One table speaks of one model. Raises DriftError where this certificate is of another than those before."""
+        if found.model_version is None:
+            return
+        if self._version not in (None, found.model_version):
+            raise DriftError(
+                f"the model is {found.model_version} now, and {self._version} has the certificates of this run: choose "
+                "another output and an epoch, such as --epoch 2027-01, which asks all images afresh"
+            )
+        self._version = found.model_version
 
     def _write_what_is_known(self, file: RunFile, until: Planned | None = None) -> None:
         """Pass over what is decided, in order, feeding the claim; images that cannot be read are told once."""

@@ -114,6 +114,7 @@ def evaluate(
                     images=len(planned),
                     left=drive.undecided,
                     unreadable=sum(one.image_sha256 is None for one in planned),
+                    digests={one.example.id: one.image_sha256 for one in planned},
                     told=(*chosen.told, *truths.told, *_lost(planned), *asked.told),
                 )
             )

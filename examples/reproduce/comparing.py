@@ -65,8 +65,9 @@ def measured(
 
     words = [place.name, victim, *(["adaptive"] if adaptive else []), conditions[-1].partition(":")[0]]
     made = cells.get("-".join(words).replace("/", "of"), asked, measure) or ()
+    given = {defence_of(name).name: name for name in defences}  # a setting at its default is in no name
     wanted = [f"adaptive {one}" if adaptive else one for one in conditions]
-    return [{cell["defence"]: cell for cell in made if cell["condition"] == one} for one in wanted]
+    return [{given[cell["defence"]]: cell for cell in made if cell["condition"] == one} for one in wanted]
 
 
 def corrupted(args: argparse.Namespace, cells: Cells, place: Place, victim: str, name: str) -> list[Found]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from command_line import TOY, one_line, resume
+from command_line import TOY, one_line, resume, start, wait_for_answers
 from PIL import Image
 
 import api_smoothing.evidence.verify as verifier
@@ -289,3 +291,102 @@ def test_what_does_not_go_with_corruptions_is_one_line(
     """Before anything is asked."""
     assert evaluate(*flags) == 2
     one_line(capsys.readouterr().err, why)
+
+
+def test_a_baseline_of_other_pixels_is_refused_before_the_first_query(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same file names with other pictures behind them: one line, and nothing is asked."""
+    told = ["--radii", "0.1", "-n", "50"]
+    assert evaluate(*told, "--output", "before.jsonl") == 0
+    for number in (0, 1):
+        Image.new("RGB", (8, 8), "teal").save(project / "data" / "cat" / f"{number}.png")
+    capsys.readouterr()
+    against = ["--baseline", "before.jsonl", "--epoch", "b"]
+    assert evaluate(*told, "--output", "after.jsonl", *against, "--junit", "j.xml") == 2
+    one_line(
+        capsys.readouterr().err.splitlines(keepends=True)[-1],
+        "cat/0.png and 1 more have other pixels here than in before.jsonl: compare runs of the same files, brought to "
+        "the same --size, or make a new baseline",
+    )
+    assert not read_run("after.jsonl").certificates
+    assert evaluate(*told, "--size", "6", "--output", "small.jsonl", *against) == 2
+    assert "the same --size" in capsys.readouterr().err
+
+
+def test_junit_of_a_run_that_did_not_end_is_an_error(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Build servers see no green where the budget was spent or the provider failed, nor an earlier run's file."""
+    junit = project / "j.xml"
+    told = ["--radii", "0.1", "-n", "50", "--junit", "j.xml", "--fail-under", "0.1"]
+
+    def suite() -> tuple[dict[str, str], list[str]]:
+        root = ElementTree.parse(junit).getroot()
+        return dict(root.attrib), [one.get("message", "") for one in root.iter("error")]
+
+    assert evaluate(*told) == 0
+    assert suite()[0]["errors"] == "0"
+    assert (
+        evaluate(*told, "--model", "usd=0.001", "--budget-usd", "0.12", "--output", "a.jsonl", "--cache", "a")
+        == 3
+    )
+    attributes, errors = suite()
+    assert (attributes["tests"], attributes["errors"]) == ("2", "1")
+    assert errors == ["the budget is spent; 2 of 5 images decided"]
+    assert (
+        evaluate(
+            *told, "--model", "usd=0.001", "--budget-usd", "0.001", "--output", "b.jsonl", "--cache", "b"
+        )
+        == 3
+    )
+    assert suite()[1] == ["the budget is spent; 0 of 5 images decided"]
+    assert evaluate(*told, "--model", "fail=60", "--output", "c.jsonl", "--cache", "c") == 4
+    attributes, errors = suite()
+    assert (attributes["tests"], attributes["errors"], len(errors)) == ("1", "1", 1)
+    junit.write_text("<testsuite/>")
+    assert evaluate("--radii", "9", "-n", "50", "--junit", "j.xml", "--fail-under", "0.1") == 2
+    assert not junit.exists(), "an earlier run's verdict"
+    capsys.readouterr()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "question",
+    [["--radii", "0,0.1"], ["--radii", "0.1", "--at-least", "0.6"]],
+    ids=["several radii", "a claim"],
+)
+def test_interrupted_at_any_moment_the_table_is_the_undisturbed_one(
+    question: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Ctrl-C and by a manager, where answers end when they decide: nothing is lost, or paid twice."""
+    for number in range(20, 32):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(project / "data" / "cat" / f"{number}.png")
+    told = [*TOY, "--model", "share=0.95,delay=0.01", *question, "--json"]
+    ended = 0
+    for number, seen in ((signal.SIGINT, 5), (signal.SIGTERM, 150)):
+        process = start("evaluate", "data", *told, "--output", "run.jsonl")
+        wait_for_answers(seen)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode in (128 + number, 0)
+        assert "Traceback" not in error
+        if process.returncode:
+            ended += 1
+            assert resume(error.splitlines()[-1])[:2] == ["evaluate", "data"]
+    assert ended, "it was never interrupted"
+    assert main(["evaluate", "data", *told, "--output", "run.jsonl"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "data", *told, "--output", "other.jsonl", "--cache", "other"]) == 0
+    undisturbed = json.loads(capsys.readouterr().out)
+    assert again.pop("name") != undisturbed.pop("name")
+    missing = undisturbed.pop("queries") - again.pop("queries")
+    assert 0 <= missing <= 30, "answers under way when it was interrupted are in the budget, and kept"
+    for spent in ("cached", "seconds"):
+        again.pop(spent), undisturbed.pop(spent)
+    for claimed in (again["claim"], undisturbed["claim"]):
+        if claimed is not None:
+            claimed.pop("created")
+    assert again == undisturbed
+    assert verifier.check("run.jsonl")["faults"] == []

@@ -12,9 +12,11 @@ import pytest
 from many_workers import Threads, asking, facts, pictures, service
 
 from api_smoothing import Budget, Certificate, SmoothedAPI
-from api_smoothing.cluster import dispatch
+from api_smoothing.cluster import Account, dispatch
+from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 from api_smoothing.events import AnswersCounted, Event, ImageCertified, ImageStarted
+from api_smoothing.home import home
 from api_smoothing.sandbox import Sandbox
 
 pytest.importorskip("requests")
@@ -173,6 +175,28 @@ def test_a_budget_is_spent_on_the_earliest_images(server: Sandbox) -> None:
     assert sum(one.stopped != "budget" for one in found) >= 2
 
 
+def test_an_account_whose_own_budget_is_spent_leaves_the_rest_to_the_others(
+    server: Sandbox, tmp_path: Any
+) -> None:
+    """What it has paid for is read by the next; each spends what it may, and the certificates are whole."""
+    alone = certified(server, 5, cache=tmp_path / "alone")
+    paid = server.meter.images
+    accounts = [Account(name="one", usd=0.02), Account(name="two", usd=10.0)]
+    own = Budget(usd=0.02, run="r#one")
+    engine = Threads(2, accounts)
+    found = certified(server, 5, engine, cache=tmp_path / "shared", account="one", budget=own)
+    assert facts(found) == facts(alone)
+    assert server.meter.images == 2 * paid
+    spent = {
+        name: FolderStorage(home(), cache=tmp_path / "shared")
+        .budget(Budget(), run=f"r#{name}", provider="", micro_usd=0)
+        .spent()[1]
+        for name in ("one", "two")
+    }
+    assert spent["one"] <= 20_000
+    assert sum(spent.values()) == 1000 * paid
+
+
 def test_a_run_that_is_left_keeps_what_was_paid(server: Sandbox, tmp_path: Any) -> None:
     """Closing the results ends the workers when their answers are kept: nothing is bought again."""
     with asking(server.options(), cache=tmp_path / "shared") as api:
@@ -203,8 +227,6 @@ def test_what_workers_cannot_share_is_refused(server: Sandbox, options: dict[str
 
 def test_a_folder_of_another_machine_is_refused(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that do not see the folder of the driver, on its machine, are told of databases."""
-    from api_smoothing.engine.storage import FolderStorage
-
     places = iter(range(10))
     monkeypatch.setattr(FolderStorage, "place", lambda self: ("boot", next(places)))
     with asking(server.options()) as api, pytest.raises(ConfigurationError, match="several machines"):

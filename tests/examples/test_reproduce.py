@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
 import json
@@ -183,6 +184,23 @@ def test_a_cell_is_of_its_settings(cells: ModuleType, tmp_path: Path) -> None:
     kept.file("x", {"n": 3}).with_suffix(".part").write_text("{")
     assert kept.get("x", {"n": 3}, make) == 3
     assert cells.Cells(tmp_path, minutes=0.0).get("x", {"n": 4}, make) is None
+
+
+def test_cells_are_found_by_the_name_that_was_asked(cells: ModuleType, tmp_path: Path) -> None:
+    """A defence whose setting is the default has a shorter name of its own; a page asks by the one it was given."""
+    comparing = importlib.import_module("reproduce.comparing")
+    places = importlib.import_module("reproduce.places")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 2))
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    place = places.Place(
+        name="made", title="", images=2, size=16, victims=["net"], defences={}, method="none", classes=["a", "b"],
+        pairs=lambda count: [(x, "a") for x in images[:count]], network=lambda name: net, noise=(0, 1), differs=[],
+        missing=[],
+    )  # fmt: skip
+    args = argparse.Namespace(seed=0, attack_steps=1, adaptive_steps=1, draws=1)
+    asked = ["none", "jpeg?quality=75"]
+    (found,) = comparing.measured(args, cells.Cells(tmp_path), place, "net", ["none"], asked, images=2)
+    assert [found[one]["n"] for one in asked] == [2, 2]
 
 
 def numbers(found: Any) -> Iterator[float]:

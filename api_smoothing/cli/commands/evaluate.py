@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ from api_smoothing.remote import is_remote
 if TYPE_CHECKING:
     from api_smoothing.datasets import DataSet
     from api_smoothing.evaluation import Evaluation
+    from api_smoothing.events import Event, Observer
+    from api_smoothing.recorded import Run
     from api_smoothing.recorded.gate import Gate
     from api_smoothing.smoothed import SmoothedAPI
 
@@ -162,6 +165,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
                 "so that what the vendor has changed is seen"
             )
     settings = workers.first_account(settings)
+    if args.junit is not None:
+        args.junit.unlink(missing_ok=True)  # that of an earlier run says nothing of this one
     for line in limits.unset:
         complain(line)
     progress.say("loading …")
@@ -191,35 +196,41 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
-            runs = _evaluated(args, data, api, radii, settings, overall, wanted, workers.engine)
+            watching = (partial(_check_images, baseline), overall)
+            runs = _evaluated(args, data, api, radii, settings, watching, wanted, workers.engine)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
             progress.clear()
+            _write_junit(args, [], unfinished="interrupted")
             complain(f"interrupted; {how_to_resume(settings, argv, answered=overall.asked)}")
             return exit_code(stop)
         except (BudgetError, ProviderError) as error:
             progress.clear()
+            _write_junit(args, [], unfinished=str(error))
             asked = overall.asked and not isinstance(error, CredentialsError)
             complain(f"error: {error}; {how_to_resume(settings, argv, answered=asked)}")
             return error.exit_code
         progress.clear()
         gates: list[Gate] = []
         name, found = list(runs.items())[-1]  # the one that was not come through, if any
+        of = f" of {name} ({len(runs)} of {1 + len(wanted)} runs)" if wanted else ""
+        done = found.run.images - found.left
+        told = f"the budget is spent; {done:,} of {found.run.images:,} images{of} decided"
+        unfinished = told if found.left and found.out_of_budget else ""
         if wanted:
             _print_all(args, runs)
         elif found.run.certificates or found.run.unreadable:  # else the budget paid for none
             gates = _gates(args, found, radii, baseline)
             _print(args, found, gates)
-    if found.left and found.out_of_budget:
+        _write_junit(args, gates, found, unfinished=unfinished)
+    if unfinished:
         again = with_larger_budget(
             settings,
             argv,
             usd_each=0.0 if limits.price is None else limits.price.micro_usd / 1e6,
             account=limits.account,
         )
-        done = found.run.images - found.left
-        of = f" of {name} ({len(runs)} of {1 + len(wanted)} runs)" if wanted else ""
         complain(
             f"error: the budget {what_is_left(settings, limits.account)}; {done:,} of {found.run.images:,} images{of} "
             f"decided, {how_to_resume(settings, again, answered=bool(found.run.queries))}"
@@ -243,7 +254,7 @@ def _evaluated(
     api: SmoothedAPI,
     radii: tuple[float, ...],
     settings: Settings,
-    overall: Overall,
+    observers: Sequence[Observer],
     wanted: Sequence[str],
     engine: Any,
 ) -> dict[str, Evaluation]:
@@ -257,7 +268,7 @@ def _evaluated(
         "sample_seed": args.sample_seed,
         "output": args.output,
         "clean": False if args.no_clean else None,
-        "observers": (overall,),
+        "observers": observers,
         "engine": engine,
     }
     if wanted:
@@ -299,9 +310,27 @@ def _gates(args: argparse.Namespace, found: Evaluation, radii: Sequence[float], 
         gates.append(gate.no_worse_than(baseline, found.run, radius, max_drop=args.max_drop))
     if args.fail_under is not None:
         gates.append(gate.at_least(found.run, radius, args.fail_under))
-    if args.junit is not None:
-        gate.write_junit(args.junit, gates, name=found.run.name, seconds=found.run.seconds)
     return gates
+
+
+def _check_images(baseline: Run | None, event: Event) -> None:
+    """Refuse to compare other pixels, before the first query."""
+    from api_smoothing.events import DataSetOpened
+    from api_smoothing.recorded import gate
+
+    if baseline is not None and isinstance(event, DataSetOpened):
+        gate.check_same_images(baseline, event.digests)
+
+
+def _write_junit(
+    args: argparse.Namespace, gates: Sequence[Gate], found: Evaluation | None = None, *, unfinished: str
+) -> None:
+    from api_smoothing.recorded import gate
+
+    if args.junit is not None:
+        name = str(args.output or args.dataset) if found is None else found.run.name
+        seconds = 0.0 if found is None else found.run.seconds
+        gate.write_junit(args.junit, gates, name=name, seconds=seconds, unfinished=unfinished)
 
 
 def _print(args: argparse.Namespace, found: Evaluation, gates: Sequence[Gate]) -> None:

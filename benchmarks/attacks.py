@@ -326,17 +326,19 @@ def row(case: str, alpha: str, images: int, found: Verdict, starts: int) -> str:
 def bare(
     images: Sequence[Pixels], labels: Sequence[str], queries: int, steps: int, lenders: Sequence[str]
 ) -> Iterator[str]:
-    """A row an attack on the classifier as it is; the last one by the gradients of `lenders` alone."""
+    """A row an attack on the classifier as it is; one by the gradients of `lenders` alone."""
     linf = PGD(norm="linf", radius=8 / 255, steps=steps)
     attacks: dict[str, tuple[Attack, Sequence[str]]] = {
         "PGD, ℓ∞ 8/255": (linf, ()),
         "PGD, ℓ2 0.5": (PGD(norm="l2", radius=0.5, steps=steps), ()),
+    }
+    if lenders:
+        attacks[f"PGD, ℓ∞ 8/255, from {', '.join(Path(name).name for name in lenders)}"] = linf, lenders
+    attacks |= {
         f"Square, ℓ∞ 8/255, {queries:,} queries": (Square(radius=8 / 255, queries=queries), ()),
         f"Square, ℓ2 0.5, {queries:,} queries": (Square(norm="l2", radius=0.5, queries=queries), ()),
         f"HopSkipJump, ℓ2, {queries:,} queries": (HopSkipJump(queries=queries), ()),
     }
-    if lenders:
-        attacks[f"PGD, ℓ∞ 8/255, from {', '.join(Path(name).name for name in lenders)}"] = linf, lenders
     for name, (attack, from_) in attacks.items():
         loaded = [(one, *load_named_classifier(one, "cpu")) for one in from_]
         twins = [Twin(name=one, model=net, names=names) for one, net, names in loaded]

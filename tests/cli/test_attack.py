@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from run_files import certificates, settings, write
 
 from api_smoothing.attacks import Ball
 from api_smoothing.attacks.outcome import Attacked, Attempt, Votes
 from api_smoothing.cli import main
+from api_smoothing.cli.commands import attack
 from api_smoothing.convnet import CLASSES
 
 LOCAL = "--provider torchvision --model cifar10 --denoiser none --sigma 0.05 --seed 1 --device cpu"
@@ -145,6 +148,20 @@ def test_a_run_file_is_attacked_and_joined_in_the_report(
     assert "| attacked: turned inside the certified radius | 0 of 2 |" in table
     assert main([*line.split(), "--sigma", "0.1"]) == 2
     assert "give the run's settings" in capsys.readouterr().err
+
+
+def test_the_settings_of_a_run_stand_for_flags(tmp_path: Path) -> None:
+    """Those that no flag gives; a run of the sandbox is attacked there."""
+    own = settings(
+        provider="google@sandbox", label_map="cifar10@abc", sigma=0.5, size=[32, 48], denoiser=None
+    )
+    path = write(tmp_path / "run.jsonl", own, certificates(2, own, seed=1))
+    parser = argparse.ArgumentParser()
+    attack.add_arguments(parser)
+    args = parser.parse_args([str(path), "photos", "--sigma", "0.3"])
+    assert attack._run_of(args) is not None
+    assert (args.provider, args.sandbox, args.labels, args.denoiser) == ("google", True, "cifar10", "none")
+    assert (args.sigma, args.size, args.smoothed, args.source) == ("0.3", "32x48", True, ["photos"])
 
 
 def test_a_service_is_attacked_by_the_gradients_of_a_twin(

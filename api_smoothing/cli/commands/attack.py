@@ -202,6 +202,8 @@ def _run_of(args: argparse.Namespace) -> Run | None:
     args.smoothed, args.source = True, args.source[1:]
     given = {name: settings.get(name) for name in _OF_RUN}
     provider, _, model = str(settings.get("provider", "")).partition("/")
+    provider, _, where = provider.partition("@")
+    args.sandbox |= where == "sandbox"
     given |= {"provider": provider}
     if provider == "torchvision" and args.provider is None:
         given |= {"model": model}

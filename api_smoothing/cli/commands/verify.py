@@ -1,8 +1,8 @@
 """Check a run file from the file alone: nothing is asked, and nothing outside the file is read.
 
-Derived again from the answers in it: every vote count, bound, radius, error and dollar, the chain of hashes, and what
-was committed to before the first query. Each fault is a line. Exit code 0: verified, 1: not verified, 2: no run file
-that can be read. `python PATH/TO/verify.py RUN` does the same without this package: see docs/evidence.md.
+Derived again from the answers in it: every vote count, bound, radius, error and dollar, a claim, the chain of hashes,
+and what was committed to before the first query. Each fault is a line. Exit code 0: verified, 1: not verified, 2: no
+run file that can be read. `python PATH/TO/verify.py RUN` does the same without this package: see docs/evidence.md.
 
 With --chain, a hash that was published while the run was made must stand in the file: then nobody can have written it
 anew since.

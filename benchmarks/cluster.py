@@ -9,7 +9,7 @@ database  the same with the storage in PostgreSQL, whose server is stopped at on
 local     the same through the bundled classifier, in which nothing is paid
 scaling   images a second of the photographs' denoiser: one worker, two workers, and two processes that know nothing of
           one another, which is what the hardware has
-quota     the share of a quota that 2, 4 and 8 senders use together
+quota     the share of a quota that 2, 4 and 8 senders use together, beside one process's
 cards     one process on one graphics card against one denoising actor on each; not run where there is none
 """
 
@@ -281,7 +281,7 @@ def scaling(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
 def quota(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
     """The share of a quota that so many senders use, and its busiest second."""
     found: dict[str, Any] = {}
-    for senders in (2, 4, 8):
+    for senders in (None, 2, 4, 8):
         with (
             tempfile.TemporaryDirectory() as folder,
             pictures(args.images) as data,
@@ -301,15 +301,14 @@ def quota(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
             }  # fmt: skip
             run = Rehearsal(args, Path(folder), given, nodes)
             memory = finished(run.start("many", None, senders))["memory"]
-            times = sorted(request.at for request in sandbox.meter.log())
-            middle = times[len(times) // 10 : -len(times) // 10]
-            share = (len(middle) - 1) / (middle[-1] - middle[0]) / args.rate
-            found[f"{senders} senders: share of {args.rate:g} a second"] = round(share, 2)
-            found[f"{senders} senders: busiest second"] = sandbox.meter.busiest(1.0)
-            found[f"{senders} senders: MiB of the driver, first and last"] = [
-                round(memory[0]),
-                round(memory[-1]),
-            ]
+            log = sorted(sandbox.meter.log(), key=lambda request: request.at)
+            middle = log[len(log) // 10 : -len(log) // 10]
+            images = sum(request.images for request in middle[1:])
+            name = "one process" if senders is None else f"{senders} senders"
+            share = images / (middle[-1].at - middle[0].at) / args.rate
+            found[f"{name}: share of {args.rate:g} a second"] = round(share, 2)
+            found[f"{name}: busiest second"] = sandbox.meter.busiest(1.0)
+            found[f"{name}: MiB of the driver, first, last"] = [round(memory[0]), round(memory[-1])]
     return found
 
 

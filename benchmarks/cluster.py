@@ -9,7 +9,7 @@ database  the same with the storage in PostgreSQL, whose server is stopped at on
 local     the same through the bundled classifier, in which nothing is paid
 scaling   images a second of the photographs' denoiser: one worker, two workers, and two processes that know nothing of
           one another, which is what the hardware has
-quota     the share of a quota that 2, 4 and 8 senders use together
+quota     the share of a quota that 2, 4 and 8 senders use together, beside one process's
 cards     one process on one graphics card against one denoising actor on each; not run where there is none
 """
 
@@ -53,11 +53,13 @@ DRIVER: Final = """
 import json, resource, sys, time
 from api_smoothing import Budget, SmoothedAPI, evaluate
 from api_smoothing.cluster import Processes, Ray
-from api_smoothing.events import ImageCertified
+from api_smoothing.events import ImageCertified, ImageStarted
 given = json.loads(sys.argv[1])
-done, began = 0, time.monotonic()
+done, first, began = 0, None, time.monotonic()
 def hear(event):
-    global done
+    global done, first
+    if isinstance(event, ImageStarted) and first is None:
+        first = time.monotonic()
     if isinstance(event, ImageCertified):
         done += 1
         if done % 10 == 0:
@@ -73,7 +75,7 @@ with SmoothedAPI(given["provider"], seed=0, store=given["store"], budget=budget,
     found = evaluate(api, given["data"], radii=given["radii"], n=given["n"], clean=False, output=given["output"],
                      observers=(hear,), engine=engine)
 print(json.dumps({"queries": sum(one.queries for one in found.run.certificates), "left": found.left,
-                  "seconds": time.monotonic() - began}))
+                  "seconds": time.monotonic() - began, "rate": done / (time.monotonic() - first) if first else 0}))
 """
 
 
@@ -260,17 +262,12 @@ def scaling(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
         run = Rehearsal(args, base, given, nodes)
 
         def rate(name: str, workers: int) -> float:
-            lines = finished_lines(run.start(name, nodes.address, workers))
-            return (lines[-1]["done"] - lines[0]["done"]) / (lines[-1]["seconds"] - lines[0]["seconds"])
+            return float(finished(run.start(name, nodes.address, workers))["rate"])
 
         one, two = rate("one", 1), rate("two", 2)
         apart = [run.start(f"apart-{k}", None) for k in range(2)]
-        lines = [finished_lines(process) for process in apart]
-        ceiling = sum(
-            (of[-1]["done"] - of[0]["done"]) / (of[-1]["seconds"] - of[0]["seconds"]) for of in lines
-        )
-        alone = finished_lines(run.start("alone", None))
-        single = (alone[-1]["done"] - alone[0]["done"]) / (alone[-1]["seconds"] - alone[0]["seconds"])
+        ceiling = sum(finished(process)["rate"] for process in apart)
+        single = finished(run.start("alone", None))["rate"]
         return {
             "images a second, one worker": round(one, 3),
             "two workers": round(two, 3),
@@ -281,15 +278,10 @@ def scaling(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
         }
 
 
-def finished_lines(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    out, _ = process.communicate()
-    return [line for line in map(json.loads, out.splitlines()) if "mib" in line]
-
-
 def quota(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
     """The share of a quota that so many senders use, and its busiest second."""
     found: dict[str, Any] = {}
-    for senders in (2, 4, 8):
+    for senders in (None, 2, 4, 8):
         with (
             tempfile.TemporaryDirectory() as folder,
             pictures(args.images) as data,
@@ -308,12 +300,15 @@ def quota(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
                 "provider": "http", "options": options, "data": str(data), "n": args.n, "radii": [0.0], "store": None,
             }  # fmt: skip
             run = Rehearsal(args, Path(folder), given, nodes)
-            finished(run.start("many", None, senders))
-            times = sorted(request.at for request in sandbox.meter.log())
-            middle = times[len(times) // 10 : -len(times) // 10]
-            share = (len(middle) - 1) / (middle[-1] - middle[0]) / args.rate
-            found[f"{senders} senders: share of {args.rate:g} a second"] = round(share, 2)
-            found[f"{senders} senders: busiest second"] = sandbox.meter.busiest(1.0)
+            memory = finished(run.start("many", None, senders))["memory"]
+            log = sorted(sandbox.meter.log(), key=lambda request: request.at)
+            middle = log[len(log) // 10 : -len(log) // 10]
+            images = sum(request.images for request in middle[1:])
+            name = "one process" if senders is None else f"{senders} senders"
+            share = images / (middle[-1].at - middle[0].at) / args.rate
+            found[f"{name}: share of {args.rate:g} a second"] = round(share, 2)
+            found[f"{name}: busiest second"] = sandbox.meter.busiest(1.0)
+            found[f"{name}: MiB of the driver, first, last"] = [round(memory[0]), round(memory[-1])]
     return found
 
 

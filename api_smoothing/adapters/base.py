@@ -159,7 +159,9 @@ class Adapter(Protocol):
     """A provider. Adapters never retry and never wait: the engine does.
 
     An adapter may also have `connect()`, which does what the first call needs besides the call: import the SDK,
-    look up credentials, make a client. It is called before each request, and outside of the request's turn.
+    look up credentials, make a client. It is called before each request, and outside of the request's turn. And
+    `variables`, the names of environment variables it takes values from, beside those of its declaration's sandbox:
+    workers on other machines are given them.
     """
 
     @property

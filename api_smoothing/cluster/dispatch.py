@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -89,7 +89,7 @@ class Dispatch:
             for number in range(count):
                 self._hire(self._recipes[number % len(self._recipes)])
             while not self._is_over():
-                if self._error is not None and self._next >= self._error[0]:
+                if self._error is not None and (self._next >= self._error[0] or not self._places):
                     raise self._error[1]
                 if self._next in self._results:
                     yield self._results.pop(self._next)
@@ -122,10 +122,11 @@ class Dispatch:
 
     def _hungriest(self) -> _Place | None:
         """The worker to be handed the next image."""
+        retired = self._retired if self._has_others(self._retired) else ()
         free = [
             place
             for place in self._places.values()
-            if place.ready and len(place.unopened) < _UNOPENED and place.recipe.account not in self._retired
+            if place.ready and len(place.unopened) < _UNOPENED and place.recipe.account not in retired
         ]
         return min(free, key=lambda place: (len(place.unopened), len(place.held)), default=None)
 
@@ -221,7 +222,7 @@ class Dispatch:
             return
         if found.stopped == "budget" and self._is_of_one_account(place):
             self._retired.add(place.recipe.account)
-            if any(other.account not in self._retired for other in self._recipes):
+            if self._has_others(self._retired):
                 self._told.pop(index, None)
                 heapq.heappush(self._again, index)  # another account goes on with what is kept
                 return
@@ -234,6 +235,10 @@ class Dispatch:
         for gone in (self._tasks, self._told, self._lost):
             gone.pop(index, None)
         self._results[index] = found
+
+    def _has_others(self, accounts: Collection[str | None]) -> bool:
+        """Whether there are accounts besides these."""
+        return any(recipe.account not in accounts for recipe in self._recipes)
 
     def _is_of_one_account(self, place: _Place) -> bool:
         """Whether the budget that its worker pays from is its account's own."""

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -70,6 +71,7 @@ class Ray:
     def wait(self, workers: Iterable[Any], seconds: float) -> list[tuple[Any, Message]]:
         by_call = {worker.call: worker for worker in workers}
         if not by_call:
+            time.sleep(seconds)
             return []
         done, _ = _ray().wait(list(by_call), num_returns=1, timeout=seconds)
         found: list[tuple[Any, Message]] = []

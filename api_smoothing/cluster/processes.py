@@ -19,13 +19,17 @@ _STOP: Final = "stop"
 
 
 class Processes:
-    """As many workers as this process may use processors, or `workers`."""
+    """As many workers as this process may use processors, or `workers`.
+
+    A script that uses them begins its work under `if __name__ == "__main__":`, as Python's own processes want it.
+    """
 
     def __init__(self, workers: int | None = None, *, accounts: Sequence[Account] = ()) -> None:
         if workers is not None and workers < 1:
             raise ConfigurationError(f"workers must be at least 1, not {workers}")
         self.accounts = accounts
-        self._count = workers or len(os.sched_getaffinity(0))
+        allowed = getattr(os, "sched_getaffinity", None)  # Linux alone says which it may use
+        self._count = workers or (len(allowed(0)) if allowed else os.cpu_count() or 1)
 
     def open(self, recipe: Recipe) -> int:
         return self._count

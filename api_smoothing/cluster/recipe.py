@@ -68,7 +68,7 @@ class Recipe:
         with closing(storage), SmoothedAPI(**self.arguments, store=storage, observers=()) as api:
             if (found := said_of(api)) != self.expected:
                 names = [name for name in self.expected if self.expected[name] != found.get(name)]
-                if self.account is not None and names[0] == "model":
+                if self.account is not None and {"provider", "model"} & {*names}:
                     raise ConfigurationError(
                         f"the account {self.account} reaches another classifier ({found['model']}); where it is the "
                         "same behind another address, give all accounts one endpoint_id among their options"

@@ -197,6 +197,16 @@ def test_an_account_whose_own_budget_is_spent_leaves_the_rest_to_the_others(
     assert sum(spent.values()) == 1000 * paid
 
 
+def test_accounts_that_have_all_spent_their_budgets_end_the_run(server: Sandbox, tmp_path: Any) -> None:
+    """Every image has a certificate, those that nobody could pay for one that says so."""
+    accounts = [Account(name=name, usd=0.05) for name in ("one", "two")]
+    own = Budget(usd=0.05, run="r#one")
+    found = certified(server, 12, Threads(2, accounts), cache=tmp_path, account="one", budget=own)
+    assert len(found) == 12
+    assert {one.stopped == "budget" for one in found} == {True, False}
+    assert server.meter.images <= 100
+
+
 def test_a_run_that_is_left_keeps_what_was_paid(server: Sandbox, tmp_path: Any) -> None:
     """Closing the results ends the workers when their answers are kept: nothing is bought again."""
     with asking(server.options(), cache=tmp_path / "shared") as api:

@@ -57,6 +57,30 @@ def test_images_get_what_they_would_get_alone(batch: int, concurrency: Any) -> N
     assert len({found.n for found in want}) > 1
 
 
+def test_images_that_come_later_are_waited_for_while_others_are_asked_about() -> None:
+    """The certificate of the first is there before the second is; numbers and votes are as if all had been there."""
+    with apart(CountingService(mostly(0.9), batch=8)) as api:
+        want = [plain(found) for found in api.certify_many(pictures(2), radius=0.1, n=200)]
+    done, starts = list[Certificate](), list[int]()
+
+    def images() -> Iterator[Any]:
+        first, second = pictures(2)
+        yield scheduler.LATER
+        yield first
+        while not done:
+            yield scheduler.LATER
+        yield second
+
+    def hear(event: Event) -> None:
+        if isinstance(event, ImageStarted):
+            starts.append(event.index)
+
+    with apart(CountingService(mostly(0.9), batch=8), observers=(hear,)) as api:
+        for found in api.certify_many(images(), radius=0.1, n=200):
+            done.append(plain(found))
+    assert (done, starts) == (want, [0, 1])
+
+
 def test_a_service_is_asked_for_nothing_that_is_not_counted() -> None:
     """However many images are open, each query that is paid is a vote of its certificate."""
     service = CountingService(mostly(0.8), batch=8)

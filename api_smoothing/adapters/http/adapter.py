@@ -145,6 +145,8 @@ class HttpAdapter:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._process = 0
+        #: Those of the environment that the description names.
+        self.variables = tuple(description.secrets)
 
     def connect(self) -> None:
         """Look up the credentials and make the client, without a request. Raises CredentialsError."""

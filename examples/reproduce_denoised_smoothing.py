@@ -119,7 +119,7 @@ def accuracy(args: argparse.Namespace, cells: Cells) -> Page:
             *([] if full else list(tuned.rows.values())),
             *([f"σ = {', '.join(left)} in the first table"] if left else []),
             "a noise-trained classifier (Cohen et al. 2019): no weights of one here",
-            "ImageNet: photographs are on the page of distribution transfer",
+            "ImageNet; what photographs certify is told in docs/denoisers.md",
         ],
         picture=plots.lines(panels, x="ℓ2 radius", y="certified accuracy, %"),
         caption="Certified accuracy against radius at each σ; crosses are published",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from api_smoothing.results import Budget, Certificate
@@ -104,7 +104,7 @@ class TurnAwaited:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSetOpened:
     """An evaluation knows its images: `images` of them, `left` not decided yet, `unreadable` never to be, and `told`
-    what one should know of the data before the first query, a sentence each.
+    what one should know of the data before the first query, a sentence each. `digests` has their `image_sha256` by id.
     """
 
     name: str
@@ -112,6 +112,7 @@ class DataSetOpened:
     left: int
     told: tuple[str, ...]
     unreadable: int = 0
+    digests: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,11 +218,17 @@ def vote(ends: Tensor, classifier: nn.Module) -> tuple[Tensor, dict[str, int]]:
 
 def load_classifier(name: str, device: str) -> nn.Module:
     """The surrogate `cifar10`, a torchvision model, or the weights FOLDER/NAME. Raises WeightsError."""
-    from api_smoothing.training.surrogates import load_surrogate
+    return load_named_classifier(name, device)[0]
+
+
+def load_named_classifier(name: str, device: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """The same, and its classes, one a column."""
+    from api_smoothing.training.surrogates import load_surrogate, names_of
 
     try:
         folders = [] if name == "cifar10" else [Path(name).parent]  # without a folder: the bundled one
-        return load_surrogate(Path(name).name, folders).to(device)
+        net = load_surrogate(Path(name).name, folders).to(device)
+        return net, names_of(net, Path(name).name, folders)
     except ImportError:
         raise MissingExtraError(
             f"the surrogate {name} needs torchvision; run: pip install 'api-smooth[torchvision]'"

@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, DiskError
 from api_smoothing.results import RUN_SCHEMA, SCHEMA, Certificate, RunHeader, one_line
 from api_smoothing.shown import shown
 from api_smoothing.version import __version__
@@ -105,12 +105,12 @@ def open(path: str | Path, settings: Mapping[str, Any]) -> Iterator[RunFile]:
     """Open `path` for a run with `settings`, creating it with its header if it is not there.
 
     Raises ConfigurationError when it is no run file, is damaged other than by a torn last line, belongs to
-    other settings, or is in use.
+    other settings, or is in use; writing raises DiskError where there is no room.
     """
     path = Path(path)
     if not path.exists():
         _create(path, settings)
-    with _opened(path, "r+b") as file:
+    with _closing(_opened(path, "r+b")) as file:
         _lock(file, path)
         head = _header(file, path)
         _compare(head.settings, settings, path)
@@ -125,6 +125,7 @@ def open(path: str | Path, settings: Mapping[str, Any]) -> Iterator[RunFile]:
         if file.read(1) != b"\n":
             file.write(b"\n")
         yield run
+        run.flush()
 
 
 class RunFile:
@@ -190,17 +191,29 @@ class RunFile:
 
     def flush(self) -> None:
         """Bring to the disk what was added."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _write(self, values: Mapping[str, Any], *, sync: bool) -> None:
         self._lines += 1
         if self._chain is not None:
             self._chain = chained(self._chain, values)
             values = {**values, "chain": self._chain}
-        self._file.write(one_line(values).encode() + b"\n")
+        with self._writing():
+            self._file.write(one_line(values).encode() + b"\n")
         if sync:
             self.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(
+                f"cannot write {self.path}: {error.strerror}; free some space and run the same again: what stands "
+                "there counts, and a torn last line is removed"
+            ) from None
 
 
 def canonical(values: Mapping[str, Any]) -> bytes:
@@ -217,6 +230,16 @@ def chained(before: str, values: Mapping[str, Any]) -> str:
 def _labels(certificate: Certificate) -> tuple[str, ...]:
     """The image and the labels a certificate is about."""
     return (certificate.image, certificate.image_sha256, *sorted(certificate.counts))
+
+
+@contextmanager
+def _closing(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Close `file` at the end; what it could not write has been told by then, and stays unwritten."""
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _opened(path: Path, mode: str) -> IO[bytes]:

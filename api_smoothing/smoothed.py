@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -30,7 +31,7 @@ from api_smoothing.engine.looks import Question, about_labels, about_the_label, 
 from api_smoothing.engine.neighbours import Neighbours, Visit
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction, scores_of, unsmoothed
-from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
+from api_smoothing.engine.scheduler import Counts, Everything, Item, Later, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.storage import FolderStorage
@@ -100,9 +101,10 @@ class SmoothedAPI:
     images' own votes, or "learn" for what the images done before have taught; however wrong, it costs queries and never
     soundness. `reuse` "ball" lets an image that was certified answer for those within its radius, without a query: for
     a larger radius than is asked for there, or where no radius is. `epoch` names a round of fresh votes, with noise,
-    answers and an α of its own: "2026-12" sees what the vendor has changed since "2026-11". `observers` are called with
-    every event of a run (`events`); left out, that is progress below the cell in a notebook, and nobody elsewhere, as
-    with ().
+    answers and an α of its own: "2026-12" sees what the vendor has changed since "2026-11". `account` names one of
+    several accounts at the provider: its turns and its dollars of a day are counted apart from those of the others.
+    `observers` are called with every event of a run (`events`); left out, that is progress below the cell in a
+    notebook, and nobody elsewhere, as with ().
 
     Raises ConfigurationError, WeightsError or MissingExtraError, one line each.
     """
@@ -130,17 +132,23 @@ class SmoothedAPI:
         prior: Prior | Literal["learn"] | None = None,
         reuse: Literal["ball"] | None = None,
         epoch: str | None = None,
+        account: str | None = None,
         observers: Sequence[Observer] | None = None,
         **options: Any,
     ) -> None:
         parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
         parts.check_sharing(prior, reuse)
         self.sigma, self.alpha, self.method, self.noise = float(sigma), float(alpha), method, noise
+        made = {
+            name: value for name, value in locals().items() if name not in ("self", "observers", "options")
+        }
         self._device = parts.device(device, several=True)
         with ExitStack() as stack:
             if sandbox:
                 options = stack.enter_context(_server(provider)).rehearsing({"model": model, **options})
                 model = options.pop("model")
+            #: The arguments that make the same in another process, a sandbox's server being where it is.
+            self.made: Mapping[str, Any] = {**made, "sandbox": False, "model": model, **options}
             self._adapter = parts.adapter(
                 provider,
                 model=model,
@@ -173,6 +181,7 @@ class SmoothedAPI:
                 workers=parts.workers(concurrency),
                 retry_failures=retry_failures,
                 epoch=self._epoch,
+                account=account,
                 told=self._tell,
             )
             self.retries_failures = retry_failures
@@ -213,6 +222,7 @@ class SmoothedAPI:
         radii: Sequence[float] = (),
         n: int | Literal["auto"] | None = "auto",
         n0: int = 100,
+        engine: Any = None,
     ) -> Iterator[Certificate]:
         """Certify images, in order, on one budget; see `certify`.
 
@@ -224,16 +234,21 @@ class SmoothedAPI:
         `imgs` is read ahead of the results. While
         the budget cannot surely pay several, they are certified one after the other. An error is raised in the turn
         of its image, when those before it have been certified.
+
+        `engine` "processes" (of this machine) or "ray" (docs/scale.md) has the images certified by several processes,
+        each as this one would, on the same budget, quota and answers; or a `cluster.Engine`.
         """
         spec = self._spec(radius, n, n0, radii)
+        question = {"radius": radius, "radii": tuple(radii), "n": n, "n0": n0}
+        work = None if engine is None else _workers().work(self, engine, spec, question)
         self._begin_run(spec.n, self._unset_cap(_aim(radius, spec.radii), n, spec.n))
-        sender, read = self._session.sender(), () if spec.radii else tuple(radii)
         lessons, visits = Lessons(self._lessons), list[Visit]()
-        openings = (
-            self._opening(self._loaded(img), index, spec, sender, lessons, visits, read)
-            for index, img in enumerate(imgs)
-        )
-        results = self._session.results(openings, sender, sigma=self.sigma, most=spec.most)
+        if work is not None:
+            results = work(map(self._loaded, imgs))
+        else:
+            sender, read = self._session.sender(), () if spec.radii else tuple(radii)
+            openings = self._openings(imgs, spec, sender, lessons, visits, read)
+            results = self._session.results(openings, sender, sigma=self.sigma, most=spec.most)
         try:
             with closing(results):
                 for index, result in enumerate(results):
@@ -243,6 +258,18 @@ class SmoothedAPI:
         finally:
             for visit in visits:
                 visit.leave()
+
+    def _openings(
+        self, imgs: Iterable[images.ImageLike | Later], *more: Any
+    ) -> Iterator[Opening[Certificate] | Later]:
+        """Those of images that may come later, numbered; `more` is what `_opening` takes besides."""
+        index = 0
+        for img in imgs:
+            if isinstance(img, Later):
+                yield img
+            else:
+                yield self._opening(self._loaded(img), index, *more)
+                index += 1
 
     def _opening(
         self,
@@ -531,6 +558,16 @@ class SmoothedAPI:
         return self._adapter
 
     @property
+    def session(self) -> Session:
+        """The provider with its budget and storage, for those who have images certified elsewhere."""
+        return self._session
+
+    @property
+    def storage(self) -> Storage:
+        """Where all that outlives a query is kept."""
+        return self._storage
+
+    @property
     def denoiser(self) -> Denoiser | None:
         """What takes the noise away before the provider is asked."""
         return self._denoiser
@@ -761,8 +798,8 @@ class SmoothedAPI:
         for _ in self._session.results([opening], sender, sigma=self.sigma, most=None):
             pass
 
-    def _loaded(self, img: images.ImageLike) -> images.Loaded:
-        return images.load(img, size=self.size)
+    def _loaded(self, img: images.ImageLike | images.Loaded) -> images.Loaded:
+        return img if isinstance(img, images.Loaded) else images.load(img, size=self.size)
 
     def _inquiry(
         self,
@@ -828,6 +865,11 @@ def _answered(
     return Item(
         stream=inquiry.stream, votes=inquiry.votes, certifier=Everything(0), result=lambda: done(found)
     )
+
+
+def _workers() -> Any:
+    """What has images certified by other processes. It makes this object there, and so is known by its name alone."""
+    return import_module("api_smoothing.cluster")
 
 
 def _server(provider: object) -> Sandbox:

@@ -1,7 +1,7 @@
 """Certified accuracy of black-box targets behind a denoiser, sequentially and by the paper's protocol.
 
     python benchmarks/certified_accuracy.py --data DIR [--images 0:500] [--sigma 0.25] [--denoiser auto|none|NAME|FILE]
-        [--targets bundled,resnet56] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
+        [--targets bundled,resnet56,held-out-mixer] [--nets DIR] [--rules sequential,paper] [--radii 0,0.25,0.5,0.75]
     python benchmarks/certified_accuracy.py --data DIR --photographs [--images 0:250] [--sigma 0.5] [--radii 0.5]
 
 Every image is asked the same queries for all targets (noise and denoiser do not depend on the target) and all
@@ -9,7 +9,8 @@ rules. Sequential: one certificate per radius with cap n, each on its own at alp
 n others bound it (Clopper-Pearson); an image stops as soon as its remaining votes can change no entry of the table,
 which leaves every entry what the full run gives.
 
-DIR holds `cifar10/` (sheets of test images) and, for the target resnet56, `weights/` and the loader `load.py`.
+DIR holds `cifar10/` (sheets of test images) and, for the target resnet56, `weights/` and the loader `load.py`. Other
+targets are classifiers that `api-smooth train classifier` wrote into --nets.
 With --photographs the images are `photos/imagenette_ilsvrcval500.npz` at 224×224 pixels and the target is MobileNetV2,
 its answers read twice: as one of Imagenette's ten classes, and as one of ImageNet's thousand. With --cache, a run for
 another radius, cap or reading asks only for what an earlier one did not.
@@ -36,12 +37,14 @@ from api_smoothing import SmoothedAPI, certify, images
 from api_smoothing.adapters import Adapter, AdapterCard, Answer, Label, Verdict
 from api_smoothing.adapters import load as load_adapter
 from api_smoothing.adapters.local.adapter import ModuleAdapter
-from api_smoothing.adapters.local.cifar10net import CLASSES
+from api_smoothing.adapters.local.cifar10net import CLASSES, read_card
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.radius import threshold
 from api_smoothing.engine.scheduler import Everything
 from api_smoothing.errors import ApiSmoothError
+from api_smoothing.precision import compute_type
 from api_smoothing.training.data import load_images
+from api_smoothing.training.surrogates import load_surrogate
 
 PHOTOGRAPHS = "imagenette_ilsvrcval500"
 READINGS = ("ten-way", "1000-way")  # of one answer of MobileNetV2
@@ -68,14 +71,18 @@ class Together:
 
 
 class Fused(torch.nn.Module):
-    """A classifier with its batch normalisation folded into its convolutions, in bfloat16 and channels_last."""
+    """A classifier with its batch normalisation folded into its convolutions, in channels_last.
+
+    In bfloat16, or in float32 on a processor that could only imitate it.
+    """
 
     def __init__(self, network: torch.nn.Module, *, compiled: bool) -> None:
         super().__init__()
         import torch.fx.experimental.optimization as optimization
 
         folded = optimization.fuse(network.eval())
-        self.network = folded.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        self.dtype = torch.bfloat16 if precision() == "bf16" else torch.float32
+        self.network = folded.to(self.dtype).to(memory_format=torch.channels_last)
         if compiled:
             import torch._inductor.config as inductor
 
@@ -83,7 +90,12 @@ class Fused(torch.nn.Module):
             self.network = torch.compile(self.network)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
+        return self.network(x.to(self.dtype, memory_format=torch.channels_last)).float()
+
+
+def precision() -> str:
+    """What the targets compute in here: "bf16" or "fp32"."""
+    return compute_type("cpu", "auto")
 
 
 def loader(data: Path) -> Any:
@@ -97,15 +109,23 @@ def loader(data: Path) -> Any:
 
 
 def resnet56(data: Path, *, compiled: bool) -> Adapter:
-    """The pretrained ResNet-56 beside the data, in bfloat16."""
+    """The pretrained ResNet-56 beside the data."""
     network = Fused(loader(data).resnet_cifar(56), compiled=compiled)
     return ModuleAdapter(
-        network, name="resnet56", fingerprint="resnet56-4bfd9763/bf16", class_names=CLASSES, top=1
+        network, name="resnet56", fingerprint=f"resnet56-4bfd9763/{precision()}", class_names=CLASSES, top=1
     )
 
 
+def trained(name: str, folder: Path) -> Adapter:
+    """A classifier that was trained here, in float32."""
+    file = folder / f"{name}.safetensors"
+    print_ = f"{name}-{read_card(file)['sha256'][:8]}" if file.is_file() else name
+    network = load_surrogate(name, [folder])
+    return ModuleAdapter(network, name=name, fingerprint=print_, class_names=CLASSES, top=1)
+
+
 class TenAndThousand:
-    """MobileNetV2 in bfloat16: an answer holds its top label among `ten` classes, and among all."""
+    """MobileNetV2: an answer holds its top label among `ten` classes, and among all."""
 
     def __init__(self, data: Path) -> None:
         module = loader(data)
@@ -113,7 +133,10 @@ class TenAndThousand:
         self._prepare, self._network = whole.prepare, Fused(whole.net, compiled=False)
         self._ten = torch.tensor(module.IMAGENETTE)
         self.card = AdapterCard(
-            name="mobilenet_v2", fingerprint="mobilenet_v2-tv-flip/bf16", accepts="tensor", native_side=224
+            name="mobilenet_v2",
+            fingerprint=f"mobilenet_v2-tv-flip/{precision()}",
+            accepts="tensor",
+            native_side=224,
         )
 
     @torch.no_grad()
@@ -281,7 +304,10 @@ def main() -> int:
     parser.add_argument("--n0", type=int, default=100)
     parser.add_argument("--denoiser", default="auto")
     parser.add_argument(
-        "--targets", default=None, help="bundled,resnet56, or of photographs ten-way,1000-way"
+        "--targets", default=None, help="bundled,resnet56,NAME…, or of photographs ten-way,1000-way"
+    )
+    parser.add_argument(
+        "--nets", type=Path, default=Path(), help="folder of classifiers that were trained here"
     )
     parser.add_argument("--rules", default="sequential,paper")
     parser.add_argument("--seed", type=int, default=0)
@@ -306,8 +332,9 @@ def main() -> int:
     rules = args.rules.split(",")
     names = list(READINGS) if args.photographs else ["bundled", "resnet56"]
     wanted = names if args.targets is None else args.targets.split(",")
-    if unknown := set(wanted) - set(names):
-        parser.error(f"--targets {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+    strangers = {name for name in wanted if args.photographs or not (args.nets / f"{name}.json").is_file()}
+    if unknown := strangers - set(names):
+        parser.error(f"--targets {', '.join(sorted(unknown))}: choose from {', '.join(names)}, or see --nets")
     start, stop = (int(v) for v in args.images.split(":"))
     if args.photographs:
         pixels, truths = photographs(args.data)
@@ -322,7 +349,7 @@ def main() -> int:
             "resnet56": lambda: resnet56(args.data, compiled=args.compile),
         }
         names = wanted
-        targets, side = [makers[name]() for name in names], 32
+        targets, side = [makers[name]() if name in makers else trained(name, args.nets) for name in names], 32
     api = SmoothedAPI(
         Together(targets, side=side, batch=args.batch),
         sigma=args.sigma,

@@ -1,14 +1,16 @@
 """A data set through a provider's SDK, killed in the middle and gone on with, beside the same undisturbed.
 
     python benchmarks/evaluations.py --data DIR [--kind cifar10|photographs] [--images 200] [--providers google,aws]
-                                     [--radii 0,0.1,0.25] [-n 100] [--budget-usd 25] [--kills 2] [--out FOLDER]
+                                     [--size 224] [--radii 0,0.1,0.25] [-n 100] [--budget-usd 25] [--kills 2]
+                                     [--out FOLDER]
 
 Each provider is a sandbox server in this process, whose meter counts what arrives. `api-smooth evaluate` runs in
 processes of their own: once undisturbed, and once with `kill -9` at random moments and a restart after each. Printed
 are the two tables, whether they are the same to the last digit but for what was paid and when, what the meter says
 beside the budget, whether `verify` passes, and whether ten independent lines recompute the table from the file.
 
-Images are CIFAR-10's test images, 32 pixels, or the reporting half of Imagenette's photographs (0 to 249), in DIR.
+Images are CIFAR-10's test images, 32 pixels, or the reporting half of Imagenette's photographs (0 to 249), in DIR, in
+folders by their WordNet id.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ import api_smoothing.evidence.verify as verifier
 from api_smoothing.sandbox import Sandbox
 
 CIFAR10: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+WORDNET: Final = {
+    0: "n01440764", 217: "n02102040", 482: "n02979186", 491: "n03000684", 497: "n03028079", 566: "n03394916",
+    569: "n03417042", 571: "n03425413", 574: "n03445777", 701: "n03888257",
+}  # fmt: skip
 #: Of a summary, what a run that was killed has spent otherwise.
 SPENT: Final = ("queries", "cached", "usd", "seconds", "name", "gates")
 
@@ -45,12 +51,11 @@ def write_images(folder: Path, data: Path, kind: str, count: int) -> None:
             (CIFAR10[label], Image.fromarray(image)) for image, label in zip(pixels, labels, strict=True)
         ]
     else:
-        from photographic_classifier import CLASSES
-
-        shown = list(load.photos(PHOTOGRAPHS))[:count]
-        pairs = [(CLASSES[label], image) for _, label, image in shown]
+        shown = list(load.photos(PHOTOGRAPHS))
+        shown = shown[:: max(1, len(shown) // 2 // count)][:count]  # of all classes
+        pairs = [(WORDNET[label], image) for _, label, image in shown]
     for number, (name, image) in enumerate(pairs):
-        place = folder / str(name).replace("/", "-")
+        place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         image.save(place / f"{number:04d}.png")
 
@@ -60,7 +65,7 @@ def command(
 ) -> list[str]:
     """What a user would type; `reach` are the provider's options for the server here."""
     small = args.kind == "cifar10"
-    side = ["--size", "32", "--labels", "cifar10"] if small else ["--labels", "imagenet-coarse"]
+    side = ["--labels", "cifar10" if small else "imagenette", "--size", str(32 if small else args.size)]
     words = [
         "evaluate",
         str(images),
@@ -174,6 +179,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kind", choices=("cifar10", "photographs"), default="cifar10")
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument(
+        "--size", type=int, default=224, help="side of the photographs as they enter the noise"
+    )
     parser.add_argument("--providers", default="google,aws")
     parser.add_argument("--radii", default="0,0.1,0.25")
     parser.add_argument("-n", type=int, default=100)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ from rows import Plan, Row
 from api_smoothing import evidence, images, runs
 from api_smoothing.certify import FAILED, Spec, certifier_of
 from api_smoothing.certify.target import TargetCertifier
+from api_smoothing.claims.claim import Claim
 from api_smoothing.engine.report import certificate
 from api_smoothing.engine.votes import QueryCount
+from api_smoothing.evaluation.drive import claim_line
 from api_smoothing.events import AnswersCounted, CountedAnswer, ImageCertified, ImageStarted
 from api_smoothing.evidence.verify import check
+from api_smoothing.recorded.run import read_run
+from api_smoothing.recorded.summary import certified_at
 from api_smoothing.results import Certificate, Item, Look, Provenance
 
 PRICE = 0.001
@@ -44,10 +49,14 @@ Way = Callable[[Lines, random.Random], Lines | None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a run asks of every image; `radii` are read off the one bound of a rule that is not for several."""
+    """What a run asks of every image; `radii` are read off the one bound of a rule that is not for several.
+
+    `at_least` makes a claim of it, about the first of `radii`, or the radius.
+    """
 
     spec: Spec
     radii: tuple[float, ...] = ()
+    at_least: float | None = None
 
 
 def plans() -> list[Asked]:
@@ -65,6 +74,10 @@ def plans() -> list[Asked]:
         Asked(replace(base, radii=several, n=None, cap=150)),
         Asked(replace(base, method="clopper-pearson", n0=20), several),
         Asked(replace(base, method="clopper-pearson", n0=20, radius=0.1)),
+        Asked(replace(base, method="runner-up", n0=20)),
+        Asked(replace(base, method="runner-up", n0=20), several),
+        Asked(replace(base, radius=0.1), at_least=0.3),
+        Asked(replace(base, n=60), (0.0,), at_least=0.7),
         Asked(replace(base, radius=0.1)),
         Asked(replace(base, radius=0.2, n=60)),
     ]
@@ -81,10 +94,11 @@ class Image:
 
 
 def pictures(count: int, rng: random.Random) -> list[Image]:
-    """`count` pictures of four by four pixels, some of them twice; votes for 400 queries."""
+    """`count` pictures, resized to four by four pixels or not, some of them twice; votes for 400 queries."""
     found: list[Image] = []
     for number in range(count):
-        pixels = np.array([rng.randrange(256) for _ in range(48)], np.uint8).reshape(4, 4, 3)
+        shape = rng.choice([(4, 4, 3), (4, 4, 3), (4, 4), (9, 6, 3), (3, 3, 3), (7, 4, 3)])
+        pixels = np.array([rng.randrange(256) for _ in range(math.prod(shape))], np.uint8).reshape(shape)
         item: Item = {"id": f"{number}", "path": f"{number}.png", "truth": rng.choice(["cat", "dog", None])}
         if found and rng.random() < 0.1:
             found.append(Image(item, found[-1].loaded, found[-1].votes))
@@ -92,18 +106,18 @@ def pictures(count: int, rng: random.Random) -> list[Image]:
         top, fails = rng.choice([1.0, 0.97, 0.9, 0.75, 0.6, 0.4]), rng.choice([0.0, 0.0, 0.0, 0.01, 0.08])
         names = ["cat", "dog", "ship", None, FAILED]
         weights = [top, *[(1.0 - top) / 3] * 3, fails]
-        found.append(Image(item, images.load(pixels), rng.choices(names, weights, k=400)))
+        found.append(Image(item, images.load(pixels, size=4), rng.choices(names, weights, k=400)))
     return found
 
 
 def honest(path: Path, rng: random.Random) -> None:
     """Write one run, from its commitment to its end, as the engine would with these votes."""
     plan = rng.choice(plans())
-    done = pictures(rng.randrange(2, 6), rng)
+    done = pictures(rng.randrange(2, 6) if plan.at_least is None else rng.randrange(12, 30), rng)
     lost = rng.randrange(len(done)) if rng.random() < 0.2 else None  # one that cannot be read
     stops = rng.random() < 0.2  # the process is killed in the middle of an image
     left = 1 if rng.random() < 0.2 else 0
-    with runs.open(path, _settings(plan.spec)) as run:
+    with runs.open(path, _settings(plan, len(done))) as run:
         _commit(run, plan, done, lost)
         with evidence.Writer(run) as writer:
             for index, image in enumerate(done[: len(done) - left]):
@@ -118,20 +132,44 @@ def honest(path: Path, rng: random.Random) -> None:
                     run.append(_ask(plan, image, index, writer, rng, stop=rng.randrange(15)))
                 run.append(_ask(plan, image, index, writer, rng))
     if stops:
-        with runs.open(path, _settings(plan.spec)) as run:
+        with runs.open(path, _settings(plan, len(done))) as run:
             _commit(run, plan, done, lost)
             with evidence.Writer(run) as writer:
                 for index, image in enumerate(done[: len(done) - left]):
                     if index == lost and index > 0:
-                        run.append_line({"schema": "api-smooth/unreadable/1", "item": image.item["id"]})
+                        run.append_line(
+                            {"schema": "api-smooth/unreadable/1", "item": image.item["id"], "reason": "torn"}
+                        )
                     elif index != lost and index >= 1:
                         run.append(_ask(plan, image, index, writer, rng))
-    with runs.open(path, _settings(plan.spec)) as run:
+    with runs.open(path, _settings(plan, len(done))) as run:
+        if plan.at_least is not None:
+            run.append_line(_claimed(path, plan, done[: len(done) - left], len(done)))
         evidence.finish(run, seconds=1.5, left=left)
 
 
-def _settings(spec: Spec) -> dict[str, Any]:
-    return {**_provenance(spec).to_dict(), "question": "evaluate", "n": spec.n}
+def _settings(plan: Asked, population: int) -> dict[str, Any]:
+    settings = {**_provenance(plan.spec).to_dict(), "question": "evaluate", "n": plan.spec.n}
+    if plan.at_least is None:
+        return settings
+    return {**settings, "at_least": plan.at_least, "confidence": 0.95, "population": population}
+
+
+def _claimed(path: Path, plan: Asked, done: list[Image], population: int) -> Mapping[str, Any]:
+    """The claim's line, of the state machine that is told one image after the other until it is decided."""
+    assert plan.at_least is not None
+    radius = plan.radii[0] if plan.radii else plan.spec.radius
+    assert radius is not None
+    claim = Claim(plan.at_least, population=population, alpha=2 * plan.spec.alpha)
+    found = read_run(path).by_item()
+    for image in done:
+        certificate_ = found.get(image.item["id"])
+        if certificate_ is not None and certificate_.stopped == "budget":
+            break
+        if claim.state == "open":
+            label_ = None if certificate_ is None else certified_at(certificate_, radius)
+            claim.add(label_ is not None and label_ == image.item["truth"], plan.spec.alpha)
+    return claim_line(claim, radius, "truth")
 
 
 def _provenance(spec: Spec) -> Provenance:
@@ -315,6 +353,46 @@ def second_certificate(lines: Lines, rng: random.Random) -> Lines | None:
     return lines
 
 
+def claimed(lines: Lines, rng: random.Random) -> Lines | None:
+    """What the certificates show of all images is told a little better, or not at all."""
+    found = _of(lines, "claim")
+    if not found:
+        return None
+    line, name = (
+        found[0],
+        rng.choice(["state", "lower", "upper", "certified", "looked", "statement", "", "truth"]),
+    )
+    if not name:
+        lines.remove(line)
+    elif name == "truth":  # what counts is said to be another thing
+        line["reference"] = "unsmoothed"
+    elif name == "state":
+        line["state"] = "proved" if line["state"] != "proved" else "refuted"
+    elif name == "statement":
+        line["statement"] = line["statement"].replace("at least 0.", "at least 0.9", 1)
+    elif name == "upper":
+        line["upper"] -= 0.05
+    else:
+        line[name] += 0.05 if name == "lower" else 1
+    return lines
+
+
+def original(lines: Lines, rng: random.Random) -> Lines | None:
+    """The radius for the image as given is larger than what its way into the noise leaves."""
+    found = [c for c in _of(lines, "certificate") if c["radius_original"] > 0.0]
+    if not found:
+        return None
+    rng.choice(found)["radius_original"] *= 1.25
+    return lines
+
+
+def neighbour(lines: Lines, rng: random.Random) -> Lines | None:
+    """A certificate is said to be that of a neighbour, which no answers of its own need to prove."""
+    c = rng.choice(_of(lines, "certificate"))
+    c["parent"], c["radius"] = "0" * 64, c["radius"] + 0.1
+    return lines
+
+
 NUMBERS = (
     "radius", "p_lower", "votes", "n", "n0", "sigma", "alpha", "failed", "cached", "alpha_total", "target_radius",
     "linf_radius",
@@ -383,7 +461,7 @@ def planned(lines: Lines, rng: random.Random) -> Lines | None:
     elif way == "sigma":
         commitment["plan"]["sigma"] = 0.5
     elif way == "rule":
-        commitment["plan"]["rule"] = "runner-up/1"
+        commitment["plan"]["rule"] = "runner-up/1" if commitment["plan"]["rule"] == "cohen/1" else "cohen/1"
     elif way == "items":
         commitment["items"] += 1
     else:
@@ -437,7 +515,7 @@ def topped_up(lines: Lines, rng: random.Random) -> Lines | None:
     """A fixed number of answers was raised for an image, with more of the label that leads."""
     plan = _of(lines, "commitment")[0]["plan"]
     found = [c for c in _last_certificates(lines) if c["stopped"] == "n" and c["counts"]]
-    if not found or plan["rule"] not in ("no-split/1", "cohen/1"):
+    if not found or plan["rule"] not in ("no-split/1", "cohen/1", "runner-up/1"):
         return None
     c = rng.choice(found)
     line = [a for a in _of(lines, "answers") if a["image_sha256"] == c["image_sha256"]][-1]
@@ -454,6 +532,7 @@ WAYS: dict[str, Way] = {
     for way in (
         flipped, flipped_and_counted, swapped_answers, swapped_lines, omitted, second_try, second_certificate, number,
         label, reached, dollars, price, planned, truncated, an_image_less, lower_boundary, late_boundary, topped_up,
+        claimed, original, neighbour,
     )
 }  # fmt: skip
 

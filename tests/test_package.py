@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "evaluation": {
         "certify",
         "claims",
+        "corruptions",
         "datasets",
         "evidence",
         "images",
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "runs",
         "smoothed",
     },
+    "cluster": {"adapters", "certify", "engine", "images", "smoothed"},
     "corruptions": {"datasets", "decode", "images"},
     "attacks": {
         "adapters",
@@ -48,6 +50,7 @@ MAY_IMPORT = {
         "datasets",
         "decode",
         "original",
+        "recorded",  # attacks on the certificates of a run file
         "resize",
         "smoothed",
     },
@@ -74,6 +77,7 @@ LEAVES = {
     "errors",
     "precision",
     "private",
+    "remote",
     "convnet",
     "digests",
     "eval_mode",
@@ -255,6 +259,23 @@ def test_statistics_import_numpy_and_scipy_special_only() -> None:
                 top = name.split(".")[0]
                 allowed = top in sys.stdlib_module_names or top in {"numpy", "api_smoothing"}
                 assert allowed or name.startswith("scipy.special"), f"{file}: {name}"
+
+
+def test_ray_is_imported_in_one_file() -> None:
+    """Whoever does not use a cluster needs no Ray, and another engine takes the place of one file."""
+    for file in PACKAGE.rglob("*.py"):
+        names = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert "ray" not in names or file == PACKAGE / "cluster" / "on_ray.py"
 
 
 def test_nothing_is_unpickled() -> None:

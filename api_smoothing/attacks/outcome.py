@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
-
-from scipy.special import betainc
 
 from api_smoothing.attacks.ball import Norm, Pixels
 from api_smoothing.certify import clopper_pearson
@@ -36,6 +34,12 @@ class Votes:
             return self.other > self.k and two_sided_p_value(self.k, self.other) <= error
         return self.n > 0 and bool(clopper_pearson.upper(self.k, self.n, error) < 0.5)
 
+    def is_kept(self, *, error: float, runner_up: bool = False) -> bool:
+        """Whether it is proved, but for a probability `error`, that what was certified still is so."""
+        if runner_up:
+            return self.k > self.other and two_sided_p_value(self.k, self.other) <= error
+        return self.n > 0 and bool(clopper_pearson.lower(self.k, self.n, error) > 0.5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
@@ -62,6 +66,11 @@ class Attempt:
             "turned": self.turned,
         }
 
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Attempt:
+        """What `to_dict` gave, without the image."""
+        return cls(**{**facts, "votes": None if facts["votes"] is None else Votes(**facts["votes"])})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attacked:
@@ -71,7 +80,7 @@ class Attacked:
     nothing to attack: `reason` says why. `certified` is the ℓ2 radius of the certificate, None where none was asked
     for, `alpha` the probability that it is wrong. `distance` is that of the nearest image that turned the answer (None:
     none was found), in the attack's `norm`, and `image` that image. `right` says whether `label` is the truth, None
-    where that is not known.
+    where that is not known. `gradients` says which were followed, if any.
     """
 
     id: str
@@ -85,6 +94,7 @@ class Attacked:
     distance: float | None = None
     queries: int = 0
     reason: str = ""
+    gradients: str = ""
     image: Pixels | None = field(default=None, repr=False)
 
     @property
@@ -112,11 +122,19 @@ class Attacked:
             "right": self.right,
             "norm": self.norm,
             "certified": self.certified,
+            "alpha": self.alpha,
             "distance": self.distance,
             "queries": self.queries,
             "attempts": [one.to_dict() for one in self.attempts],
+            **({"gradients": self.gradients} if self.gradients else {}),
             **({"reason": self.reason} if self.reason else {}),
         }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Attacked:
+        """What `to_dict` gave, without the images."""
+        attempts = tuple(Attempt.from_dict(one) for one in facts["attempts"])
+        return cls(**{**facts, "attempts": attempts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,14 +180,9 @@ def verdict(attacked: Sequence[Attacked], *, error: float = ERROR) -> Verdict:
         images=len(tried),
         turned=turned,
         level=level,
-        p_value=at_least(turned, len(tried), level),
+        p_value=intervals.at_least(turned, len(tried), level),
         low=low,
         high=high,
         power=sum(one.turned for one in beyond),
         outside=len(beyond),
     )
-
-
-def at_least(k: int, n: int, p: float) -> float:
-    """P(Binomial(n, p) ≥ k)."""
-    return 1.0 if k == 0 else float(betainc(k, n - k + 1, p))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from api_smoothing.attacks.ball import Pixels, distance
-from api_smoothing.attacks.holding import climb, pixels_of
+from api_smoothing.attacks.holding import climb, pixels_of, unknown_to
 from api_smoothing.attacks.hopskipjump import HopSkipJump
 from api_smoothing.attacks.outcome import Attacked
 from api_smoothing.attacks.pgd import PGD
 from api_smoothing.attacks.search import Ask, Found, Spent, through
 from api_smoothing.attacks.square import Square
+from api_smoothing.attacks.twins import Twin
 from api_smoothing.attacks.victim import Victim, victim_of
 from api_smoothing.datasets import DataSet, Example, Truths
-from api_smoothing.errors import ImageError
+from api_smoothing.errors import ConfigurationError, ImageError
 
 if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 Attack: TypeAlias = PGD | Square | HopSkipJump
 
 
-def attack_answers(api: SmoothedAPI, data: DataSet, truths: Truths, attack: Attack) -> Iterator[Attacked]:
+def attack_answers(
+    api: SmoothedAPI, data: DataSet, truths: Truths, attack: Attack, *, twins: Sequence[Twin] = ()
+) -> Iterator[Attacked]:
     """Each image's answer, and the nearest image of the attack that is answered otherwise; ends with the budget.
 
-    Images that are answered wrongly as they are need no attack. PGD follows the gradients of a local model; what it
-    finds is asked about like everything else.
+    Images that are answered wrongly as they are need no attack. PGD follows the gradients of a local model, or of
+    `twins` in the place of what is asked: a transfer attack. What it finds is asked about like everything else.
     """
-    victim = victim_of(api, smoothed=False) if isinstance(attack, PGD) else None
+    if twins and not isinstance(attack, PGD):
+        raise ConfigurationError("twins are for attacks that follow gradients: pgd-l2 and pgd-linf")
+    victim = victim_of(api, smoothed=False, twins=twins) if isinstance(attack, PGD) else None
     ask = through(api)
     for example in data:
         try:
@@ -55,7 +60,10 @@ def _attacked(example: Example, truths: Truths, attack: Attack, victim: Victim |
         return replace(result, reason=f"wrong as it is: {truth}")
     if isinstance(attack, PGD):
         assert victim is not None
+        if not victim.knows(label):
+            return replace(result, reason=unknown_to(victim, label))
         found = _by_gradients(attack, victim, pixels, label, ask)
+        result = replace(result, gradients=victim.said)
     else:
         found = attack(pixels, label, ask)
     return replace(result, distance=found.distance, image=found.image, queries=result.queries + found.queries)

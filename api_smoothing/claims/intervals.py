@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import betainc, gammaln, logsumexp
 
 from api_smoothing.certify import clopper_pearson
 from api_smoothing.certify.crossing import Floats
@@ -34,6 +34,11 @@ from api_smoothing.errors import ConfigurationError
 _OUT: Final = 1e-9  # relative rounding of the tails and products below, taken to the wider side
 _FLAT: Final = 0.3  # of the weight on λ, spread evenly; the rest falls by _FALL from one to the next
 _FALL: Final = 0.6
+
+
+def at_least(k: int, n: int, p: float) -> float:
+    """P(Binomial(n, p) ≥ k)."""
+    return 1.0 if k == 0 else float(betainc(k, n - k + 1, p))
 
 
 def exact(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

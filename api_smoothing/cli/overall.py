@@ -10,6 +10,7 @@ from api_smoothing.cli.progress import EVERY_SECONDS, Progress
 from api_smoothing.cli.smoothing import complain
 from api_smoothing.cli.text import number_of
 from api_smoothing.events import DataSetOpened, Event, ImageCertified, ImagesRead, ImageStarted, VotesCounted
+from api_smoothing.shown import shown
 
 _SOON: Final = 5  # images before an end is foreseen
 
@@ -23,6 +24,9 @@ class Overall:
         self._usd = 0.0
         self._spent: dict[int, tuple[int, float]] = {}
         self._began = self._shown = time.monotonic()
+        self._told: set[str] = set()
+        self._opened = 0
+        self._name = ""  # of the run, where there are several
         self.started = False
 
     @property
@@ -38,10 +42,14 @@ class Overall:
             case DataSetOpened():
                 self._progress.clear()
                 for line in event.told:
-                    complain(line)
+                    if line not in self._told:  # another run on the same images, corrupted
+                        complain(line)
+                self._told.update(event.told)
                 if decided := event.images - event.left - event.unreadable:
                     complain(f"{decided:,} of {number_of(event.images, 'image')} are decided already")
-                self._images = event.left
+                self._images, self._done = event.left, 0
+                self._name = f"{shown(event.name)}: " if self._opened else ""
+                self._opened += 1
                 self._agree(event.left)
                 self._began = self._shown = time.monotonic()
             case ImageStarted():
@@ -66,7 +74,7 @@ class Overall:
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._began
-        told = f"{self._done:,} of {number_of(self._images, 'image')}, {self._sent:,} queries"
+        told = f"{self._name}{self._done:,} of {number_of(self._images, 'image')}, {self._sent:,} queries"
         if self._usd:
             told += f", ${self._usd:.2f}"
         if self._done >= min(_SOON, self._images) and self._done < self._images:

@@ -13,8 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from api_smoothing import remote
 from api_smoothing.cli.settings import Settings
 from api_smoothing.cli.storage import open_storage
+from api_smoothing.remote import is_remote
 from api_smoothing.shown import is_hidden, shown
 
 #: A value among the provider's options that must not be repeated in messages.
@@ -35,7 +37,8 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
         and name not in ("store", "store_wait")
         and (value is not None or name not in ("prior", "reuse"))  # younger than the names of runs
     }
-    facts = [question, about, sorted(str(Path(image).absolute()) for image in images)]
+    named = sorted(image if is_remote(image) else str(Path(image).absolute()) for image in images)
+    facts = [question, about, named]
     return f"command-{hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:24]}"
 
 
@@ -61,9 +64,11 @@ def _without_secrets(argv: Sequence[str]) -> list[str]:
 
 
 def _masked(word: str) -> str:
-    """`word` without the password of a database's URL."""
+    """`word` without the password of a database's URL, or the signature of a file's."""
     from api_smoothing.engine.storage import is_address, masked
 
+    if is_remote(word):
+        return remote.masked(word)
     flag, equals, url = word.partition("=") if word.startswith("--store=") else ("", "", word)
     return f"{flag}{equals}{masked(url)}" if is_address(url) else word
 

@@ -95,6 +95,7 @@ def open_api(
     sandbox: bool = False,
     retry_failures: bool = False,
     epoch: str | None = None,
+    account: str | None = None,
 ) -> Iterator[SmoothedAPI]:
     """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it."""
     with _options(settings, sandbox=sandbox, sends=False) as options:
@@ -103,7 +104,9 @@ def open_api(
         progress.say("loading …")
     with (
         _options(settings, sandbox=sandbox, sends=True) as options,
-        _facade(settings, options, retry_failures=retry_failures, epoch=epoch, progress=progress) as api,
+        _facade(
+            settings, options, retry_failures=retry_failures, epoch=epoch, account=account, progress=progress
+        ) as api,
     ):
         yield api
 
@@ -134,6 +137,7 @@ def _facade(
     *,
     retry_failures: bool = False,
     epoch: str | None = None,
+    account: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
 ) -> Iterator[SmoothedAPI]:
@@ -158,6 +162,7 @@ def _facade(
         budget=_budget(settings),
         retry_failures=retry_failures,
         epoch=epoch,
+        account=account,
         prior=settings.prior,
         reuse=settings.reuse,
         observers=() if progress is None else (progress,),

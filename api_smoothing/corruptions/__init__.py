@@ -4,8 +4,8 @@ Hendrycks and Dietterich, "Benchmarking neural network robustness to common corr
 the parameters are those of the authors' script for CIFAR-10, not of that for ImageNet. Nothing is downloaded.
 """
 
-from api_smoothing.corruptions.corrupt import NAMES, SEVERITIES, check, corrupt, corrupted
+from api_smoothing.corruptions.corrupt import NAMES, SEVERITIES, check, corrupt, corrupted, named
 from api_smoothing.corruptions.sheet import contact_sheet
 from api_smoothing.corruptions.writing import write
 
-__all__ = ["NAMES", "SEVERITIES", "check", "contact_sheet", "corrupt", "corrupted", "write"]
+__all__ = ["NAMES", "SEVERITIES", "check", "contact_sheet", "corrupt", "corrupted", "named", "write"]

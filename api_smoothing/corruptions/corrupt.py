@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -80,6 +80,23 @@ def check(name: str, severity: int) -> None:
         raise ConfigurationError(unknown("corruption", name, NAMES))
     if isinstance(severity, bool) or severity not in SEVERITIES:
         raise ConfigurationError(f"severity must be a whole number from 1 to 5, not {severity!r}")
+
+
+def named(words: Iterable[str], severities: Sequence[int] = SEVERITIES) -> list[tuple[str, int]]:
+    """(corruption, severity) of words such as "fog:3", "fog" at all of `severities`, "all" and "all:2"; each once.
+
+    Raises ConfigurationError for what is no such corruption or severity.
+    """
+    found: dict[tuple[str, int], None] = {}
+    for word in words:
+        name, colon, level = word.strip().partition(":")
+        if colon and not level.isdecimal():
+            raise ConfigurationError(f"the severity in {word!r} must be a whole number from 1 to 5, as fog:3")
+        for one in NAMES if name == "all" else (name,):
+            for severity in [int(level)] if colon else severities:
+                check(one, severity)
+                found[one, severity] = None
+    return list(found)
 
 
 def draws(digest: bytes, name: str, seed: int) -> np.random.RandomState:

@@ -10,8 +10,10 @@ from typing import Any
 from api_smoothing.datasets import arrays, cifar, folders, hugging_face, objects, tables
 from api_smoothing.datasets.base import DataSet, Example, assembled, at_least_one
 from api_smoothing.datasets.labels import Names, names_in
+from api_smoothing.datasets.remote import read_remote
 from api_smoothing.decode import suffixes
 from api_smoothing.errors import ConfigurationError, ImageError
+from api_smoothing.remote import Remote, is_remote
 
 
 def open_dataset(
@@ -28,9 +30,10 @@ def open_dataset(
 
     `source` is the path of a folder of classes, a folder of images, a .csv or .tsv of paths and labels, an .npz,
     CIFAR-10's binary version (a .bin file or its folder), or a folder written by `save_to_disk` of Hugging Face's
-    `datasets`; or an object: images, pairs of image and label, a `datasets.Dataset`, anything with MAITE's protocol,
-    a DataSet. `limit` keeps the first ones; `sample` draws that many with `sample_seed` (0 where it is not given),
-    without replacement; a `sample_seed` alone shuffles the whole, see `DataSet.sampled`. `column_path` and
+    `datasets`; the URL (s3://, gs://, az://, https://) of an image, a folder, a table or an .npz; or an object: images,
+    pairs of image and label, a `datasets.Dataset`, anything with MAITE's protocol, a DataSet. `limit` keeps the first
+    ones; `sample` draws that many with `sample_seed` (0 where it is not given), without replacement; a `sample_seed`
+    alone shuffles the whole, see `DataSet.sampled`. `column_path` and
     `column_label` name the columns, or the arrays of an .npz, that are otherwise guessed and told. `classes` names
     labels that are numbers: a list in order, or a file with one name a line.
 
@@ -43,7 +46,8 @@ def open_dataset(
             raise ConfigurationError("limit takes the first images and sample random ones: give one of them")
     if isinstance(source, str) and not source:
         raise ImageError("the name of the data set is empty: name a file or a folder")
-    numbered, path = names_in(classes), objects.as_path(source)
+    place = Remote(source) if is_remote(source) else None
+    numbered, path = names_in(classes), objects.as_path(place.name if place is not None else source)
     for option, value in (("column_path", column_path), ("column_label", column_label)):
         if value is not None and not _has_columns(source, path):
             raise ConfigurationError(
@@ -51,6 +55,8 @@ def open_dataset(
             )
     if isinstance(source, DataSet):
         data = source
+    elif place is not None:
+        data = read_remote(place, numbered, path=column_path, label=column_label)
     elif path is not None:
         data = _opened(path, numbered, column_path, column_label)
     elif hugging_face.is_object(source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,14 @@ from api_smoothing.datasets.folders import plain
 from api_smoothing.datasets.labels import Names, truth_of
 from api_smoothing.decode import suffixes
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.images import ImageLike
+from api_smoothing.remote import Remote
 
 _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 Row = tuple[int, list[str]]
 
 
-def read_table(file: Path, numbered: Names, *, path: str | None, label: str | None) -> DataSet:
+def read_table(file: Path | Remote, numbered: Names, *, path: str | None, label: str | None) -> DataSet:
     """The images that a table names, by paths as seen from its folder, in its order. Opens no image.
 
     `path` and `label` name the columns, which are guessed, and told, where they are None. A row that names an image
@@ -47,13 +49,14 @@ def read_table(file: Path, numbered: Names, *, path: str | None, label: str | No
         if before[0] != line:
             twice += 1
             continue
-        image = os.path.join(file.parent, name)
-        examples.append(Example(id=plain(name), image=image, path=image, truth=truth))
+        image, lies = _beside(file, name)
+        examples.append(Example(id=plain(name), image=image, path=lies, truth=truth))
     if twice:
         told.append(
             f"{file}: {_rows_of(twice)} an image again and {'is' if twice == 1 else 'are'} passed over"
         )
-    missing = [example.id for example in examples if not os.path.exists(example.path or "")]
+    there = isinstance(file, Remote)  # as far as one knows without asking for each
+    missing = [example.id for example in examples if not (there or os.path.exists(example.path or ""))]
     if missing and len(missing) == len(examples):
         raise ConfigurationError(
             f"{file}: none of its files is there, as {missing[0]}: paths start at its folder"
@@ -63,8 +66,17 @@ def read_table(file: Path, numbered: Names, *, path: str | None, label: str | No
     return assembled(str(file), examples, classes=tuple(numbered.values()), told=[*about, *told])
 
 
+def _beside(file: Path | Remote, name: str) -> tuple[ImageLike | Callable[[], ImageLike], str]:
+    """The image that a row names, and where it lies. At a URL it must lie in the table's folder."""
+    if isinstance(file, Remote):
+        found = file.beside(name)
+        return found.read_bytes, str(found)
+    path = os.path.join(file.parent, name)
+    return path, path
+
+
 def _columns(
-    file: Path, rows: list[Row], path: str | None, label: str | None
+    file: Path | Remote, rows: list[Row], path: str | None, label: str | None
 ) -> tuple[int, int | None, list[Row], list[str]]:
     """Where the paths and the labels stand, the rows that hold them, and what was guessed."""
     head = rows[0][1]
@@ -85,7 +97,7 @@ def _columns(
     return head.index(place), None if named is None else head.index(named), rows[1:], about
 
 
-def _rows(file: Path) -> tuple[str, list[Row]]:
+def _rows(file: Path | Remote) -> tuple[str, list[Row]]:
     """The separator, and the rows with the number of the line each ends in."""
     text = _text(file)
     head = next((line for line in text.splitlines() if line.strip()), "")
@@ -105,7 +117,7 @@ def _numbered(reader: Iterator[list[str]]) -> Iterator[Row]:
             yield reader.line_num, row  # type: ignore[attr-defined]
 
 
-def _text(file: Path) -> str:
+def _text(file: Path | Remote) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -14,7 +14,7 @@ from api_smoothing.attacks.losses import Model
 from api_smoothing.datasets import DataSet, Example, Truths, map_truths
 from api_smoothing.digests import sha256_of, weights_of
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.purification import load_classifier
+from api_smoothing.purification import load_named_classifier
 
 _CHECKPOINTS = (".pth", ".pt", ".th", ".safetensors")
 
@@ -43,7 +43,14 @@ def classifier_of(model: Any, *, class_names: Sequence[str] | None = None, devic
     """
     name = ""
     if isinstance(model, str | Path):
-        name, model = str(model), _loaded(str(model), class_names, device)
+        name = str(model)
+        if Path(name).name == name or name.endswith(_CHECKPOINTS):
+            from api_smoothing.adapters.local import torchvision
+
+            model = torchvision.load(model=name, device=device, class_names=class_names)
+        else:
+            model, named = load_named_classifier(name, device)
+            class_names = named if class_names is None else class_names
     if isinstance(model, nn.Module):
         model = ModuleAdapter(model, device=device, class_names=class_names)
     elif callable(model) and not hasattr(model, "card"):
@@ -62,14 +69,6 @@ def classifier_of(model: Any, *, class_names: Sequence[str] | None = None, devic
         names=None if names is None else tuple(names),
         identity=card.fingerprint or f"{card.name}@{sha256_of(weights_of(model))[:16]}",
     )
-
-
-def _loaded(name: str, class_names: Sequence[str] | None, device: str) -> Any:
-    if Path(name).name == name or name.endswith(_CHECKPOINTS):
-        from api_smoothing.adapters.local import torchvision
-
-        return torchvision.load(model=name, device=device, class_names=class_names)
-    return load_classifier(name, device)
 
 
 def _there(scores: Tensor, images: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def compare(
     """
     made = _made(defences, device)
     conditions = conditions_of(
-        attacks, corruptions, adaptive=adaptive, steps=steps, queries=queries, eot=eot, seed=seed
+        attacks, corruptions, adaptive=adaptive, steps=steps, queries=queries, seed=seed
     )
     chosen = open_dataset(data, limit=limit)
     classifier = classifier_of(model, class_names=class_names, device=device)

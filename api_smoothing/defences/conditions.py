@@ -2,14 +2,14 @@
 
 none                              the images as they are
 pgd-linf-8/255, pgd-l2-128/255    PGD in that ball, [0,1] units
-square-linf-8/255                 Square, which sees scores alone
+square-linf-8/255, square-l2-0.5  Square, which sees scores alone
 fog:3, fog, all:3, all            a corruption at a severity; at all five; all fifteen
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from api_smoothing.attacks import PGD, Square
+from api_smoothing.attacks.ball import Norm
 from api_smoothing.attacks.losses import Model
 from api_smoothing.attacks.search import Reply
-from api_smoothing.corruptions import NAMES, SEVERITIES, check
+from api_smoothing.corruptions import named
 from api_smoothing.errors import ConfigurationError
 
 Kind: TypeAlias = Literal["clean", "attack", "adaptive", "corruption"]
@@ -105,7 +106,6 @@ def conditions_of(
     adaptive: bool = False,
     steps: int = 40,
     queries: int = 1_000,
-    eot: int = 4,
     seed: int = 0,
 ) -> tuple[Condition, ...]:
     """All of them, each once: the attacks, with `adaptive` each of them again, then the corruptions.
@@ -124,7 +124,7 @@ def conditions_of(
         if condition.attack is not None:
             name = f"adaptive {condition.name}"
             found[name] = replace(condition, name=name, kind="adaptive")
-    for name, severity in _corruptions(corruptions):
+    for name, severity in named(corruptions):
         whole = f"{name}:{severity}"
         found[whole] = Condition(name=whole, kind="corruption", corruption=(name, severity))
     if adaptive and not any(condition.kind == "adaptive" for condition in found.values()):
@@ -149,17 +149,14 @@ def attack_of(given: Any, *, steps: int = 40, queries: int = 1_000, seed: int = 
     found = _ATTACK.fullmatch(given)
     if found is None:
         raise ConfigurationError(
-            f"no attack {given!r}: give none, pgd-linf-R, pgd-l2-R or square-linf-R, with the radius R as 8/255 or 0.5"
+            f"no attack {given!r}: give none, pgd-linf-R, pgd-l2-R, square-linf-R or square-l2-R, with the radius R as "
+            "8/255 or 0.5"
         )
-    kind, norm, radius = found[1], found[2], _radius(found[3])
-    if kind == "pgd":
-        return ByGradients(
-            name=given,
-            pgd=PGD(norm="l2" if norm == "l2" else "linf", radius=radius, steps=steps, seed=seed),
-        )
-    if norm != "linf":
-        raise ConfigurationError(f"square is an attack in linf here, not {norm}: give square-linf-8/255")
-    return ByScores(name=given, square=Square(radius=radius, queries=queries, seed=seed))
+    norm: Norm = "l2" if found[2] == "l2" else "linf"
+    radius = _radius(found[3])
+    if found[1] == "pgd":
+        return ByGradients(name=given, pgd=PGD(norm=norm, radius=radius, steps=steps, seed=seed))
+    return ByScores(name=given, square=Square(norm=norm, radius=radius, queries=queries, seed=seed))
 
 
 def _radius(text: str) -> float:
@@ -169,15 +166,3 @@ def _radius(text: str) -> float:
         raise ConfigurationError(
             f"the radius {text!r} of an attack is no number such as 8/255 or 0.5"
         ) from None
-
-
-def _corruptions(given: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for text in given:
-        name, colon, severity = text.strip().partition(":")
-        if colon and not severity.isdecimal():
-            raise ConfigurationError(f"the severity in {text!r} must be a whole number from 1 to 5, as fog:3")
-        severities = (int(severity),) if colon else SEVERITIES
-        for one in NAMES if name == "all" else (name,):
-            for level in severities:
-                check(one, level)
-                yield one, level

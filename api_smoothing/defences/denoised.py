@@ -76,7 +76,7 @@ class Denoised:
         return _one_or_many([self._back(images, self.sigma * noise) for noise in noises])
 
     def differentiable(self) -> nn.Module:
-        """The same, with the gradient of the denoiser through all of its steps; of a guided way, straight through."""
+        """The same, with the gradient of the denoiser through all of its steps; straight through one that has none."""
         return _Differentiable(self)
 
     def back(self, images: Tensor) -> Tensor:

@@ -58,9 +58,10 @@ def names() -> list[str]:
 def load(name: str, *, device: str = "cpu", **options: Any) -> Defence:
     """The defence of that name, with settings behind it or as `options`; networks run on `device`.
 
-    Another package's, of the entry-point group "api_smoothing.defences", is called with what is given here. Raises
-    ConfigurationError for an unknown name or setting, and, naming it, for a plug-in that cannot be loaded or makes no
-    defence; WeightsError for a denoiser's weights.
+    Another package's, of the entry-point group "api_smoothing.defences", is called with the settings, which are text
+    where they follow the name, and with `device` where that is not the CPU. Raises ConfigurationError for an unknown
+    name or setting, and, naming it, for a plug-in that cannot be loaded or makes no defence; WeightsError for a
+    denoiser's weights.
     """
     family, _, words = name.partition("?")
     family, options = _numbered(family, {**dict(parse_qsl(words, keep_blank_values=True)), **options})

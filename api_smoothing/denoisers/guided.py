@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.checks import row_levels
 from api_smoothing.denoisers.distances import Distance, distance, divergence
+from api_smoothing.denoisers.gradients import are_wanted, inference
 from api_smoothing.denoisers.reverse import check_steps, noise_levels, row_noise, sampler_card, step
 from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
@@ -93,13 +94,14 @@ class Guided:
         """The denoiser's arithmetic."""
         return self.denoiser.compute
 
+    @inference
     def __call__(self, x: Tensor, sigma: float | Tensor, /) -> Tensor:
         """x̂0 (N,3,H,W) of x's dtype and device. Raises ConfigurationError for a σ outside the card's range."""
         levels = row_levels(self.card, x, sigma)
-        with torch.no_grad():
-            reference = self.denoiser(x.float(), levels).clamp(0, 1) if self._steers else x.float()
+        reference = self.denoiser(x.float(), levels).clamp(0, 1) if self._steers else x.float()
         return self.steer(x, levels, reference)
 
+    @inference
     def steer(self, x: Tensor, sigma: float | Tensor, reference: Tensor) -> Tensor:
         """The same, where `reference` (N,3,H,W) in [0,1] is the input before the noise: r."""
         levels = row_levels(self.card, x, sigma)
@@ -108,18 +110,17 @@ class Guided:
         noise = row_noise(x, levels, seed=self.seed, path=0)
         ladder = noise_levels(self.denoiser, levels, self.steps)
         y, reference = x.float(), reference.float()
-        with torch.no_grad():
-            asked = self.surrogate if self.weight else None
-            answer = None if asked is None else asked(reference)
-            for here, there in pairwise(ladder):
-                clean = self.denoiser(y, here).clamp(0, 1)
-                mean, spread = step(y, clean, here, there, 1.0)
-                if self._steers:
-                    at = reference + (there / levels)[:, None, None, None] * (x.float() - reference)
-                    shift = spread.square() * self._pull(mean, at, clean, answer)
-                    mean = mean - _shorten(shift, mean - at)
-                y = mean + spread * next(noise)
-            return self.denoiser(y, ladder[-1]).to(x.dtype)
+        asked = self.surrogate if self.weight else None
+        answer = None if asked is None else asked(reference)
+        for here, there in pairwise(ladder):
+            clean = self.denoiser(y, here).clamp(0, 1)
+            mean, spread = step(y, clean, here, there, 1.0)
+            if self._steers:
+                at = reference + (there / levels)[:, None, None, None] * (x.float() - reference)
+                shift = spread.square() * self._pull(mean, at, clean, answer)
+                mean = mean - _shorten(shift, mean - at)
+            y = mean + spread * next(noise)
+        return self.denoiser(y, ladder[-1]).to(x.dtype)
 
     @property
     def _steers(self) -> bool:
@@ -144,11 +145,19 @@ def _shorten(shift: Tensor, reach: Tensor) -> Tensor:
 
 def _lengths(x: Tensor) -> Tensor:
     """‖row‖ (N,): one row at a time, as a sum over the whole is ordered by how many rows there are."""
-    return torch.stack([row.double().square().sum().sqrt() for row in x]).to(x.dtype)
+    # a length of 0 has no slope
+    return torch.stack([row.double().square().sum().clamp(min=1e-60).sqrt() for row in x]).to(x.dtype)
 
 
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """The gradient of Σ function(x) at x = `at`, also for a caller who has switched gradients off for good."""
+    """The gradient of Σ function(x) at x = `at`, also for a caller who has switched gradients off for good.
+
+    Where denoisers give gradients it has one itself.
+    """
+    if are_wanted():
+        free = at if at.requires_grad else at.clone().requires_grad_()
+        (found,) = torch.autograd.grad(function(free).sum(), free, create_graph=True)
+        return found
     with torch.inference_mode(False), torch.enable_grad():
         free = at.clone().requires_grad_()
         (found,) = torch.autograd.grad(function(free).sum(), free)

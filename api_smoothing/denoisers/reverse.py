@@ -26,7 +26,7 @@ from torch import Tensor
 
 from api_smoothing.denoisers.base import Denoiser, DenoiserCard, Stepped
 from api_smoothing.denoisers.checks import row_levels
-from api_smoothing.denoisers.gradients import inference
+from api_smoothing.denoisers.gradients import inference, is_path_fixed
 from api_smoothing.errors import ConfigurationError
 
 _LABEL = b"api-smooth path 1\0"  # a change of the stream's format changes this number
@@ -116,18 +116,25 @@ def row_noise(x: Tensor, sigma: Tensor, *, seed: int, path: int) -> Iterator[Ten
     """Standard normal noise (N,3,H,W), float32 on x's device, without end: row i's from row i and its σ alone. N ≥ 1.
 
     Key = SHA-256(label ‖ seed ‖ path ‖ σ ‖ shape ‖ row as float32)[:16]; the row's values come from
-    Philox(key). So a query gets the same path in any batch, order, process and machine.
+    Philox(key). So a query gets the same path in any batch, order, process and machine. Only where a path is fixed for
+    an attack (`gradients`), the row and its σ are left out of the key.
     """
+    head = _LABEL + json.dumps([seed, path, *x.shape[1:]]).encode()
+    if is_path_fixed():
+        stream = _stream(hashlib.sha256(head + b"fixed").digest())
+        while True:
+            one = torch.from_numpy(stream.standard_normal(x.shape[1:], dtype=np.float32))
+            yield one.to(x.device).expand(x.shape)
     rows = (x.detach().to("cpu", torch.float32) + 0.0).contiguous().numpy()  # + 0.0: −0 and 0 are one value
     levels = sigma.detach().to("cpu", torch.float32).numpy()
-    head = _LABEL + json.dumps([seed, path, *x.shape[1:]]).encode()
-    streams = [
-        np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(head, level, row)[:16], "little")))
-        for level, row in zip(levels, rows, strict=True)
-    ]
+    streams = [_stream(_digest(head, level, row)) for level, row in zip(levels, rows, strict=True)]
     while True:
         drawn = [stream.standard_normal(x.shape[1:], dtype=np.float32) for stream in streams]
         yield torch.from_numpy(np.stack(drawn)).to(x.device)
+
+
+def _stream(digest: bytes) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
 def _digest(head: bytes, level: np.floating[Any], row: np.ndarray) -> bytes:

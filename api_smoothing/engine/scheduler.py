@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
@@ -25,6 +26,15 @@ _MOST_AHEAD: Final = 1024  # images between the earliest that is not done and th
 _FAILURES: Final = 256  # attempts of one image that may fail without a later one having had their money
 
 T = TypeVar("T")
+
+
+class Later(Enum):
+    """In place of an image that is not there yet: it is asked for again."""
+
+    LATER = auto()
+
+
+LATER: Final = Later.LATER
 
 
 class Counts(Protocol):
@@ -111,7 +121,7 @@ class Scheduler(Generic[T]):
     """Drives images to their ends over one desk, and gives their results in order.
 
     `most` is how many queries an image may take at all. Later images are opened, and asked about, while the budget,
-    of which `affordable` queries are left, surely pays those before them to their ends (`_cost`). So what is certified
+    of which `affordable` queries are left, surely pays those before them to their ends (`cost`). So what is certified
     does not depend on how many are open, as long as no image has more than _FAILURES attempts that fail. `images`
     bounds how many are open at once. `stopwatch` counts the time that queries take.
     """
@@ -143,20 +153,20 @@ class Scheduler(Generic[T]):
         self._unwritten: list[Stream] = []  # of images that raised: their answers are kept at the end
         self._left: int | None = None  # of the budget, as it was last seen, where images share it
 
-    def results(self, openings: Iterable[Opening[T]]) -> Generator[T]:
+    def results(self, openings: Iterable[Opening[T] | Later]) -> Generator[T]:
         """The result of each image, in order. What an image raises is raised in its turn, and ends the run.
 
-        What ends the run for all images is raised once those that were done before are handed out.
+        Openings that come LATER are waited for while others are asked about. What ends the run for all images is raised
+        once those that were done before are handed out.
         """
         source, fatal = iter(openings), None
         try:
             while fatal is None:
                 self._leave()  # an image may end in another thread
                 self._hand_in(source)
-                if not self._places:
-                    if self._exhausted:
-                        return
-                elif self._places[0].done:
+                if not self._places and self._exhausted:
+                    return
+                if self._places and self._places[0].done:
                     yield from self._in_order()
                 else:
                     try:
@@ -190,7 +200,7 @@ class Scheduler(Generic[T]):
                 raise place.error
             yield cast("T", place.result)
 
-    def _hand_in(self, source: Iterator[Opening[T]]) -> None:
+    def _hand_in(self, source: Iterator[Opening[T] | Later]) -> None:
         """Give the desk what it takes, opening images for it."""
         self._look_what_is_left()
         while True:
@@ -213,15 +223,16 @@ class Scheduler(Generic[T]):
         """See what there is for several images; one may have it all."""
         self._left = self._affordable() if len(self._open) > 1 else None
 
-    def _open_next(self, source: Iterator[Opening[T]]) -> bool:
+    def _open_next(self, source: Iterator[Opening[T] | Later]) -> bool:
         """Open one more image; False where there is none, or where it has to wait."""
         if self._failed < math.inf or len(self._open) >= self._images or len(self._places) >= _MOST_AHEAD:
             return False
         place: _Place[T] = _Place(self._opened)
         try:
             if self._next is None and not self._exhausted:
-                self._next = next(source, None)
-                self._exhausted = self._next is None
+                if isinstance(found := next(source, None), Later):
+                    return False
+                self._next, self._exhausted = found, found is None
             if self._next is None or self._is_open(self._next.stream) or not self._pays():
                 return False
             if not self._next.ready():
@@ -251,7 +262,7 @@ class Scheduler(Generic[T]):
             return True
         if self._most is None:
             return False
-        return affordable >= sum(_cost(self._to_come(place)) for place in self._open) + self._most
+        return affordable >= sum(cost(self._to_come(place)) for place in self._open) + self._most
 
     def _shape(self) -> tuple[int, int] | None:
         """That of the image to be served first."""
@@ -260,22 +271,22 @@ class Scheduler(Generic[T]):
     def _served(self) -> Iterator[tuple[_Place[T], int]]:
         """The images to be asked about now, in order, and how many queries of each.
 
-        A query of a later image is handed in while the budget holds the `_cost` of what is to come of each image
+        A query of a later image is handed in while the budget holds the `cost` of what is to come of each image
         before it, and of what is under way of itself and those after it. What these pay from then on, with the
         attempts that fail, is within their own costs: so each image finds what it needs, as it would alone.
         """
         rest = None
         if self._left is not None and self._most is not None:
-            rest = self._left - sum(_cost(place.under_way) for place in self._open)
+            rest = self._left - sum(cost(place.under_way) for place in self._open)
         for number, place in enumerate(self._policy(self._open)):
             if place.number >= self._failed:
                 continue
             count = len(place.pending)
             if rest is not None:
-                under_way = _cost(place.under_way)
+                under_way = cost(place.under_way)
                 if number:  # the first may have all there is
                     count = min(count, _paid_by(rest + under_way) - place.under_way)
-                rest -= _cost(self._to_come(place)) - under_way
+                rest -= cost(self._to_come(place)) - under_way
             if count > 0:
                 yield place, count
 
@@ -401,13 +412,13 @@ class Scheduler(Generic[T]):
                 self._unwritten.append(stream)
 
 
-def _cost(queries: int) -> int:
-    """What so many queries of one image may cost, failed attempts included: these are paid, and made again."""
+def cost(queries: int) -> int:
+    """What so many queries of one image may cost at most, failed attempts included: these are paid, and made again."""
     return queries and queries + max(_FAILURES, queries // 2)
 
 
 def _paid_by(budget: int) -> int:
-    """The most queries whose `_cost` is within `budget`."""
+    """The most queries whose `cost` is within `budget`."""
     return max(0, min(budget - _FAILURES, (2 * budget + 1) // 3))
 
 

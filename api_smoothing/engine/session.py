@@ -13,7 +13,7 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler
+from api_smoothing.engine.scheduler import IMAGES, Later, Opening, Scheduler, cost
 from api_smoothing.engine.sending import (
     AsIs,
     Canary,
@@ -70,8 +70,9 @@ class Session:
 
     Services are paid through a run's budget, local models without a run from the object's own. Answers are kept
     only when every part of the pipeline can be named for good. With `retry_failures` queries that finally failed
-    before are asked again. `epoch` names a round of fresh answers. `stopwatch` has the time that the queries take.
-    `told` hears of long waits for a turn.
+    before are asked again. `epoch` names a round of fresh answers, `account` one of several at the provider, with turns
+    and a day's dollars of its own. `run` is the name under which the budget is kept, None of one that is not kept.
+    `stopwatch` has the time that the queries take. `told` hears of long waits for a turn.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Session:
         workers: int | None,
         retry_failures: bool = False,
         epoch: str | None = None,
+        account: str | None = None,
         told: Callable[[TurnAwaited], object] | None = None,
     ) -> None:
         self.card = adapter.card
@@ -97,16 +99,14 @@ class Session:
         self._gate.answering = retry_failures  # what is asked again was refused before: that says nothing new
         self._remote = self.card.accepts == "png"
         self._cache = storage.answers(paid=self._remote, keep=nameable(self.card, denoiser))
+        key = account_key(self.card, account)
+        self.run = budget.run or (f"unnamed-{secrets.token_hex(8)}" if self._remote else None)
         self.account = storage.budget(
-            budget,
-            run=budget.run or (f"unnamed-{secrets.token_hex(8)}" if self._remote else None),
-            provider=self.card.name,
-            micro_usd=self.price.micro_usd,
-            account=self.card.quota_key or self.card.name,
+            budget, run=self.run, provider=self.card.name, micro_usd=self.price.micro_usd, account=key
         )
         self.stopwatch = Stopwatch()
         self._looks = storage.looks(keep=nameable(self.card, denoiser))
-        self._limiter = storage.limiter(self.card.quota_key or self.card.name, self.card.quotas)
+        self._limiter = storage.limiter(key, self.card.quotas)
         if self._limiter is not None and told is not None:
             self._limiter.listen(lambda s: told(TurnAwaited(provider=self.card.provider, seconds=s)))
 
@@ -207,14 +207,14 @@ class Session:
         return not self._looks.of(stream) and not self._has_votes(stream)
 
     def results(
-        self, openings: Iterable[Opening[T]], sender: Sender, *, sigma: float | None, most: int | None
+        self, openings: Iterable[Opening[T] | Later], sender: Sender, *, sigma: float | None, most: int | None
     ) -> Generator[T]:
         """The results of images that are driven together, in order; `most` votes each at most, where that is known.
 
         Without `sigma` they are asked about as they are, with no denoiser before them.
         """
         if most is not None and sigma is not None:
-            most = most * self.queries_per_vote + self.extra_per_image
+            most = self._queries(most)
         scheduler: Scheduler[T] = Scheduler(
             self._desk(sender, sigma),
             sender,
@@ -224,6 +224,17 @@ class Session:
             stopwatch=self.stopwatch,
         )
         return scheduler.results(openings)
+
+    def pays(self, images: int, most: int | None) -> bool:
+        """Whether the budget surely pays so many images of `most` votes each, whoever asks about them."""
+        affordable = self.account.affordable()
+        if affordable is None:
+            return True
+        return most is not None and affordable >= images * cost(self._queries(most))
+
+    def _queries(self, votes: int) -> int:
+        """The most queries that an image of so many votes takes."""
+        return votes * self.queries_per_vote + self.extra_per_image
 
     def _desk(self, sender: Sender, sigma: float | None) -> Desk:
         cleaner = Cleaner(None if sigma is None else self._denoiser, sigma or 0.0, self._device)
@@ -280,6 +291,12 @@ class Session:
         of = Stream(name=name, answers=answers, usage=stream.usage)  # the image pays for its canaries
         canary = Canary(card=self.card, sender=sender, cache=self._cache, stream=of)
         return Watch(canary, self._cache, stream.name)
+
+
+def account_key(card: AdapterCard, account: str | None = None) -> str:
+    """Whose turns and day's dollars they are: all who share the card's quota, or one of several accounts there."""
+    key = card.quota_key or card.name
+    return key if account is None else f"{key}#{account}"
 
 
 def nameable(card: AdapterCard, denoiser: Denoiser | None) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from api_smoothing import evidence
 from api_smoothing.datasets import DataSet, Example, Truths
-from api_smoothing.errors import ImageError
+from api_smoothing.errors import DriftError, ImageError
 from api_smoothing.evaluation.question import Question
 from api_smoothing.events import Event, ImagesRead
 from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
@@ -69,7 +69,7 @@ class Drive:
     """One session of a run over `planned`; what `before` has decided is not asked again.
 
     `claim` is fed with every image in order, and ends the run once it is decided. `left` counts the images that the
-    session did not come to, `out_of_budget` says that it was for want of money.
+    session did not come to, `out_of_budget` says that it was for want of money. `engine` is as for `certify_many`.
     """
 
     def __init__(
@@ -81,12 +81,15 @@ class Drive:
         clean: bool,
         before: Run,
         claim: Claim | None = None,
+        engine: Any = None,
     ) -> None:
         self._api, self._planned, self._question, self._clean = api, planned, question, clean
+        self._engine = engine
         again = api.retries_failures  # what had no label may have failed; a kept answer costs nothing
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
         self._told = set(before.unreadable)
+        self._version = next((one.model_version for one in before.certificates if one.model_version), None)
         self._claim = claim
         self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
         self._place = 0  # images that the claim has been fed with, or that are written down
@@ -111,7 +114,10 @@ class Drive:
                 pass
             self._write_what_is_known(file)
         if self._claim is not None:
-            file.append_line(claim_line(self._claim, self._question.radii[0]), sync=False)
+            line = claim_line(
+                self._claim, self._question.radii[0], "truth" if self._by_truth else "unsmoothed"
+            )
+            file.append_line(line, sync=False)
         evidence.finish(
             file,
             seconds=round(time.monotonic() - began, 3),
@@ -129,7 +135,9 @@ class Drive:
             return False  # the claim stays open, whatever the other images are
         together = self._planned[self._place : self._place + most]
         asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
-        results = self._api.certify_many(self._images(asked, file), **self._question.arguments)
+        results = self._api.certify_many(
+            self._images(asked, file), **self._question.arguments, engine=self._engine if asked else None
+        )
         with closing(results):  # type: ignore[type-var]
             for one, found in zip(asked, results, strict=True):
                 if found.stopped == "budget" and not (found.n or found.n0 or found.queries):
@@ -141,12 +149,24 @@ class Drive:
         return not self.out_of_budget
 
     def _append(self, file: RunFile, one: Planned, found: Certificate) -> None:
+        self._check_version(found)
         extra = found.extra
         if one.example.truth is not None and one.example.truth != one.truth:
             extra = {**extra, GIVEN: one.example.truth}
         found = replace(found, item=one.item, extra=extra)
         file.append(found)
         self._certificates[one.example.id] = found
+
+    def _check_version(self, found: Certificate) -> None:
+        """One table speaks of one model. Raises DriftError where this certificate is of another than those before."""
+        if found.model_version is None:
+            return
+        if self._version not in (None, found.model_version):
+            raise DriftError(
+                f"the model is {found.model_version} now, and {self._version} has the certificates of this run: choose "
+                "another output and an epoch, such as --epoch 2027-01, which asks all images afresh"
+            )
+        self._version = found.model_version
 
     def _write_what_is_known(self, file: RunFile, until: Planned | None = None) -> None:
         """Pass over what is decided, in order, feeding the claim; images that cannot be read are told once."""
@@ -228,8 +248,8 @@ class Drive:
         file.flush()
 
 
-def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
-    """The state of a claim, as the run file has it."""
+def claim_line(claim: Claim, radius: float, reference: Literal["truth", "unsmoothed"]) -> Mapping[str, Any]:
+    """The state of a claim, as the run file has it; `reference` is what labels were compared with."""
     return {
         "schema": CLAIM,
         "created": _now(),
@@ -237,6 +257,7 @@ def claim_line(claim: Claim, radius: float) -> Mapping[str, Any]:
         "radius": radius,
         "confidence": claim.confidence,
         "population": claim.population,
+        "reference": reference,
         "state": claim.state,
         "lower": claim.lower,
         "upper": claim.upper,

@@ -14,9 +14,11 @@ from api_smoothing.datasets import DataSet, map_truths, open_dataset
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.evaluation.drive import Drive, plan
 from api_smoothing.evaluation.evaluation import Evaluation
+from api_smoothing.evaluation.mirror import mirrored
 from api_smoothing.evaluation.question import RADII, Question, check_reach, question
 from api_smoothing.events import DataSetOpened, Observer
 from api_smoothing.recorded.run import read_run
+from api_smoothing.remote import is_remote
 
 if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
@@ -39,6 +41,8 @@ def evaluate(
     column_label: str | None = None,
     classes: Sequence[str] | Mapping[int, str] | str | Path | None = None,
     observers: Sequence[Observer] = (),
+    among: int = 1,
+    engine: Any = None,
 ) -> Evaluation:
     """Certify every image of a data set, and count what is right.
 
@@ -53,8 +57,11 @@ def evaluate(
     classifier, that of `api`.
 
     `clean` asks about each image as it is, too: one query more, for clean accuracy, or agreement where there are no
-    labels; by default where there is no claim. `output` is a run file, which is gone on with where it exists; an image
-    that cannot be read is told there, and costs nothing.
+    labels; by default where there is no claim. `output` is a run file, or its URL in an object store, which is gone on
+    with where it exists; an image that cannot be read is told there, and costs nothing. `engine` is as for
+    `certify_many`: several processes certify the images, and this one writes the file.
+
+    `among` says how many such runs the budget of `api` is for: the cap that is chosen for it reckons with all of them.
 
     Raises ConfigurationError, ImageError, UnreachableRadiusError before the first query, ProviderError, StorageError
     when asking fails; all that was answered is in `output`. A spent budget raises nothing: `Evaluation.left` counts.
@@ -71,20 +78,20 @@ def evaluate(
     if at_least is not None:  # of images that may have been asked about before
         claim = Claim(at_least, confidence=confidence, population=len(whole), alpha=2 * api.alpha)
     with ExitStack() as stack:
-        path = Path(output) if output is not None else _temporary(stack)
+        path = _file(output, stack)
         asked = question(
             api,
             radii,
             n,
-            images=len(whole) if at_least is not None else len(chosen),
+            images=len(whole) if at_least is not None else len(chosen) * among,
             at_least=at_least,
             confidence=confidence,
             before=runs.header(path).settings.get("n") if path.exists() else None,
             capped_by_budget=api.has_budget,
-            besides=len(chosen) if clean is not False else 0,
+            besides=len(chosen) * among if clean is not False else 0,
         )
         check_reach(api, asked)
-        settings = _settings(api, chosen, asked, at_least, confidence)
+        settings = _settings(api, chosen, asked, claim)
         file = stack.enter_context(runs.open(path, settings))
         before = read_run(path)  # now that nobody else is writing it
         with ExitStack() as telling:
@@ -100,13 +107,14 @@ def evaluate(
                 paths=api.queries_per_vote,
             )
             asks_clean = _asks_clean(clean, claim, chosen)
-            drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim)
+            drive = Drive(api, planned, asked, clean=asks_clean, before=before, claim=claim, engine=engine)
             tell(
                 DataSetOpened(
                     name=chosen.name,
                     images=len(planned),
                     left=drive.undecided,
                     unreadable=sum(one.image_sha256 is None for one in planned),
+                    digests={one.example.id: one.image_sha256 for one in planned},
                     told=(*chosen.told, *truths.told, *_lost(planned), *asked.told),
                 )
             )
@@ -122,13 +130,20 @@ def _chosen(whole: DataSet, sample: int | None, seed: int | None, *, at_random: 
     return whole.sampled(sample, 0 if seed is None else seed)
 
 
+def _file(output: str | Path | None, stack: ExitStack) -> Path:
+    """Where the run file is written."""
+    if output is None:
+        return _temporary(stack)
+    if isinstance(output, str) and is_remote(output):
+        return stack.enter_context(mirrored(output))
+    return Path(output)
+
+
 def _temporary(stack: ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="api-smooth-"))) / "evaluation.jsonl"
 
 
-def _settings(
-    api: SmoothedAPI, data: DataSet, asked: Question, at_least: float | None, confidence: float
-) -> dict[str, Any]:
+def _settings(api: SmoothedAPI, data: DataSet, asked: Question, claim: Claim | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         **api.settings(),
         **asked.settings,
@@ -137,7 +152,10 @@ def _settings(
         "sample_seed": data.sample_seed,
         "price_usd": api.usd_per_query,
     }
-    return found if at_least is None else {**found, "at_least": at_least, "confidence": confidence}
+    if claim is None:
+        return found
+    about = {"at_least": claim.at_least, "confidence": claim.confidence, "population": claim.population}
+    return {**found, **about}
 
 
 def _asks_clean(clean: bool | None, claim: Claim | None, data: DataSet) -> bool:

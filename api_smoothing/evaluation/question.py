@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from api_smoothing.certify import certifier_of
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.certify.plan import max_radius
+from api_smoothing.errors import ConfigurationError, UnreachableRadiusError
 
 if TYPE_CHECKING:
     from api_smoothing.smoothed import SmoothedAPI
@@ -107,7 +108,18 @@ def check_reach(api: SmoothedAPI, asked: Question) -> None:
     """Raise UnreachableRadiusError where no answers could reach the largest radius, as asking would, but for free."""
     spec = api.spec(**asked.arguments)
     certifier_of(spec)
-    if spec.fixed is not None and asked.radii[-1] > 0:  # radii that are read from the bound of n answers
+    if spec.fixed is None or asked.radii[-1] == 0:
+        return
+    if spec.method == "runner-up":  # a rule without a target
+        best = max_radius(
+            n=spec.n or 0, alpha=spec.alpha, sigma=spec.sigma, method=spec.method, slack=spec.slack
+        )
+        if asked.radii[-1] > best:
+            raise UnreachableRadiusError(
+                f"radius {asked.radii[-1]:g} cannot be certified with {spec.n} answers at σ={spec.sigma:g}, "
+                f"α={spec.alpha:g}: if all agree they reach {best:.4g}; ask for less, or for more answers"
+            )
+    else:  # radii are read from the bound of n answers
         method = "fixed" if spec.method == "auto" else spec.method
         certifier_of(replace(spec, radius=asked.radii[-1], method=method))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from api_smoothing.recorded.attacked import Attacks, attacks_on
 from api_smoothing.recorded.run import Run, read_run
 from api_smoothing.recorded.summary import Summary, certified_at, summarize
 
-__all__ = ["Run", "Summary", "certified_at", "read_run", "summarize"]
+__all__ = ["Attacks", "Run", "Summary", "attacks_on", "certified_at", "read_run", "summarize"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0
     """Fails where certified accuracy at `radius` has fallen by more than `max_drop`, significantly so.
 
     Compared are the images that both runs have, by their id. Raises ConfigurationError where there is none, where
-    their truths differ, or where one of them was not asked about that radius.
+    their pixels or truths differ, or where one of them was not asked about that radius.
     """
     for one in (baseline, run):
         _check_asked(one, radius)
@@ -42,6 +42,7 @@ def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0
         raise ConfigurationError(
             f"{baseline.path} and this run have no image in common: compare runs of the same data set"
         )
+    check_same_images(baseline, _digests(run))
     for item in common:
         if before[item][0] != after[item][0]:
             raise ConfigurationError(
@@ -54,6 +55,25 @@ def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0
         why=found.why,
         p_value=found.p_value,
     )
+
+
+def check_same_images(baseline: Run, digests: Mapping[str, str | None]) -> None:
+    """Raise ConfigurationError where an image of `baseline` has other pixels here; `digests` are here by id.
+
+    One that could not be read, in either, is no other image.
+    """
+    before = _digests(baseline)
+    other = [
+        item
+        for item, digest in digests.items()
+        if digest is not None and before.get(item) not in (None, digest)
+    ]
+    if other:
+        more = f" and {len(other) - 1:,} more have" if len(other) > 1 else " has"
+        raise ConfigurationError(
+            f"{other[0]}{more} other pixels here than in {baseline.path}: compare runs of the same files, brought to "
+            "the same --size, or make a new baseline"
+        )
 
 
 def at_least(run: Run, radius: float, share: float) -> Gate:
@@ -76,21 +96,31 @@ def claimed(claim: Any) -> Gate:
     return Gate(name=name, passed=claim["state"] == "proved", why=str(claim["statement"]))
 
 
-def write_junit(path: Path, gates: Sequence[Gate], *, name: str, seconds: float) -> None:
-    """The gates as JUnit's XML, for build servers. Raises ConfigurationError where it cannot be written."""
+def write_junit(
+    path: Path, gates: Sequence[Gate], *, name: str, seconds: float, unfinished: str = ""
+) -> None:
+    """The gates as JUnit's XML, for build servers. Raises ConfigurationError where it cannot be written.
+
+    `unfinished` says why the run did not come to its end: that is an error, beside what the gates say so far.
+    """
     failures = sum(not gate.passed for gate in gates)
     suite = ElementTree.Element(
         "testsuite",
         name=f"api-smooth evaluate {name}",
-        tests=str(len(gates)),
+        tests=str(len(gates) + bool(unfinished)),
         failures=str(failures),
-        errors="0",
+        errors=str(int(bool(unfinished))),
         time=f"{seconds:.3f}",
     )
     for gate in gates:
         case = ElementTree.SubElement(suite, "testcase", name=_plain(gate.name), classname="api-smooth")
         if not gate.passed:
             ElementTree.SubElement(case, "failure", message=_plain(gate.why))
+    if unfinished:
+        case = ElementTree.SubElement(
+            suite, "testcase", name="the run came to its end", classname="api-smooth"
+        )
+        ElementTree.SubElement(case, "error", message=_plain(unfinished))
     try:
         ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
     except OSError as error:
@@ -107,6 +137,12 @@ def _check_asked(run: Run, radius: float) -> None:
             f"{run.path} asked about radii up to {max(asked):g}, which shows nothing of {radius:g}: give --radius "
             f"{max(asked):g}, or ask for it in --radii"
         )
+
+
+def _digests(run: Run) -> dict[str, str | None]:
+    """Of each image, what its pixels were when it was planned, or asked about."""
+    planned = {str(line["id"]): line["image_sha256"] for line in run.planned}
+    return planned | {item_of(found): found.image_sha256 for found in run.certificates}
 
 
 def _right(run: Run, radius: float) -> dict[str, tuple[str | None, bool]]:

@@ -15,6 +15,7 @@ from api_smoothing.report.rows import Rows, reach_of, rows_of
 from api_smoothing.report.words import average, between, percent, short, told
 
 if TYPE_CHECKING:
+    from api_smoothing.recorded.attacked import Attacks
     from api_smoothing.recorded.run import Run
     from api_smoothing.recorded.summary import Share, Summary
 
@@ -25,7 +26,10 @@ _MOST: Final = 3  # settings in a name
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Entry:
-    """One run. `settings` are its header's; `source` the file's name, `sha256` its digest if it is still there."""
+    """One run. `settings` are its header's; `source` the file's name, `sha256` its digest if it is still there.
+
+    `attacks` are those that lie beside the file.
+    """
 
     name: str
     run: Run
@@ -34,6 +38,7 @@ class Entry:
     curve: Curve
     source: str
     sha256: str | None
+    attacks: Attacks | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -91,6 +96,7 @@ class Entry:
 
 def entries_of(runs: Iterable[Run]) -> list[Entry]:
     """Everything about each run that the report needs. Raises ConfigurationError for runs about labels present."""
+    from api_smoothing.recorded.attacked import attacks_on
     from api_smoothing.recorded.summary import summarize
 
     runs = list(runs)
@@ -115,6 +121,7 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
                 curve=curve_of(rows.right_reach),
                 source=told(path.name),
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+                attacks=attacks_on(run),
             )
         )
     return found

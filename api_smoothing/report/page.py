@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.report import glance, listing, sections
+from api_smoothing.report import attacks, glance, listing, sections
 from api_smoothing.report.cards import gallery
 from api_smoothing.report.entries import Entry, accuracy_of, entries_of
 from api_smoothing.report.gallery import cards
@@ -42,6 +42,7 @@ def page(entries: Sequence[Entry], *, pictures: int = PICTURES) -> str:
         ("claim", "What is certified", "", sections.claims(entries)),
         ("curves", f"{accuracy_of(entries)} at every radius", "Curves", sections.accuracy(entries)),
         ("meaning", "What the claim says exactly", "Meaning", sections.meaning(entries)),
+        ("attacked", "Certified and attacked", "Attacked", attacks.attacks(entries)),
         ("compared", "Runs compared", "Compared", glance.comparison(entries)),
         ("figures", "All figures", "Figures", glance.glance(entries)),
         ("cost", "Cost against radius", "Cost", sections.cost(entries)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from api_smoothing.report import attacks
 from api_smoothing.report.comparing import compare
 from api_smoothing.report.entries import Entry, entries_of
 from api_smoothing.report.rows import OUTCOMES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     "run", "image", "image_sha256", "truth", "label", "clean", "outcome", "radius", "votes", "n", "answers", "usd",
+    "radius_original", "attacked",
 )  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
@@ -40,6 +42,7 @@ def markdown(entries: Sequence[Entry]) -> str:
         ["abstained", *(_share(s.abstained) for s in summaries)],
         ["failed or unreadable", *(_share(s.failed) for s in summaries)],
         ["average certified radius", *(_average(entry) for entry in entries)],
+        *attacks.cells(entries),
         ["images", *(f"{len(entry.rows):,}" for entry in entries)],
         ["queries, from the cache", *(f"{s.queries:,}, {s.cached:,}" for s in summaries)],
         ["dollars", *(dollars(s.usd) for s in summaries)],
@@ -71,7 +74,13 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "schema": "api-smooth/report/1",
         "runs": [
-            {"name": entry.name, "file": entry.source, "sha256": entry.sha256, **entry.summary.to_dict()}
+            {
+                "name": entry.name,
+                "file": entry.source,
+                "sha256": entry.sha256,
+                **entry.summary.to_dict(),
+                "attacks": None if entry.attacks is None else entry.attacks.to_dict(),
+            }
             for entry in entries
         ],
         "comparisons": [asdict(one) for one in compare([entry.rows for entry in entries], radii)],
@@ -79,14 +88,17 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def as_csv(entries: Sequence[Entry]) -> str:
-    """A line an image and run. Radii have all their digits; text that a spreadsheet would run is quoted with a '."""
+    """A line an image and run. Radii have all their digits; text that a spreadsheet would run is quoted with a '.
+
+    `radius_original` and `attacked`, the nearest image that turned the vote, are ℓ2 in pixels of the image as given.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries:
-        rows = entry.rows
+        rows, attacked = entry.rows, entry.attacks.by_item() if entry.attacks is not None else {}
         for i in range(len(rows)):
-            reach = float(rows.reach[i])
+            reach, certificate, near = float(rows.reach[i]), rows.certificates[i], attacked.get(rows.ids[i])
             text = [entry.name, rows.names[i], rows.digests[i], rows.truths[i], rows.labels[i], rows.clean[i]]
             writer.writerow(
                 [
@@ -97,6 +109,10 @@ def as_csv(entries: Sequence[Entry]) -> str:
                     int(rows.answers[i]),
                     int(rows.queries[i]),
                     repr(float(rows.usd[i])),
+                    ""
+                    if certificate is None or certificate.label is None
+                    else repr(certificate.radius_original),
+                    "" if near is None or near.attacked is None else repr(near.attacked),
                 ]
             )
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Training a CIFAR-10 classifier and writing it in its shipped form."""
+"""Training a classifier of 32×32 images and writing it in its shipped form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from api_smoothing.digests import sha256_of
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.training.cards import command_line, today, write_weights
 from api_smoothing.training.data import ImageSet, load_images, split_off
+from api_smoothing.training.kinds import make_classifier
 from api_smoothing.training.loop import Average, Loss, Order, Progress, Schedule, fit, generator
-from api_smoothing.training.losses import reduced
+from api_smoothing.training.losses import reduced, trained_in
 from api_smoothing.training.measure import LEVELS
 from api_smoothing.training.objectives import SigmaRange, add_noise, on_grid
 from api_smoothing.training.recipe import read_recipe, recipe_word
@@ -82,7 +83,7 @@ def denoised_view(noise: Mapping[str, Any]) -> View:
 
 
 def _loss(
-    net: Cifar10Net, data: ImageSet, order: Order, train: dict[str, Any], seed: int, view: View | None
+    net: nn.Module, data: ImageSet, order: Order, train: dict[str, Any], seed: int, view: View | None
 ) -> Loss:
     border = int(train["translate"])
     padded = F.pad(data.images.permute(0, 3, 1, 2).float(), (border,) * 4, mode="reflect")
@@ -99,7 +100,8 @@ def _loss(
             x = cut_out(x, side, draw)
         if view is not None:
             x = view(x, draw)
-        net.whiten.bias.requires_grad_(epoch < train["whiten_bias_epochs"])  # type: ignore[union-attr]
+        if isinstance(net, Cifar10Net):
+            net.whiten.bias.requires_grad_(epoch < train["whiten_bias_epochs"])  # type: ignore[union-attr]
         with reduced(x):
             logits = net(x)
         y = labels[rows]
@@ -165,26 +167,13 @@ def train_classifier(
     if rest.labels is None:
         raise ConfigurationError(f"{data} has no labels; a classifier needs them")
     torch.manual_seed(seed)
-    try:
-        net = Cifar10Net(tuple(plan["widths"]), classes=len(plan.get("classes", CLASSES)))
+    net = make_classifier(plan, len(plan.get("classes", CLASSES)))
+    if isinstance(net, Cifar10Net):
         _start(net)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigurationError(f"widths {plan['widths']} make no network ({why}); name three") from error
-    whiten(net, rest.floats(slice(0, 5000)))
+        whiten(net, rest.floats(slice(0, 5000)))
     net = net.to(memory_format=torch.channels_last)
     order = Order(len(rest), train["batch"], seed)
-    biases = [p for k, p in net.named_parameters() if "norm" in k and p.requires_grad]
-    others = [p for k, p in net.named_parameters() if "norm" not in k and p.requires_grad]
-    scale = float(train["bias_lr"])
-    optimizer = torch.optim.SGD(
-        [
-            {"params": others, "lr": train["lr"], "weight_decay": train["weight_decay"]},
-            {"params": biases, "lr": train["lr"] * scale, "weight_decay": train["weight_decay"] / scale},
-        ],
-        momentum=train["momentum"],
-        nesterov=True,
-    )
+    optimizer = _optimizer(net, train)
     average = Average(net, **train["average"])
     with claimed(out / plan["id"]):
         run = fit(
@@ -205,11 +194,28 @@ def train_classifier(
         net.load_state_dict(average.state)
         named = "CIFAR-10, 50,000 training images less the held-out ones"
         run["data"] = f"{len(rest)} images of {rest.name}" if "classes" in plan else named
-        return _ship(fold(net.eval()), plan, run, held, data, out, minutes)
+        net = net.eval()
+        return _ship(fold(net) if isinstance(net, Cifar10Net) else net, plan, run, held, data, out, minutes)
+
+
+def _optimizer(net: nn.Module, train: Mapping[str, Any]) -> torch.optim.Optimizer:
+    if not isinstance(net, Cifar10Net):
+        return torch.optim.AdamW(net.parameters(), lr=train["lr"], weight_decay=train["weight_decay"])
+    biases = [p for k, p in net.named_parameters() if "norm" in k and p.requires_grad]
+    others = [p for k, p in net.named_parameters() if "norm" not in k and p.requires_grad]
+    scale = float(train["bias_lr"])
+    return torch.optim.SGD(
+        [
+            {"params": others, "lr": train["lr"], "weight_decay": train["weight_decay"]},
+            {"params": biases, "lr": train["lr"] * scale, "weight_decay": train["weight_decay"] / scale},
+        ],
+        momentum=train["momentum"],
+        nesterov=True,
+    )
 
 
 def _ship(
-    net: Cifar10Net,
+    net: nn.Module,
     plan: dict[str, Any],
     run: dict[str, Any],
     held: ImageSet,
@@ -217,7 +223,7 @@ def _ship(
     out: Path,
     minutes: float | None,
 ) -> Path:
-    weights = {k: v.half() for k, v in net.state_dict().items()}
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
     file = out / f"{plan['id']}.safetensors"
     net.load_state_dict({k: v.float() for k, v in weights.items()})  # measure what is shipped
     net = net.to(memory_format=torch.channels_last)
@@ -225,17 +231,18 @@ def _ship(
     with suppress(ConfigurationError):  # the test images are optional
         sets["test"] = load_images(data, "test")
     sets = {name: part for name, part in sets.items() if len(part) and part.labels is not None}
-    figures = {
+    fast = _fast()
+    figures: dict[str, dict[str, float]] = {
         f"{name} ({len(part)})": {
             "float32": accuracy(net, part),
-            "bfloat16": accuracy(net, part, dtype=torch.bfloat16),
+            **({"bfloat16": accuracy(net, part, dtype=fast)} if fast != torch.float32 else {}),
             **_accuracy_after_noise(net, part, plan),
         }
         for name, part in sets.items()
     }
-    card = {
+    card: dict[str, Any] = {
         "id": plan["id"],
-        "widths": list(plan["widths"]),
+        **{key: plan[key] for key in ("widths", "architecture") if key in plan},
         **({"classes": plan["classes"]} if "classes" in plan else {}),
         "parameters": sum(p.numel() for p in net.parameters()),
         "accuracy": figures,
@@ -260,7 +267,12 @@ def _ship(
     return write_weights(file, weights, card)
 
 
-def _accuracy_after_noise(net: Cifar10Net, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:
+def _fast() -> torch.dtype:
+    """What a CPU reads images in quickly; without bfloat16 arithmetic it would only imitate it, many times slower."""
+    return torch.bfloat16 if trained_in("cpu") == "bf16" else torch.float32
+
+
+def _accuracy_after_noise(net: nn.Module, data: ImageSet, plan: dict[str, Any]) -> dict[str, float]:
     """{"denoised at σ=…": accuracy} for the levels within the recipe's range; nothing for ordinary training."""
     if "noise" not in plan:
         return {}
@@ -270,7 +282,7 @@ def _accuracy_after_noise(net: Cifar10Net, data: ImageSet, plan: dict[str, Any])
         f"denoised at sigma {level:g}": accuracy(
             net,
             data,
-            dtype=torch.bfloat16,
+            dtype=_fast(),
             view=denoised_view(noise | {"sigma": {"low": level, "high": level}}),
         )
         for level in LEVELS

@@ -133,7 +133,7 @@ def _train(
         average = Average(net, decay=phase["decay"])
         run = fit(
             net,
-            _loss(net, part, phase, folder / label_file(of), about.device),
+            _loss(net, part, phase, folder / label_file(of), about.device, on_progress),
             make_optimizer(net, phase),
             steps=phase["steps"],
             schedule=Schedule(**phase["schedule"]),
@@ -247,7 +247,14 @@ def blended(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -
     return {k: before[k].lerp(v, share) if v.is_floating_point() else v for k, v in after.items()}
 
 
-def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path | None, device: str) -> Loss:
+def _loss(
+    net: nn.Module,
+    part: _Prepared,
+    phase: dict[str, Any],
+    cache: Path | None,
+    device: str,
+    on_progress: Progress | None = None,
+) -> Loss:
     objective, images, order = phase["objective"], part.images, part.order
     if objective == "mse":
         return mse_loss(net, images, order, phase, device)
@@ -259,7 +266,7 @@ def _loss(net: nn.Module, part: _Prepared, phase: dict[str, Any], cache: Path | 
     elif objective == "classification":
         targets = true_targets(images, len(nets), device)
     elif isinstance(images, ImageSet) and cache is not None and TARGET not in phase["surrogates"]:
-        targets = fixed_targets(own_labels(nets, images, cache, device), device)
+        targets = fixed_targets(own_labels(nets, images, cache, device, on_progress), device)
     else:
         targets = own_targets(nets)
     return surrogate_loss(net, images, order, phase, nets, targets, device)

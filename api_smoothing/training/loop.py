@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from api_smoothing.training.stopping import stop_between_steps
 Loss = Callable[[int, torch.Generator], tuple[Tensor, Mapping[str, float]]]
 Progress = Callable[[Mapping[str, Any]], None]
 
-_SILENCE = 15.0  # seconds without a word, on a slow machine
+SILENCE: Final = 15.0  # seconds without a word, on a slow machine
 
 #: Where what is random is drawn: on the CPU whatever the device, or on the device.
 Draws = Literal["cpu", "device"]
@@ -198,7 +198,8 @@ def fit(
     """Train `net` in place; afterwards `average.state` holds the weights to ship.
 
     Stops after `steps` steps or, where `minutes` is given, when that much time is spent, whichever is
-    first; the schedule follows the nearer of the two ends, so a run cut by the clock still anneals.
+    first; the schedule follows the nearer of the two ends, so a run cut by the clock still anneals. The first step,
+    which may compile or read files for long, counts for the end and not for the schedule.
     `folder` receives the state (`state.write_state`, at most `save_every` seconds old) and a `Journal`. A run whose
     `settings` differ from the state's is refused with ConfigurationError. A signal to stop waits for the step to end
     and for the state to be kept. `on_progress` gets the figures with the `name` of the run, the seconds that are left
@@ -217,16 +218,16 @@ def fit(
         meta = _restore(folder, meta, net, average, optimizer)
     start, before, first = time.monotonic(), float(meta["seconds"]), int(meta["step"])
     saved, told, figures = start, start, dict[str, Any](meta.get("figures", {}))
-    kept = first
+    kept, slow = first, 0.0
     limit = math.inf if minutes is None else max(minutes * 60, 1e-9)
     net.train()
     step = first
     with Journal(folder, step) as journal, stop_between_steps() as stop:
         while step < steps:
             spent = before + time.monotonic() - start
-            progress = max(step / steps, spent / limit)
-            if progress >= 1:
+            if spent >= limit:
                 break
+            progress = max(step / steps, (spent - slow) / (limit - slow))
             rate = schedule(progress)
             for group, base in zip(optimizer.param_groups, bases, strict=True):
                 group["lr"] = base * rate
@@ -241,7 +242,9 @@ def fit(
                 after(step)
             step += 1
             now = time.monotonic()
-            if step % log_every == 0 or step in (first + 1, steps) or now - told > _SILENCE:
+            if step == first + 1:
+                slow = min(now - start, limit / 2)
+            if step % log_every == 0 or step in (first + 1, steps) or now - told > SILENCE:
                 told, seconds = now, before + now - start
                 figures = {
                     "step": step,

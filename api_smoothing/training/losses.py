@@ -8,6 +8,7 @@ denoiser that is told what a classifier sees (denoisers/recogniser.py): surrogat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,11 +79,15 @@ def trained_in(device: str) -> str:
 
 
 def noisy_batch(
-    data: Images, rows: Tensor, sigmas: SigmaRange, draw: torch.Generator, device: str
+    data: Images, rows: Tensor, sigmas: SigmaRange, draw: torch.Generator, device: str, copies: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(clean, noisy, σ) of one step on `device`, drawn where `draw` is: there a seed means the same."""
-    clean = data.augmented(rows, draw).contiguous(memory_format=torch.channels_last)
-    sigma = sigmas.draw(len(rows), draw)
+    """(clean, noisy, σ) of one step on `device`, drawn where `draw` is: there a seed means the same.
+
+    Each `copies` consecutive rows are one image: changed in the same way and under the same σ, each with its own noise.
+    """
+    clean = data.augmented(rows[::copies], draw).repeat_interleave(copies, 0)
+    clean = clean.contiguous(memory_format=torch.channels_last)
+    sigma = sigmas.draw(len(rows) // copies, draw).repeat_interleave(copies)
     noisy = add_noise(clean, sigma, draw)
     return clean.to(device), noisy.to(device), sigma.to(device)
 
@@ -112,35 +117,52 @@ def surrogate_loss(
     """Cross-entropy of the surrogates' answers on the denoised images to `targets`, plus `mse_weight` times MSE.
 
     A batch is split into `groups`, each shown to the next surrogate of `turn`. Logits are divided by `temperature`:
-    above 1 the images that a surrogate is sure and wrong about weigh less.
+    above 1 the images that a surrogate is sure and wrong about weigh less. Of each image the surrogate sees `copies`
+    under noise of their own; `consistency` weighs how far the answers to them lie apart (`apart`).
     """
     sigmas, weight, border = SigmaRange(**phase["sigma"]), float(phase["mse_weight"]), int(phase["jitter"])
     turn = [phase["surrogates"].index(name) for name in phase["turn"]]
     groups, temperature = int(phase["groups"]), float(phase.get("temperature", 1.0))
+    copies, steady = int(phase.get("copies", 1)), float(phase.get("consistency", 0.0))
 
     def loss(step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = order.rows(step)[1]
-        clean, noisy, sigma = noisy_batch(data, rows, sigmas, draw, device)
+        rows = order.rows(step)[1].repeat_interleave(copies)
+        clean, noisy, sigma = noisy_batch(data, rows, sigmas, draw, device, copies)
         with reduced(noisy):
             out, shares = estimate_told(net, noisy, sigma)
         seen, before = jitter(torch.cat((on_grid(out), clean)), border, draw).chunk(2)
-        stable, kept = out.new_zeros(()), 0.0
-        for k, part in enumerate(torch.arange(len(rows)).chunk(groups)):
+        stable, unsteady, kept = out.new_zeros(()), out.new_zeros(()), 0.0
+        for k, firsts in enumerate(torch.arange(0, len(rows), copies).chunk(groups)):
+            part = (firsts[:, None] + torch.arange(copies)).flatten()
             who = turn[(step * groups + k) % len(turn)]
             told = None if shares is None else shares[part]
             target = targets(who, Shown(rows=rows[part], clean=before[part], shares=told))
             with reduced(seen):
                 logits = surrogates[who](seen[part]).float() / temperature
             stable = stable + F.cross_entropy(logits, target, reduction="sum") / len(rows)
+            if steady:
+                unsteady = unsteady + apart(logits, copies) * (len(part) / len(rows))
             kept += float((logits.argmax(1) == target).sum()) / len(rows)
         close = weighted_mse(out, clean, sigma)
-        return stable + weight * close, {
+        return stable + steady * unsteady + weight * close, {
             "mse": float(close.detach()),
             phase["objective"]: float(stable.detach()),
+            **({"consistency": float(unsteady.detach())} if steady else {}),
             "kept": kept,
         }
 
     return loss
+
+
+def apart(logits: Tensor, copies: int) -> Tensor:
+    """How far the answers to each `copies` consecutive rows of logits (n·copies,classes) lie apart, averaged.
+
+    The mean KL divergence from their mean to each (Jeong & Shin 2020, "Consistency regularization for certified
+    robustness of smoothed classifiers", eq. 8, without the entropy): what concentrates votes on one class.
+    """
+    answers = F.log_softmax(logits.view(-1, copies, logits.shape[1]), -1)
+    mean = answers.logsumexp(1, keepdim=True) - math.log(copies)
+    return (mean.exp() * (mean - answers)).sum(-1).mean()
 
 
 def fixed_targets(labels: Tensor, device: str = "cpu") -> Targets:

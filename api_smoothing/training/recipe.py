@@ -65,6 +65,8 @@ _ASKING: Keys = {  # classifiers
     "surrogates": [_NAME],
     "turn": [_NAME],
     "temperature?": _POSITIVE,
+    "copies?": _COUNT,
+    "consistency?": _LEAST_ZERO,
 }
 _OF_OBJECTIVE: Mapping[str, Keys] = {
     "stability": _ASKING,
@@ -84,26 +86,29 @@ _DENOISER: Keys = {
     "width?": _COUNT,
     "data?": {"side?": _COUNT, "archives?": [_NAME], "holdout?": _WHOLE},
 }
+_TRAIN: Keys = {
+    "epochs": _COUNT,
+    "batch": _COUNT,
+    "lr": _LEAST_ZERO,
+    "weight_decay": _LEAST_ZERO,
+    "label_smoothing": _SHARE,
+    "translate": Number(int, 0, _SIDE - 1),
+    "cutout": Number(int, 0, _SIDE),
+    "schedule": _SCHEDULE,
+    "average": {"decay": _DECAY, "every?": _COUNT, "pull?": bool},
+}
+_OF_CONVOLUTIONS: Keys = {
+    "momentum": _DECAY,
+    "bias_lr": _POSITIVE,
+    "whiten_bias_epochs": _WHOLE,
+}  # `Cifar10Net`
 _CLASSIFIER: Keys = {
     "id": _NAME,
     "kind": str,
-    "widths": [_COUNT],
+    "widths?": [_COUNT],
+    "architecture?": dict,  # `kinds.make_classifier` says what is missing
     "classes?": [str],
     "data": {"holdout": _WHOLE, "holdout_seed": _WHOLE},
-    "train": {
-        "epochs": _COUNT,
-        "batch": _COUNT,
-        "lr": _LEAST_ZERO,
-        "momentum": _DECAY,
-        "weight_decay": _LEAST_ZERO,
-        "bias_lr": _POSITIVE,
-        "label_smoothing": _SHARE,
-        "whiten_bias_epochs": _WHOLE,
-        "translate": Number(int, 0, _SIDE - 1),
-        "cutout": Number(int, 0, _SIDE),
-        "schedule": _SCHEDULE,
-        "average": {"decay": _DECAY, "every?": _COUNT, "pull?": bool},
-    },
     "noise?": {"denoiser": str, "sigma": _SIGMA},
 }
 
@@ -139,13 +144,21 @@ def read_recipe(recipe: str | Path | Mapping[str, Any], kind: Kind) -> dict[str,
         raise ConfigurationError(f"recipe {name} is for a {plan.get('kind')}, not a {kind}")
     try:
         if kind == "classifier":
-            check(plan, _CLASSIFIER, "")
-            _check_sigma(plan.get("noise", {}).get("sigma"), "noise.sigma")
+            _check_classifier(plan)
         else:
             _check_denoiser(plan)
     except ConfigurationError as error:
         raise ConfigurationError(f"recipe {name}: {error}") from None
     return plan
+
+
+def _check_classifier(plan: Mapping[str, Any]) -> None:
+    if ("widths" in plan) == ("architecture" in plan):
+        raise ConfigurationError("give either widths or an [architecture] with the network's kind")
+    more = _OF_CONVOLUTIONS if "widths" in plan else {}
+    check(plan, {**_CLASSIFIER, "train": {**_TRAIN, **more}}, "")
+    _check_sizes(plan.get("architecture", {}), "architecture")
+    _check_sigma(plan.get("noise", {}).get("sigma"), "noise.sigma")
 
 
 def _settings(recipe: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:

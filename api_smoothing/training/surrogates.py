@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,16 +13,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from api_smoothing.adapters.local.cifar10net import load_cifar10net
+from api_smoothing.adapters.local.cifar10net import load_cifar10net, read_card
+from api_smoothing.convnet import CLASSES, Cifar10Net
 from api_smoothing.digests import not_finite
-from api_smoothing.errors import WeightsError
+from api_smoothing.errors import ConfigurationError, WeightsError
 from api_smoothing.training import mobilenet
 from api_smoothing.training.data import ImageSet
+from api_smoothing.training.kinds import make_classifier
+from api_smoothing.training.loop import SILENCE, Progress
 from api_smoothing.training.losses import reduced
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -109,7 +113,7 @@ def load_surrogate(name: str, folders: list[Path]) -> nn.Module:
 def _find(name: str, folders: list[Path]) -> nn.Module:
     for folder in folders:
         if (own := folder / f"{name}.safetensors").is_file():
-            return load_cifar10net(own)
+            return _trained(own)
         for file in sorted((*folder.glob(f"{name}-*.th"), *folder.glob(f"{name}*.pth"))):
             return _from_state(name, file)
         if (arrays := folder / f"{name}.npz").is_file():
@@ -127,6 +131,22 @@ def _find(name: str, folders: list[Path]) -> nn.Module:
         models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
     )
     return _Normalised(net)
+
+
+def _trained(file: Path) -> nn.Module:
+    """What `train classifier` wrote as `file`, of any kind."""
+    card = read_card(file)
+    if "architecture" not in card:
+        return load_cifar10net(file)
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.get("sha256"):
+        raise WeightsError(f"{file.name} is not the file its card is of; train it again")
+    try:
+        net = make_classifier(card, len(card["classes"])).eval()
+        net.load_state_dict({k: v.float() for k, v in load(data).items()})
+    except (ConfigurationError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{file.name} does not fit the network of its card; train it again") from error
+    return net
 
 
 def _from_state(name: str, file: Path) -> nn.Module:
@@ -150,26 +170,50 @@ def _from_state(name: str, file: Path) -> nn.Module:
     return _Normalised(whole)
 
 
+def names_of(net: nn.Module, name: str, folders: list[Path]) -> tuple[str, ...]:
+    """The classes of a classifier that `load_surrogate` gave, one a column: ImageNet's, but where it is of others."""
+    for folder in folders:
+        if (own := folder / f"{name}.safetensors").is_file():
+            return tuple(read_card(own)["classes"])
+    if isinstance(net, CifarResNet | Cifar10Net):
+        return CLASSES
+    from torchvision import models
+
+    return tuple(models.get_model_weights("resnet18").DEFAULT.meta["categories"])
+
+
 def label_file(of: Mapping[str, Any]) -> str:
     """The name of the file of `own_labels` for what it depends on: other images or classifiers, another file."""
     return f"labels-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]}.safetensors"
 
 
 @torch.no_grad()
-def own_labels(nets: list[nn.Module], data: ImageSet, cache: Path, device: str = "cpu") -> Tensor:
+def own_labels(
+    nets: list[nn.Module],
+    data: ImageSet,
+    cache: Path,
+    device: str = "cpu",
+    on_progress: Progress | None = None,
+) -> Tensor:
     """(surrogates, N) int64: the label of each clean image by each of `nets` on `device`, kept in `cache`.
 
-    A file that is damaged is written anew.
+    A file that is damaged is written anew. `on_progress` gets what `loop.fit` gives it, an image for a step.
     """
     with suppress(OSError, SafetensorError, KeyError):
         return load_file(cache)["labels"].long()
-    rows = []
-    for net in nets:
+    rows, whole, began = [], len(nets) * len(data), time.monotonic()
+    told = began
+    for number, net in enumerate(nets):
         parts = []
         for k in range(0, len(data), 250):
             x = data.floats(slice(k, k + 250)).to(device)
             with reduced(x):
                 parts.append(net(x).argmax(1).cpu())
+            now, done = time.monotonic(), number * len(data) + k + len(x)
+            if on_progress is not None and now - told > SILENCE:
+                told, left = now, (now - began) * (whole - done) / done
+                about = {"step": done, "of": whole, "left": left, "checkpoint": 0}
+                on_progress({"phase": "the surrogates' labels"} | about)
         rows.append(torch.cat(parts))
     labels = torch.stack(rows)
     cache.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api_smoothing.attacks.outcome import ERROR, Attacked, Attempt, Votes, at_least, verdict
+from api_smoothing.attacks.outcome import ERROR, Attacked, Attempt, Votes, verdict
+from api_smoothing.claims.intervals import at_least
 
 
 def binomial(k: int, n: int, p: float) -> float:

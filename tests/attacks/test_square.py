@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from half_space import HalfSpace
 
-from api_smoothing.attacks.ball import Ball, Pixels
+from api_smoothing.attacks.ball import Ball, Pixels, distance
 from api_smoothing.attacks.search import Reply
-from api_smoothing.attacks.square import Square
+from api_smoothing.attacks.square import Square, _bumps
 from api_smoothing.errors import ConfigurationError
 
 
@@ -33,6 +33,44 @@ def test_it_turns_a_half_space_beyond_its_distance_and_never_within() -> None:
         if found.image is not None:
             assert net.ask([found.image])[0].label == "down"
             assert found.distance == ball.limit / 255
+
+
+def test_in_l2_it_turns_a_half_space_beyond_its_distance_and_never_within() -> None:
+    """The same in ℓ2; each image that is asked about uses its ball."""
+    net = HalfSpace()
+    clean = net.at(0.3)
+    for radius, turns in ((0.99 * net.distance(clean), False), (1.8 * net.distance(clean), True)):
+        ball, asked = Ball(norm="l2", radius=radius), list[Pixels]()
+
+        def ask(images: Sequence[Pixels], asked: list[Pixels] = asked) -> list[Reply]:
+            asked += images
+            return net.ask(images)
+
+        found = Square(norm="l2", radius=radius, queries=1500 if turns else 300)(clean, "up", ask)
+        assert (found.image is not None) == turns
+        assert found.spent != turns
+        assert all(ball.holds(clean, image) for image in asked)
+        assert min(distance(clean, image, "l2") for image in asked) > 0.9 * radius
+        if found.distance is not None:
+            assert net.distance(clean) < found.distance <= radius
+
+
+def test_in_l2_a_change_moves_from_one_square_to_another() -> None:
+    """From one best image to the next only two squares change shape; the bumps are of length 1, one of either sign."""
+    draw = np.random.default_rng(0)
+    for side in (1, 2, 3, 7):
+        bumps = _bumps(draw, side)
+        assert bumps.shape == (side, side)
+        assert np.linalg.norm(bumps) == pytest.approx(1)
+        if side > 1:
+            assert bumps.min() < 0 < bumps.max()
+    attack, ball = Square(norm="l2", radius=1.0), Ball(norm="l2", radius=1.0)
+    before = attack._first(draw, (20, 20, 3), ball)
+    assert (before != 0).all(), "tiles cover it"
+    before *= 200 / np.linalg.norm(before)
+    after = attack._next(draw, before.copy(), 1, ball)
+    assert (np.abs(after - before).max(2) > 0).sum() <= 2 * attack._side(1, 20, 20) ** 2
+    assert 200 < np.linalg.norm(after) <= 255 + 1e-6, "what was left over is used"
 
 
 def test_it_keeps_what_lowers_the_margin() -> None:

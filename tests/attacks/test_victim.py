@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 from api_smoothing import SmoothedAPI, denoisers, images
 from api_smoothing.adapters.labels.label_map import LabelMap
-from api_smoothing.attacks.victim import Victim, on_8_bits, resized, victim_of
+from api_smoothing.attacks.twins import resized
+from api_smoothing.attacks.victim import Victim, on_8_bits, victim_of
+from api_smoothing.denoisers.guided import Guided
+from api_smoothing.denoisers.reverse import Reverse
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.noise import to_float
 
@@ -78,6 +81,39 @@ def test_the_denoiser_is_there_with_its_gradient() -> None:
     want = torch.zeros(3, 8, 8)
     want[0, 3:6, 3:6] = 1 / 9
     torch.testing.assert_close(slope[0], want)
+
+
+def test_which_gradients_were_followed_is_said() -> None:
+    """Whose, true or straight through, and which chance a path had; a fixed path is one for all draws."""
+
+    def mean(x: Tensor, sigma: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 3, 1, 1)
+
+    def blind(x: Tensor, sigma: Tensor) -> Tensor:
+        return mean(x.detach(), sigma)
+
+    plain, dead = (denoisers.wrap(f, id=f"{f.__name__}@1", sigma_range=(0.02, 1.0)) for f in (mean, blind))
+    x = torch.full((2, 3, 12, 12), 0.5, requires_grad=True)
+    told = []
+    for denoiser, path in [
+        (plain, "resampled"),
+        (dead, "resampled"),
+        (Reverse(denoiser=plain, steps=3), "fixed"),
+        (Reverse(denoiser=plain, steps=3, eta=0.0), "fixed"),
+        (Guided(denoiser=plain, steps=3, scale=4.0), "resampled"),
+    ]:
+        victim = Victim(classifier=lambda x: x.sum((2, 3))[:, :2], denoiser=denoiser, sigma=0.2, path=path)
+        victim(x)
+        told.append(victim.said)
+    assert told == [
+        "its own gradients, true ones of the denoiser",
+        "its own gradients, straight through the denoiser",
+        "its own gradients, true ones of the denoiser, fixed path",
+        "its own gradients, true ones of the denoiser",
+        "its own gradients, true ones of the denoiser, resampled path",
+    ]
+    with pytest.raises(ConfigurationError, match="resampled"):
+        Victim(classifier=lambda x: x, path="random")  # type: ignore[arg-type]
 
 
 def test_a_grey_image_is_copied_three_times() -> None:

@@ -56,7 +56,7 @@ def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[s
     line = "photos/cat/a.png --smoothed -n 150 --steps 4 --restarts 1 --eot 4 --votes 200 --factors 1,20"
     code, out, _ = run(line, capsys)
     assert code == 0
-    head, row, turned, inside, power = out.splitlines()
+    head, row, turned, inside, power, followed = out.splitlines()
     assert head.split() == ["image", "label", "certified", "≤", "true", "≤", "attack", "queries"]
     name, label, certified, attack, *_ = row.split()
     assert name == "a.png"
@@ -66,6 +66,7 @@ def test_certificates_are_attacked(folder: Path, capsys: pytest.CaptureFixture[s
     assert inside.startswith("inside the certified radius: 0 of 1 turned")
     assert "α allows that (p = 1)" in inside
     assert power == "the same attack at 20 times the radius: 1 of 1 turned"
+    assert followed == "followed: its own gradients"
 
 
 def test_certificates_that_do_not_hold_are_exit_code_1(
@@ -98,7 +99,13 @@ def test_a_budget_that_is_spent_is_exit_code_3(folder: Path, capsys: pytest.Capt
     [
         ("photos --smoothed --attack square", "--smoothed certifies in ℓ2"),
         ("photos --attack square --radius 1", "square takes --eps"),
+        ("photos --attack square-l2 --eps 1", "square-l2 takes --radius"),
         ("photos --eps 0.1", "pgd-l2 takes --radius"),
+        ("photos --attack square --from cifar10", "--from lends gradients"),
+        ("photos --from nowhere", "nowhere"),
+        ("photos --smoothed --narrow -1", "--narrow must be"),
+        ("photos --smoothed --path random", "resampled"),
+        ("gone.jsonl", "gone.jsonl"),
         ("photos --attack hopskipjump --eps 0.1", "hopskipjump has none"),
         ("photos --smoothed --factors 1,x", "--factors must be numbers"),
         ("photos --attack pgd", "pgd-l2"),
@@ -112,6 +119,64 @@ def test_a_slip_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], li
     code, out, error = run(line, capsys)
     assert (code, out) == (2, "")
     assert words in error.splitlines()[-1]
+
+
+def test_a_run_file_is_attacked_and_joined_in_the_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`evaluate`, `attack RUN`, `report RUN`: the settings are the run's, both sides stand in the table."""
+    known = "--provider torchvision --model cifar10 --denoiser none --sigma 0.05 --seed 1 --device cpu"
+    assert (
+        main(["evaluate", "photos", "--radii", "0", "-n", "80", "--output", "run.jsonl", *known.split()]) == 0
+    )
+    capsys.readouterr()
+    line = "attack run.jsonl --steps 4 --restarts 1 --eot 4 --votes 200 --factors 1,20 --narrow 1"
+    outs = []
+    for _ in range(2):
+        assert main(line.split()) == 0
+        printed = capsys.readouterr()
+        outs.append(printed.out)
+        assert "written: run.attacks.jsonl" in printed.err
+    assert outs[0] == outs[1], "the second time nothing is attacked"
+    assert "inside the certified radius: 0 of 2 turned" in outs[0]
+    assert "followed: its own gradients" in outs[0]
+    assert main(["report", "run.jsonl"]) == 0
+    table = capsys.readouterr().out
+    assert "| attacked: turned inside the certified radius | 0 of 2 |" in table
+    assert main([*line.split(), "--sigma", "0.1"]) == 2
+    assert "give the run's settings" in capsys.readouterr().err
+
+
+def test_a_service_is_attacked_by_the_gradients_of_a_twin(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sandbox of a provider that gives none: images are made at home, and each is one query there."""
+    service = "--provider google --labels cifar10 --sandbox --denoiser none --sigma 0.05 --seed 1 --size 32"
+    line = "attack photos/cat/a.png --attack pgd-linf --eps 0.06 --steps 5 --restarts 1"
+    assert main([*line.split(), *service.split()]) == 2
+    assert "--from" in capsys.readouterr().err
+    assert main([*line.split(), *service.split(), "--from", "cifar10", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    (one,) = facts["images"]
+    assert facts["from"] == ["cifar10"]
+    if not one.get("reason"):
+        assert one["queries"] == 2
+        assert one["gradients"] == "gradients of cifar10"
+
+
+def test_a_break_is_loud(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that α allows is no exit code 1, and stands in capitals in its row."""
+    from api_smoothing import attacks
+
+    broken = Attempt(factor=1, radius=0.2, distance=0.2, votes=Votes(k=0, other=9, n=9), turned=True)
+    one = Attacked(id="a.png", path=None, label="cat", right=None, norm="l2", certified=0.2, alpha=0.1,
+                   attempts=(broken,), distance=0.2)  # fmt: skip
+    monkeypatch.setattr(attacks, "attack_certificates", lambda *a, **k: iter([one]))
+    code, out, _ = run("photos/cat/a.png --smoothed", capsys)
+    assert code == 0
+    assert "TURNED INSIDE ITS CERTIFIED RADIUS" in out
 
 
 def test_an_image_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

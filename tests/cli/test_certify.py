@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import TOY, objects, one_line, resume, start
+from command_line import TOY, objects, one_line, resume, start, wait_for_answers
 from PIL import Image
 
 from api_smoothing import runs
@@ -25,22 +24,6 @@ from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("project")
-
-
-def wait_for_answers(count: int) -> None:
-    """Until the cache holds `count` answers."""
-    from contextlib import closing
-
-    from api_smoothing.engine.storage.answers import DiskCache
-    from api_smoothing.home import home
-
-    for _ in range(600):
-        if (home() / "votes" / "cache.db").is_file():
-            with closing(DiskCache(home() / "votes")) as cache:
-                if sum(answers for _, _, answers in cache.streams()) >= count:
-                    return
-        time.sleep(0.1)
-    raise AssertionError("the run did not get anywhere")
 
 
 def test_json_is_one_certificate_a_line(certify: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,3 +85,29 @@ def test_what_cannot_be_read_is_told(folder: Path, capsys: pytest.CaptureFixture
     code, out, told = run(f". {QUICK} --json", capsys)
     assert (code, json.loads(out)["images"]) == (0, 2)
     assert "2.png cannot be read, and is left out" in told
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done is kept, and the same command needs not do it again."""
+    from api_smoothing.defences import comparing
+
+    real, done = comparing.purified, []
+
+    def stopped(defence: Any, images: Any, seed: int) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(defence.name)
+        return real(defence, images, seed)
+
+    line = f". {QUICK} --output run.jsonl --json"
+    with monkeypatch.context() as patch:
+        patch.setattr(comparing, "purified", stopped)
+        code, out, told = run(line, capsys)
+    assert (code, out) == (130, "")
+    assert "interrupted; the same command goes on with run.jsonl" in told
+    before = Path("run.jsonl").read_bytes()
+    assert run(line, capsys)[0] == 0
+    assert Path("run.jsonl").read_bytes().startswith(before)
+    assert before.count(b"defended/1") == 4

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from command_line import TOY, one_line, resume
+from command_line import TOY, one_line, resume, start, wait_for_answers
 from PIL import Image
 
 import api_smoothing.evidence.verify as verifier
@@ -205,3 +207,186 @@ def test_a_gate_against_kept_answers_is_refused(capsys: pytest.CaptureFixture[st
     one_line(capsys.readouterr().err, "--epoch NAME")
     assert evaluate(*told, "--baseline", "a.jsonl", "--epoch", "next", "--output", "b.jsonl") == 0
     assert read_run("b.jsonl").header.settings["epoch"] == "next"
+
+
+# Corruptions
+
+
+def test_corruptions_are_runs_beside_the_clean_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row each and their mean; a file each, which holds by itself and whose data set is called after it."""
+    told = ["--radii", "0,0.1", "-n", "50", "--corruptions", "fog:3,snow", "--severities", "1,2"]
+    assert evaluate(*told, "--output", "run.jsonl") == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["images", "unsmoothed", "accuracy"]
+    assert "certified right at 0.1" in head
+    assert [row.split()[0] for row in rows] == ["clean", "fog:3", "snow:1", "snow:2", "mean"]
+    assert all("80.0% (28%–99%)" in row for row in rows[:4])
+    files = ["run.fog-3.jsonl", "run.jsonl", "run.snow-1.jsonl", "run.snow-2.jsonl"]
+    assert sorted(path.name for path in project.glob("*.jsonl")) == files
+    for file, name in zip(files, ("data (fog 3)", "data", "data (snow 1)", "data (snow 2)"), strict=True):
+        assert verifier.check(file)["faults"] == []
+        assert read_run(file).header.settings["data"] == name
+    digests = {found.image_sha256 for file in files for found in read_run(file).certificates}
+    assert len(digests) == 4 * 5
+
+
+def test_corrupted_runs_are_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command asks nothing; a further corruption only its own images."""
+    told = ["--radii", "0.1", "-n", "50", "--output", "run.jsonl", "--json", "--corruptions"]
+    assert evaluate(*told, "fog:3") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert evaluate(*told, "fog:3") == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert evaluate(*told, "fog:3,snow:1") == 0
+    more = json.loads(capsys.readouterr().out)
+    assert {name: more["runs"][name] for name in ("clean", "fog:3")} == first["runs"]
+    assert (first["means"], set(more["runs"])) == ({}, {"clean", "fog:3", "snow:1"})
+    assert more["means"]["certified right at 0.1"] == 0.8
+
+
+def test_corruptions_share_one_budget(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends them where it ends, exit code 3; a larger one goes on with all of them, and pays for nothing twice."""
+    told = ["--radii", "0,0.1", "-n", "50", "--model", "usd=0.001", "--yes", "--corruptions", "fog:3,snow:1"]
+    told += ["--output", "run.jsonl", "--json"]
+    assert evaluate(*told, "--budget-queries", "400") == 3
+    printed = capsys.readouterr()
+    assert "2 of 5 images of fog:3 (2 of 3 runs) decided" in printed.err
+    runs = json.loads(printed.out)["runs"]
+    assert set(runs) == {"clean", "fog:3"}
+    assert sum(one["queries"] for one in runs.values()) <= 400
+    assert not (project / "run.snow-1.jsonl").exists()
+    (line,) = [line for line in printed.err.splitlines() if "with:" in line]
+    assert "--corruptions" in line
+    assert evaluate(*told, "--budget-queries", "5000") == 0
+    whole = json.loads(capsys.readouterr().out)["runs"]
+    assert sum(one["queries"] for one in whole.values()) == 3 * 5 * 51
+    for file in project.glob("*.jsonl"):
+        assert verifier.check(str(file))["faults"] == []
+
+
+def test_the_price_of_corruptions_is_that_of_all_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run tells it beforehand."""
+    told = ["--radii", "0.1", "-n", "50", "--dry-run", "--no-clean", "--json"]
+    assert evaluate(*told) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert evaluate(*told, "--corruptions", "all:1") == 0
+    all_ = json.loads(capsys.readouterr().out)
+    assert all_["queries_high"] == 16 * alone["queries_high"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--corruptions", "fogg"], "fogg"),
+        (["--corruptions", "fog:9"], "from 1 to 5"),
+        (["--severities", "1"], "--severities are those of --corruptions"),
+        (["--corruptions", "fog", "--severities", "9"], "--severities '9' must be from 1 to 5"),
+        (["--corruptions", "fog", "--fail-under", "0.5"], "--fail-under is about one run"),
+        (["--corruptions", "fog", "--at-least", "0.5", "--radii", "0.1"], "--at-least is about one run"),
+    ],
+)
+def test_what_does_not_go_with_corruptions_is_one_line(
+    flags: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked."""
+    assert evaluate(*flags) == 2
+    one_line(capsys.readouterr().err, why)
+
+
+def test_a_baseline_of_other_pixels_is_refused_before_the_first_query(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same file names with other pictures behind them: one line, and nothing is asked."""
+    told = ["--radii", "0.1", "-n", "50"]
+    assert evaluate(*told, "--output", "before.jsonl") == 0
+    for number in (0, 1):
+        Image.new("RGB", (8, 8), "teal").save(project / "data" / "cat" / f"{number}.png")
+    capsys.readouterr()
+    against = ["--baseline", "before.jsonl", "--epoch", "b"]
+    assert evaluate(*told, "--output", "after.jsonl", *against, "--junit", "j.xml") == 2
+    one_line(
+        capsys.readouterr().err.splitlines(keepends=True)[-1],
+        "cat/0.png and 1 more have other pixels here than in before.jsonl: compare runs of the same files, brought to "
+        "the same --size, or make a new baseline",
+    )
+    assert not read_run("after.jsonl").certificates
+    assert evaluate(*told, "--size", "6", "--output", "small.jsonl", *against) == 2
+    assert "the same --size" in capsys.readouterr().err
+
+
+def test_junit_of_a_run_that_did_not_end_is_an_error(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Build servers see no green where the budget was spent or the provider failed, nor an earlier run's file."""
+    junit = project / "j.xml"
+    told = ["--radii", "0.1", "-n", "50", "--junit", "j.xml", "--fail-under", "0.1"]
+
+    def suite() -> tuple[dict[str, str], list[str]]:
+        root = ElementTree.parse(junit).getroot()
+        return dict(root.attrib), [one.get("message", "") for one in root.iter("error")]
+
+    assert evaluate(*told) == 0
+    assert suite()[0]["errors"] == "0"
+    assert (
+        evaluate(*told, "--model", "usd=0.001", "--budget-usd", "0.12", "--output", "a.jsonl", "--cache", "a")
+        == 3
+    )
+    attributes, errors = suite()
+    assert (attributes["tests"], attributes["errors"]) == ("2", "1")
+    assert errors == ["the budget is spent; 2 of 5 images decided"]
+    assert (
+        evaluate(
+            *told, "--model", "usd=0.001", "--budget-usd", "0.001", "--output", "b.jsonl", "--cache", "b"
+        )
+        == 3
+    )
+    assert suite()[1] == ["the budget is spent; 0 of 5 images decided"]
+    assert evaluate(*told, "--model", "fail=60", "--output", "c.jsonl", "--cache", "c") == 4
+    attributes, errors = suite()
+    assert (attributes["tests"], attributes["errors"], len(errors)) == ("1", "1", 1)
+    junit.write_text("<testsuite/>")
+    assert evaluate("--radii", "9", "-n", "50", "--junit", "j.xml", "--fail-under", "0.1") == 2
+    assert not junit.exists(), "an earlier run's verdict"
+    capsys.readouterr()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "question",
+    [["--radii", "0,0.1"], ["--radii", "0.1", "--at-least", "0.6"]],
+    ids=["several radii", "a claim"],
+)
+def test_interrupted_at_any_moment_the_table_is_the_undisturbed_one(
+    question: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Ctrl-C and by a manager, where answers end when they decide: nothing is lost, or paid twice."""
+    for number in range(20, 32):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(project / "data" / "cat" / f"{number}.png")
+    told = [*TOY, "--model", "share=0.95,delay=0.01", *question, "--json"]
+    ended = 0
+    for number, seen in ((signal.SIGINT, 5), (signal.SIGTERM, 150)):
+        process = start("evaluate", "data", *told, "--output", "run.jsonl")
+        wait_for_answers(seen)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode in (128 + number, 0)
+        assert "Traceback" not in error
+        if process.returncode:
+            ended += 1
+            assert resume(error.splitlines()[-1])[:2] == ["evaluate", "data"]
+    assert ended, "it was never interrupted"
+    assert main(["evaluate", "data", *told, "--output", "run.jsonl"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "data", *told, "--output", "other.jsonl", "--cache", "other"]) == 0
+    undisturbed = json.loads(capsys.readouterr().out)
+    assert again.pop("name") != undisturbed.pop("name")
+    missing = undisturbed.pop("queries") - again.pop("queries")
+    assert 0 <= missing <= 30, "answers under way when it was interrupted are in the budget, and kept"
+    for spent in ("cached", "seconds"):
+        again.pop(spent), undisturbed.pop(spent)
+    for claimed in (again["claim"], undisturbed["claim"]):
+        if claimed is not None:
+            claimed.pop("created")
+    assert again == undisturbed
+    assert verifier.check("run.jsonl")["faults"] == []

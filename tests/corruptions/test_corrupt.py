@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_smoothing.corruptions import NAMES, SEVERITIES, corrupt, corrupted
+from api_smoothing.corruptions import NAMES, SEVERITIES, corrupt, corrupted, named
 from api_smoothing.corruptions.corrupt import draws
 from api_smoothing.datasets import open_dataset
 from api_smoothing.errors import ConfigurationError, ImageError
@@ -80,6 +80,16 @@ def test_names_and_severities_are_checked(name: str, severity: Any, message: str
     """In one line, before the image is read."""
     with pytest.raises(ConfigurationError, match=message):
         corrupt("gone.png", name, severity)
+
+
+def test_words_name_corruptions_at_severities() -> None:
+    """All severities, those that are given, or a word's own; each once, in order."""
+    assert named(["all"]) == [(name, severity) for name in NAMES for severity in SEVERITIES]
+    assert named(["snow:4", " fog", "snow"], [1, 4]) == [("snow", 4), ("fog", 1), ("fog", 4), ("snow", 1)]
+    assert named(["all:2"]) == [(name, 2) for name in NAMES]
+    for word, why in (("fogg", "did you mean fog"), ("fog:x", "severity in 'fog:x'"), ("fog:6", "not 6")):
+        with pytest.raises(ConfigurationError, match=why):
+            named([word])
 
 
 def test_a_data_set_is_corrupted_as_it_is_read(small: Pixels, tmp_path: Any) -> None:

@@ -103,3 +103,20 @@ def test_a_set_without_labels_maps_nothing(labels: LabelMap | None) -> None:
     """There is nothing to tell."""
     truths = map_truths(labelled(None, None), labels)
     assert (dict(truths.classes), dict(truths.unmapped), truths.told) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("n01440764", "n02102040", "n02979186", "n03028079"),
+        ("tench", "English springer", "cassette player", "church"),
+        ("Tench", "english_springer", "cassette-player", "CHURCH"),
+        ("tench", "springer", "cassette_player", "church"),
+    ],
+)
+def test_imagenettes_folders_may_have_any_of_their_names(names: tuple[str, ...]) -> None:
+    """By WordNet id, as the data set comes, or in English, however spelled: the map's classes."""
+    data, labels = labelled(*names), LabelMap.load("imagenette")
+    truths = map_truths(data, labels.for_provider("google"))
+    assert [truths.of(e) for e in data] == ["tench", "English springer", "cassette player", "church"]
+    assert not truths.unmapped

@@ -35,10 +35,10 @@ def test_by_name() -> None:
 
 
 def test_weights_in_a_folder(shared: Path) -> None:
-    """FOLDER/NAME is a network of numbers."""
+    """FOLDER/NAME has the names of the data set it was trained for."""
     found = classifier_of(str(shared / "data" / "weights" / "resnet20"))
-    assert found.names is None
-    assert found.class_name(3) == "3"
+    assert found.names == CLASSES
+    assert (found.class_name(3), classifier_of(Toy()).class_name(1)) == ("cat", "1")
     assert found.scores(torch.rand(1, 3, 32, 32)).shape == (1, 10)
 
 

@@ -48,14 +48,21 @@ def test_pgd_by_name(name: str, norm: str, radius: float) -> None:
     assert found.averaging(5).pgd.eot == 5
 
 
-@pytest.mark.parametrize("name", ["pgd-linf-20/255", "square-linf-20/255"])
-def test_an_attack_turns_what_it_can_within_its_ball(name: str) -> None:
-    """8-bit images of the ball; the toy falls to both."""
+@pytest.mark.parametrize(
+    ("name", "norm", "radius"),
+    [
+        ("pgd-linf-20/255", "linf", 20 / 255),
+        ("square-linf-20/255", "linf", 20 / 255),
+        ("square-l2-0.9", "l2", 0.9),
+    ],
+)
+def test_an_attack_turns_what_it_can_within_its_ball(name: str, norm: Any, radius: float) -> None:
+    """8-bit images of the ball; the toy falls to all."""
     clean, labels = tensor(), torch.tensor([0, 1, 0, 1])
     found = attack_of(name, steps=5, queries=300)(clean, labels, Toy())
     assert (Toy()(found).argmax(1) != labels).all()
     a, b = ((x * 255).round().to(torch.uint8).numpy() for x in (clean, found))
-    assert Ball(norm="linf", radius=20 / 255).holds(a, b)
+    assert all(Ball(norm=norm, radius=radius).holds(*pair) for pair in zip(a, b, strict=True))
     torch.testing.assert_close(found * 255, (found * 255).round())
 
 
@@ -79,7 +86,7 @@ def test_objects_are_attacks_too() -> None:
     [
         (["pgd"], [], False, "no attack 'pgd': give none, pgd-linf-R"),
         (["pgd-linf-8/0"], [], False, "radius '8/0'"),
-        (["square-l2-0.5"], [], False, "square"),
+        (["square-l1-0.5"], [], False, "no attack 'square-l1-0.5'"),
         ([3], [], False, "int is no attack"),
         ([], ["fogg"], False, "fogg"),
         ([], ["fog:6"], False, "severity"),

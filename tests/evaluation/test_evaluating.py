@@ -18,7 +18,7 @@ import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
 from api_smoothing.claims import intervals
-from api_smoothing.errors import ConfigurationError, ImageError
+from api_smoothing.errors import ConfigurationError, DiskError, DriftError, ImageError, UnreachableRadiusError
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
 from api_smoothing.recorded import certified_at, read_run
 
@@ -453,3 +453,151 @@ def test_a_forger_cannot_hide_an_image_or_a_round(tmp_path: Path) -> None:
     assert rewritten(out, lambda line: line) == []
     assert any("said not to be readable" in fault for fault in rewritten(out, hide))
     assert any("epoch is b, and not c" in fault for fault in rewritten(out, rename))
+
+
+def test_a_forger_cannot_sharpen_a_claim_or_a_radius(tmp_path: Path) -> None:
+    """Sentence, bounds and number of images of a claim are derived again, and so is the radius in the original."""
+    out, images = tmp_path / "run.jsonl", [(picture("easy", number), "cat") for number in range(40)]
+    assert evaluate(smoothed(), images, radii=(0.1,), at_least=0.3, output=out).claim is not None
+
+    def forged(schema: str, **values: Any) -> list[str]:
+        return rewritten(out, lambda line: {**line, **values} if line["schema"].startswith(schema) else line)
+
+    assert forged("api-smooth/claim") == []
+    for name, value in (
+        ("lower", 0.99),
+        ("upper", 0.5),
+        ("at_least", 0.2),
+        ("population", 20),
+        ("state", "refuted"),
+    ):
+        assert any(name in fault for fault in forged("api-smooth/claim", **{name: value})), name
+    sharper = "proved: at least 0.99 of the 40 images are right and robust"
+    assert any("statement" in fault for fault in forged("api-smooth/claim", statement=sharper))
+    assert forged("api-smooth/clean", label="dog") == [], "there is none: labels are known"
+    assert any("radius_original" in fault for fault in forged("api-smooth/certificate", radius_original=0.2))
+    assert any("runner_up" in fault for fault in forged("api-smooth/certificate", runner_up="bird"))
+    assert any("norm" in fault for fault in forged("api-smooth/certificate", norm="l1"))
+
+
+def test_a_claim_about_unsmoothed_answers_is_checked_as_such(tmp_path: Path) -> None:
+    """Without labels the answers about the images as they are count, as the file tells them."""
+    out, images = tmp_path / "run.jsonl", [picture("easy", number) for number in range(40)]
+    found = evaluate(smoothed(), images, radii=(0.1,), at_least=0.3, output=out)
+    assert found.claim is not None
+    assert found.claim["reference"] == "unsmoothed"
+    assert verifier.check(str(out))["faults"] == []
+    assert rewritten(
+        out, lambda line: {**line, "label": "dog"} if line["schema"].startswith("api-smooth/clean") else line
+    )
+
+
+def test_answers_for_a_neighbour_are_said_not_to_be_checked(tmp_path: Path) -> None:
+    """In one line, however many there are; everything else about the file is checked."""
+    out, first = tmp_path / "run.jsonl", picture("easy", 3)
+    near = [first.copy() for _ in range(3)]
+    for number, pixels in enumerate(near):
+        pixels[5, 5, 2] += number
+    evaluate(smoothed(reuse="ball"), [(one, "cat") for one in near], radii=(0,), n=60, output=out)
+    assert [one.parent is not None for one in runs.read(out)] == [False, True, True]
+    faults = verifier.check(str(out))["faults"]
+    assert faults == ["not checked: 2 answers for a neighbour (reuse): no distance is in the file"]
+
+
+def test_the_runner_up_rule_is_derived_again(tmp_path: Path) -> None:
+    """Votes that split between several classes: the radius from both bounds, and none that is larger."""
+    out = tmp_path / "run.jsonl"
+    api = smoothed(method="runner-up", sigma=0.25)
+    images = [(picture(kind, number), "cat") for number, kind in enumerate(("easy", "hard", "hard", "vain"))]
+    evaluate(api, images, radii=(0, 0.1), n=200, output=out)
+    found = [one for one in runs.read(out) if one.label is not None]
+    assert {one.rule for one in found} == {"runner-up/1"}
+    with pytest.raises(UnreachableRadiusError, match="if all agree they reach"):
+        evaluate(api, images, radii=(0.9,), n=200)
+    assert verifier.check(str(out))["faults"] == []
+    for name, factor in (("p_lower", 1.001), ("radius", 1.001), ("linf_radius", 1.01)):
+        faults = rewritten(
+            out,
+            lambda line, name=name, factor=factor: (
+                {**line, name: line[name] * factor} if line.get(name) else line
+            ),
+        )
+        assert any(name in fault for fault in faults), name
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    """The error names the file; with room again the table is the undisturbed one, and the file is evidence."""
+    resource = pytest.importorskip("resource")
+    images = [(picture(kind, number), "cat") for number, kind in enumerate(("easy", "vain", "easy"))]
+    whole = evaluate(smoothed(), images, radii=(0, 0.1), n=60, output=tmp_path / "whole.jsonl")
+    size = (tmp_path / "whole.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for part in (0.2, 0.9):
+        out = tmp_path / f"{part}.jsonl"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(part * size), before[1]))
+        try:
+            with pytest.raises(DiskError, match=rf"cannot write .*{part}\.jsonl: .*; free some space"):
+                evaluate(smoothed(), images, radii=(0, 0.1), n=60, output=out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        again = evaluate(smoothed(), images, radii=(0, 0.1), n=60, output=out)
+        assert again.summary.radii == whole.summary.radii
+        assert (again.summary.acr, again.summary.abstained) == (whole.summary.acr, whole.summary.abstained)
+        assert verifier.check(str(out))["faults"] == []
+
+
+class Versions:
+    """A paid service whose answers name the version of its model."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.card = AdapterCard(
+            name="moody", fingerprint="moody/1", labels=("cat",), usd_per_query=0.001, drift="version"
+        )
+
+    def label(self, images: Sequence[EncodedImage], /) -> list[Answer | Verdict]:
+        return [Answer(labels=(Label(name="cat"),), model_version=self.version) for _ in images]
+
+    def verdict(self, error: Exception, /) -> Verdict:
+        return Verdict(kind="fatal", message=str(error))
+
+
+def test_one_table_speaks_of_one_model(tmp_path: Path) -> None:
+    """A run that is gone on with after the model changed ends before it would mix both; another output begins anew."""
+    images = [(picture("easy", number), "cat") for number in range(4)]
+
+    def run(version: str, queries: int, name: str, epoch: str | None = None) -> Evaluation:
+        there = {"store": None, "cache": tmp_path / "cache", "budget": Budget(queries=queries)}
+        api = smoothed(Versions(version), epoch=epoch, **there)
+        with api:
+            return evaluate(api, images, radii=(0,), n=40, output=tmp_path / name, clean=False)
+
+    assert run("1", 90, "run.jsonl").left == 2
+    for _ in range(2):
+        with pytest.raises(DriftError, match="the model is 2 now, and 1 has the certificates of this run"):
+            run("2", 1000, "run.jsonl")
+    assert [one.model_version for one in runs.read(tmp_path / "run.jsonl")] == ["1", "1"]
+    with pytest.raises(DriftError, match="--epoch"):
+        run("2", 1000, "kept.jsonl")  # where kept answers are the old model's
+    found = run("2", 1000, "new.jsonl", epoch="next").run.certificates
+    assert [one.model_version for one in found] == ["2"] * 4
+
+
+def test_images_of_every_kind_are_evidence(tmp_path: Path) -> None:
+    """16 bits, grey, alpha, a palette, resized or not: the radius for the image as given is checked for each."""
+    grey = np.arange(20 * 24, dtype=np.uint16).reshape(20, 24) * 130
+    colour = Image.fromarray(np.stack([grey // 256] * 3, axis=-1).astype(np.uint8))
+    kinds = {
+        "sixteen.png": Image.fromarray(grey), "grey.png": colour.convert("L"), "alpha.png": colour.convert("RGBA"),
+        "palette.png": colour.convert("P"), "colour.png": colour,
+    }  # fmt: skip
+    for name, image in kinds.items():
+        image.save(tmp_path / name)
+    images = [(str(tmp_path / name), "cat") for name in kinds]
+    for size in (None, 16):
+        out = tmp_path / f"{size}.jsonl"
+        evaluate(smoothed(lambda x: ["cat"] * len(x), size=size), images, radii=(0,), n=40, output=out)
+        found = {Path(one.image).stem: one for one in runs.read(out)}
+        assert found["palette"].radius_original == 0.0 < found["colour"].radius_original
+        assert found["sixteen"].original == "grey"
+        assert verifier.check(str(out))["faults"] == []

@@ -13,15 +13,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from api_smoothing import images
 from api_smoothing.certify import FAILED, Spec, anytime, certifier_of, clopper_pearson, fixed
 from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.target import TargetCertifier
-from api_smoothing.evidence import verify
+from api_smoothing.claims.claim import Claim, least_right
+from api_smoothing.evidence import verify, verify_claim
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "api_smoothing" / "evidence" / "verify.py"
+CLAIM = SOURCE.with_name("verify_claim.py")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,11 @@ def bench() -> Iterator[ModuleType]:
         sys.modules.pop(name)
 
 
-def test_it_stands_alone() -> None:
-    """At most 300 lines that import the standard library and nothing else."""
-    text = SOURCE.read_text()
-    assert len(text.splitlines()) <= 300
+@pytest.mark.parametrize(("source", "most"), [(SOURCE, 300), (CLAIM, 120)], ids=["runs", "claims"])
+def test_it_stands_alone(source: Path, most: int) -> None:
+    """At most 300 lines that import the standard library and nothing else, and 120 of claims."""
+    text = source.read_text()
+    assert len(text.splitlines()) <= most
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -45,6 +51,72 @@ def test_it_stands_alone() -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add("" if node.level else node.module or "")
     assert {name.split(".")[0] for name in imported} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(
+    ("population", "share", "at_least"), [(30, 0.9, 0.6), (500, 0.5, 0.7), (1000, 0.8, 0.5)]
+)
+def test_claims_agree_with_the_state_machine(population: int, share: float, at_least: float) -> None:
+    """The same certificates, one after the other: the same bounds at every stop, and decided at the same image."""
+    rng, claim, hits = (
+        random.Random(population),
+        Claim(at_least, population=population, alpha=0.002),
+        list[bool](),
+    )
+    goal = least_right(at_least, population)
+    while claim.state == "open":
+        hits.append(rng.random() < share)
+        claim.add(hits[-1])
+        if len(hits) % 7 == 0 or claim.state != "open":
+            low, proved = verify_claim.least(population, goal - 1, 0.002, 0.05, hits)
+            high, refuted = verify_claim.least(
+                population, population - goal, 0.0, 0.05, [not hit for hit in hits]
+            )
+            assert (low / population, 1 - high / population) == (claim.lower, claim.upper)
+            assert (proved <= len(hits), refuted <= len(hits)) == (
+                claim.state == "proved",
+                claim.state == "refuted",
+            )
+
+
+def test_a_claim_is_checked_by_two_files_or_not_at_all(bench: ModuleType, tmp_path: Path) -> None:
+    """A copy of the first alone says so, and verifies nothing; with the second beside it, it does."""
+    path, copy = tmp_path / "run.jsonl", tmp_path / "verify.py"
+    copy.write_text(SOURCE.read_text())
+    for seed in range(400):
+        path.unlink(missing_ok=True)
+        bench.honest(path, random.Random(seed))
+        if '"at_least"' in path.read_text():
+            break
+    command = [sys.executable, "-I", "-S", str(copy), str(path)]
+    alone = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert alone.returncode == 1
+    assert "no claim is checked without" in alone.stdout
+    (tmp_path / "verify_claim.py").write_text(CLAIM.read_text())
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "noise"),
+    [
+        ((32, 32, 3), 32, "gaussian"), ((32, 32), 32, "laplace"), ((500, 375, 3), 224, "gaussian"),
+        ((375, 500, 3), 224, "laplace"), ((64, 48, 4), 32, "gaussian"), ((20, 31, 3), 64, "gaussian"),
+        ((40, 32, 3), 32, "gaussian"),
+    ],
+)  # fmt: skip
+def test_the_radius_of_the_original_follows_from_the_sizes(
+    shape: tuple[int, ...], size: int, noise: str
+) -> None:
+    """The bound is never below what the image's own way gives, and little above it; in ℓ1, where edges count, more."""
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    loaded = images.load(Image.fromarray(pixels), size=size)
+    norm = "l2" if noise == "gaussian" else "l1"
+    radius = 40.0 * loaded.rounding_l1 + 40.0 * loaded.rounding + 0.5
+    about = {"space": loaded.size, "space_original": loaded.original_size, "norm": norm}
+    bound = verify.carried({**about, "original": loaded.original.name}, radius)
+    assert (
+        1.0 - 1e-12 <= bound / loaded.radius_original(radius, norm=norm) <= (1.06 if norm == "l2" else 1.25)
+    )
 
 
 @pytest.mark.slow
@@ -56,7 +128,19 @@ def test_honest_files_pass_and_tampered_ones_are_caught(bench: ModuleType) -> No
 
 
 @pytest.mark.parametrize(
-    "way", ["flipped", "omitted", "second_try", "number", "late_boundary", "topped_up", "truncated"]
+    "way",
+    [
+        "flipped",
+        "omitted",
+        "second_try",
+        "number",
+        "late_boundary",
+        "topped_up",
+        "truncated",
+        "claimed",
+        "original",
+        "neighbour",
+    ],
 )
 def test_each_kind_of_tampering_is_told(bench: ModuleType, way: str, tmp_path: Path) -> None:
     """Whatever the rule: what was done to the file is found, and said in a line."""
@@ -132,6 +216,7 @@ def test_bounds_agree_with_the_certifiers() -> None:
         Spec(sigma=0.5, n=60, noise="uniform", slack=1e-9),
         Spec(sigma=0.25, n=80, method="fixed", radius=0.1),
         Spec(sigma=0.25, n=80, n0=20, method="clopper-pearson"),
+        Spec(sigma=0.25, n=80, n0=20, method="runner-up", slack=1e-9),
         Spec(sigma=0.25, n=120, method="sequential"),
         Spec(sigma=0.25, n=100, radius=0.1),
         Spec(sigma=0.25, n=100, radius=0.25),
@@ -143,6 +228,7 @@ def test_decisions_agree_with_the_certifiers(spec: Spec) -> None:
     """The same votes, put to both: the same label, radius and bound, of whatever votes."""
     rng = random.Random(5)
     plan: dict[str, Any] = {
+        "rule": spec.rule,
         "n": spec.n,
         "n0": (spec.most or 0) - (spec.n or 0),
         "alpha": spec.alpha,

@@ -11,7 +11,7 @@ import pytest
 
 from api_smoothing import SmoothedAPI
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.recorded.gate import Gate, at_least, no_worse_than, write_junit
+from api_smoothing.recorded.gate import Gate, at_least, check_same_images, no_worse_than, write_junit
 from api_smoothing.recorded.run import Run
 from api_smoothing.results import RunHeader
 
@@ -90,3 +90,15 @@ def test_junit_is_what_build_servers_read(tmp_path: Path) -> None:
     assert [case.find("failure") is not None for case in suite] == [False, True]
     with pytest.raises(ConfigurationError, match="cannot write"):
         write_junit(tmp_path / "no" / "j.xml", gates, name="x", seconds=1.5)
+
+
+def test_other_pixels_under_the_same_id_are_refused() -> None:
+    """An image that was exchanged is no pair; one that could not be read in either run is passed over."""
+    before = as_truth(run_of([True] * 3))
+    first = before.certificates[0]
+    other = replace(before, certificates=(replace(first, image_sha256="0" * 64), *before.certificates[1:]))
+    with pytest.raises(
+        ConfigurationError, match=r"^0 has other pixels here than in a.jsonl: compare runs of the same"
+    ):
+        no_worse_than(before, other, 0.1)
+    check_same_images(before, {"0": None, "1": before.certificates[1].image_sha256, "new": "1" * 64})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from api_smoothing.adapters.base import Answer, Label
 from api_smoothing.adapters.labels.label_map import LabelMap, top_label
 from api_smoothing.sandbox import providers
+from api_smoothing.sandbox.photographs import read_card
 from api_smoothing.sandbox.server import declaration_of
 from api_smoothing.sandbox.vocabulary import labels_of
 
@@ -16,6 +17,8 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 ANIMALS = frozenset(["bird", "cat", "deer", "dog", "frog", "horse"])
 PROVIDERS = list(providers())
 CIFAR10, COARSE = LabelMap.load("cifar10"), LabelMap.load("imagenet-coarse")
+IMAGENETTE = LabelMap.load("imagenette")
+PHOTOGRAPHED = read_card()["classes"]
 
 
 def answer(labels: list[Label]) -> Answer:
@@ -37,6 +40,16 @@ def test_the_coarse_map_reads_every_vocabulary(provider: str, name: str) -> None
     """Each of the ten classes is an animal or a vehicle in every provider's words."""
     said = answer(labels_of(provider, {name: 1.0}))
     assert COARSE.for_provider(provider)(said) == ("animal" if name in ANIMALS else "vehicle")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(("seen", "name"), list(zip(PHOTOGRAPHED, IMAGENETTE.classes, strict=True)))
+def test_the_imagenette_map_undoes_every_vocabulary(provider: str, seen: str, name: str) -> None:
+    """What the sandboxes' classifier of photographs sees is read as that class, also where it is not certain."""
+    for others in (0.0, 0.05):
+        said = answer(labels_of(provider, dict.fromkeys(PHOTOGRAPHED, others) | {seen: 1.0 - 9 * others}))
+        assert IMAGENETTE.for_provider(provider)(said) == name
+        assert IMAGENETTE(said) == name
 
 
 @pytest.mark.parametrize("provider", ["aws", "clarifai"])

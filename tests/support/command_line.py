@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         env={**os.environ, "PYTHONPATH": path},
         preexec_fn=_as_from_a_terminal,
     )
+
+
+def wait_for_answers(count: int) -> None:
+    """Until the cache holds `count` answers."""
+    from contextlib import closing
+
+    from api_smoothing.engine.storage.answers import DiskCache
+    from api_smoothing.home import home
+
+    for _ in range(1800):  # machines may be busy
+        if (home() / "votes" / "cache.db").is_file():
+            with closing(DiskCache(home() / "votes")) as cache:
+                if sum(answers for _, _, answers in cache.streams()) >= count:
+                    return
+        time.sleep(0.1)
+    raise AssertionError("the run did not get anywhere")
 
 
 def _as_from_a_terminal() -> None:

@@ -111,6 +111,17 @@ def test_the_clock_ends_a_run_annealed(tmp_path: Path, monkeypatch: pytest.Monke
     assert rates[-1] < 0.02
 
 
+def test_a_slow_first_step_does_not_eat_the_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate still begins low: a step that compiles for a third of the minutes is not a third of the schedule."""
+    seconds = itertools.chain([0.0] * 2, itertools.count(40.0, step=0.5))
+    monkeypatch.setattr("api_smoothing.training.loop.time.monotonic", lambda: next(seconds))
+    _run(tmp_path, 10_000, minutes=2.0, log_every=1)
+    rates = [json.loads(line)["rate"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rates[1] < 0.5
+    assert max(rates) > 0.95
+    assert rates[-1] < 0.05
+
+
 def test_a_signal_waits_for_the_step_and_the_checkpoint(tmp_path: Path) -> None:
     """Ctrl-C amid a step: what was computed is kept, and the run ends where an unbroken one does; twice, it stops."""
     whole = _run(tmp_path / "whole", 9)

@@ -13,7 +13,9 @@ from api_smoothing.training.data import ImageSet
 from api_smoothing.training.loop import Order, generator
 from api_smoothing.training.losses import (
     Shown,
+    apart,
     fixed_targets,
+    noisy_batch,
     own_targets,
     reduced,
     surrogate_loss,
@@ -21,6 +23,7 @@ from api_smoothing.training.losses import (
     trained_in,
     true_targets,
 )
+from api_smoothing.training.objectives import SigmaRange
 
 
 class Brightest(nn.Module):
@@ -97,3 +100,44 @@ def test_a_processor_without_bfloat16_trains_in_float32(
         assert nn.functional.conv2d(x, torch.rand(2, 3, 3, 3)).dtype == dtype
     assert trained_in("cpu") == has
     assert trained_in("cuda:0") == "bf16"
+
+
+def test_copies_of_an_image_differ_in_nothing_but_their_noise() -> None:
+    """Two consecutive rows have the same picture, mirrored or not, and the same σ; a surrogate sees both together."""
+    images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8, generator=generator(1))
+    data, sigmas = ImageSet(images=images, labels=None, name="x"), SigmaRange(low=0.05, high=1.0)
+    clean, noisy, sigma = noisy_batch(data, torch.tensor([0, 0, 3, 3]), sigmas, generator(2), "cpu", 2)
+    assert torch.equal(clean[::2], clean[1::2])
+    assert torch.equal(sigma[::2], sigma[1::2])
+    assert sigma[0] != sigma[2]
+    assert not torch.equal(noisy[::2], noisy[1::2])
+    seen: list[int] = []
+
+    class Watching(Brightest):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    two = phase(objective="stability", copies=2, consistency=1.0, groups=3)
+    nets = [Watching(1.0), Watching(1.0)]
+    loss = surrogate_loss(Pass(), data, Order(4, 4, 0), two, nets, fixed_targets(torch.zeros(2, 4).long()))
+    figures = loss(0, generator(3))[1]
+    assert sum(seen) == 8
+    assert all(count % 2 == 0 for count in seen)
+    assert figures["consistency"] > 0
+
+
+def test_answers_to_the_same_image_are_pulled_together() -> None:
+    """`apart` is the mean divergence from the copies' mean, computed term by term here, and 0 where all agree."""
+    logits = torch.randn(6, 4, generator=generator(5)) * 3
+    wanted = 0.0
+    for pair in logits.softmax(1).unflatten(0, (3, 2)):
+        mean = pair.mean(0)
+        wanted += sum(float((mean * (mean / each).log()).sum()) for each in pair) / 6
+    assert float(apart(logits, 2)) == pytest.approx(wanted, rel=1e-5)
+    assert float(apart(logits[:1].expand(6, -1), 3)) == pytest.approx(0, abs=1e-6)
+    free = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    apart(free, 2).backward()  # type: ignore[no-untyped-call]
+    assert free.grad is not None
+    nearer = free.detach() - 0.1 * free.grad
+    assert apart(nearer, 2) < apart(free.detach(), 2)

@@ -64,6 +64,17 @@ def test_labels_are_kept_for_the_images_and_surrogates_they_are_of(tmp_path: Pat
     assert load_file(cache)["labels"].shape == (2, 24)
 
 
+def test_labelling_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine it takes minutes; what is told fits what training itself tells."""
+    monkeypatch.setattr("api_smoothing.training.surrogates.SILENCE", -1.0)
+    write_binary(tmp_path, 300)
+    told: list[dict[str, object]] = []
+    nets: list[nn.Module] = [CifarResNet(1).eval(), CifarResNet(1).eval()]
+    own_labels(nets, load_images(tmp_path), tmp_path / "labels", on_progress=lambda f: told.append(dict(f)))
+    assert [(f["step"], f["of"]) for f in told] == [(250, 600), (300, 600), (550, 600), (600, 600)]
+    assert {"phase", "left", "checkpoint"} <= set(told[0])
+
+
 def test_a_surrogate_in_a_folder_goes_before_the_bundled_one(tmp_path: Path) -> None:
     """`cifar10` trained anew is the one that is meant when its folder is given."""
     torch.manual_seed(2)

@@ -32,7 +32,9 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
         )
     try:
         loaded: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
-        if [type(width) for width in loaded["widths"]] != [int, int, int] or min(loaded["widths"]) < 1:
+        if "architecture" not in loaded and (
+            [type(width) for width in loaded["widths"]] != [int, int, int] or min(loaded["widths"]) < 1
+        ):
             raise ValueError("widths")
         if len(loaded.setdefault("classes", list(CLASSES))) < 2:
             raise ValueError("classes")
@@ -61,7 +63,7 @@ def load_cifar10net(path: Path | None = None) -> Cifar10Net:
         net = Cifar10Net(tuple(card["widths"]), folded=True, classes=len(card["classes"])).eval()
         weights = {k: v.float() for k, v in load(data).items()}
         net.load_state_dict(weights)
-    except (RuntimeError, SafetensorError) as error:
+    except (KeyError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"{file.name} does not fit the network; give a file its own training wrote"
         ) from error

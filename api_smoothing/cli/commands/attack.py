@@ -3,8 +3,10 @@
 Without --smoothed the answers to images as they are are attacked: pgd-l2 and pgd-linf follow the gradients of a local
 model, square sees scores and hopskipjump answers alone, of any provider, on the budget. With --smoothed each image is
 certified and then attacked with gradients through noise and denoiser, within its certified radius, where no more may
-turn than α allows, and at four times that, which shows that the attack can. Distances are in [0,1] units of the image
-as it was given; every attacked image has 8 bits and lies in its ball, which whole numbers decide.
+turn than α allows, and at four times that, which shows that the attack can. A run file of `evaluate` in place of a data
+set has its certificates attacked so; what was found lies beside it, as RUN.attacks.jsonl, for `report`. --from lends
+the gradients of local models to a provider that has none. Distances are in [0,1] units of the image as it was given;
+every attacked image has 8 bits and lies in its ball, which whole numbers decide.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from api_smoothing.cli.resume import (
     what_is_left,
     with_larger_budget,
 )
-from api_smoothing.cli.settings import add_setting_flags
+from api_smoothing.cli.settings import Settings, add_setting_flags
 from api_smoothing.cli.smoothing import (
     FACADE,
     add_retry_flag,
@@ -38,7 +40,7 @@ from api_smoothing.cli.smoothing import (
     open_api,
     settings_of,
 )
-from api_smoothing.cli.stopping import exit_code
+from api_smoothing.cli.stopping import exit_code, tell
 from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
 from api_smoothing.shown import shown
 
@@ -46,29 +48,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api_smoothing.attacks import Attacked, Verdict
+    from api_smoothing.attacks.ball import Norm
+    from api_smoothing.attacks.twins import Twin
     from api_smoothing.attacks.undefended import Attack
-    from api_smoothing.datasets import DataSet
+    from api_smoothing.datasets import DataSet, Truths
+    from api_smoothing.recorded import Run
     from api_smoothing.smoothed import SmoothedAPI
 
 SUMMARY = "attack a data set, inside certified radii too"
 EXAMPLE = "api-smooth attack cat.png --attack pgd-linf --eps 0.03 --steps 5"
 SETTINGS = ("n", *FACADE)
-ATTACKS: Final = ("pgd-l2", "pgd-linf", "square", "hopskipjump")
-_RADIUS: Final = {"pgd-l2": 0.5, "pgd-linf": 8 / 255, "square": 8 / 255}
+ATTACKS: Final = ("pgd-l2", "pgd-linf", "square", "square-l2", "hopskipjump")
+_RADIUS: Final = {"pgd-l2": 0.5, "pgd-linf": 8 / 255, "square": 8 / 255, "square-l2": 0.5}
+_L2: Final = ("pgd-l2", "square-l2")
+_LINF: Final = ("pgd-linf", "square")
+#: Of a run file's settings, the flags that they stand for where none is given.
+_OF_RUN: Final = ("sigma", "alpha", "noise", "size")
 _CERTIFY: Final = 1_000
 #: Of PGD, without --smoothed and with it.
 _STEPS: Final = {False: 40, True: 20}
+_NARROW: Final = 4  # of a run file: what is reported is to be near the truth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", nargs="+", metavar="DATASET|IMAGE", help="a data set, or images and folders"
+        "source",
+        nargs="+",
+        metavar="DATASET|IMAGE|RUN",
+        help="a data set, or images and folders; or a run file (.jsonl), with its data set where that has no files",
     )
     parser.add_argument(
         "--attack", choices=ATTACKS, default="pgd-l2", metavar="NAME", help=f"{', '.join(ATTACKS)} (pgd-l2)"
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--radius", type=float, metavar="R", help="the ℓ2 ball of pgd-l2 (0.5)")
+    size.add_argument("--radius", type=float, metavar="R", help="the ℓ2 ball of pgd-l2 and square-l2 (0.5)")
     size.add_argument(
         "--eps", type=float, metavar="E", help="the ℓ∞ ball of pgd-linf and square (8/255, 0.0314)"
     )
@@ -83,11 +96,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="most an image, of square and hopskipjump (1000)",
     )
+    parser.add_argument(
+        "--from",
+        dest="lenders",
+        metavar="NAME,NAME,…",
+        help="follow the gradients of these local models in place of the provider's: cifar10, a torchvision model, or "
+        "FOLDER/NAME",
+    )
     parser.add_argument("--attack-seed", type=int, default=0, metavar="N", help="other random starts (0)")
     smoothed = parser.add_argument_group("the smoothed classifier")
     smoothed.add_argument("--smoothed", action="store_true", help="certify each image, then attack that")
     smoothed.add_argument(
         "--factors", default="1,4", metavar="F,F,…", help="times the certified radius (1,4); or --radius R"
+    )
+    smoothed.add_argument(
+        "--narrow",
+        type=int,
+        metavar="K",
+        help="attacks more on what was turned, each halving what is left to the certified radius (0; of a run file 4)",
+    )
+    smoothed.add_argument(
+        "--path",
+        choices=("resampled", "fixed"),
+        default="resampled",
+        metavar="HOW",
+        help="the chance of a denoiser's reverse path, in each draw: resampled, as certified, or fixed (resampled)",
     )
     smoothed.add_argument("--eot", type=int, default=8, metavar="K", help="draws of the noise a step (8)")
     smoothed.add_argument(
@@ -105,6 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    recorded = _run_of(args)
     settings = settings_of(args, SETTINGS)
     _check(args)
     if not isinstance(settings.n, int):
@@ -113,9 +147,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     settings = limits.settings
     if settings.run is None and is_limited(settings):
         settings = replace(settings, run=run_name(settings, args.source, about=f"attack {args.sandbox}"))
-    data = open_named(args, args.source)
+    data = open_named(args, args.source) if recorded is None else _images_of(args, recorded)
     usd = 0.0 if limits.price is None or limits.sandbox else limits.price.micro_usd / 1e6
-    if usd and not agreed_to_range(usd * len(data), usd * len(data) * (args.queries + 1), yes=args.yes):
+    least, most = _queries(args, 0 if recorded else settings.n)
+    if usd and not agreed_to_range(usd * len(data) * least, usd * len(data) * most, yes=args.yes):
         return 0
     progress = Progress(sys.stderr, 0, summaries=False)
     progress.say("loading …")
@@ -123,7 +158,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
         with open_api(settings, sandbox=args.sandbox, retry_failures=args.retry_failures) as api:
             limits.told()
-            for one in _attacked(args, api, data, settings.n):
+            for one in _attacked(args, api, data, settings, recorded):
                 done.append(one)
                 progress.say(f"{len(done):,} of {len(data):,} images")
     except KeyboardInterrupt as stop:
@@ -142,6 +177,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         print_json(_facts(args, data, done, found))
     else:
         _print(args, done, found)
+    if recorded is not None:
+        from api_smoothing.recorded.attacked import file_beside
+
+        tell(f"written: {file_beside(recorded.path)}, which `api-smooth report {recorded.path}` joins")
     if len(done) < len(data):
         again = with_larger_budget(settings, argv, account=limits.account)
         complain(
@@ -152,13 +191,71 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0 if found is None or found.holds else 1
 
 
+def _run_of(args: argparse.Namespace) -> Run | None:
+    """The run file on the command line, if there is one; its settings are those that no flag gives."""
+    if not args.source[0].endswith(".jsonl"):
+        return None
+    from api_smoothing.recorded import read_run
+
+    found = read_run(args.source[0])
+    settings = found.header.settings
+    args.smoothed, args.source = True, args.source[1:]
+    given = {name: settings.get(name) for name in _OF_RUN}
+    provider, _, model = str(settings.get("provider", "")).partition("/")
+    given |= {"provider": provider}
+    if provider == "torchvision" and args.provider is None:
+        given |= {"model": model}
+    given |= {"denoiser": str(settings["denoiser"] or "none").partition("@")[0]}
+    if settings.get("label_map"):
+        given |= {"labels": str(settings["label_map"]).partition("@")[0]}
+    for name, value in given.items():
+        if getattr(args, name, None) is None and value is not None:
+            setattr(args, name, "x".join(map(str, value)) if isinstance(value, list) else str(value))
+    return found
+
+
+def _images_of(args: argparse.Namespace, recorded: Run) -> DataSet:
+    """The images of a run: of the data set that is named beside it, or the files that it names."""
+    from api_smoothing.datasets.base import DataSet, Example
+    from api_smoothing.recorded.run import item_of
+
+    named = {example.id: example for example in (open_named(args, args.source) if args.source else ())}
+    examples = []
+    for found in recorded.certificates:
+        item = item_of(found)
+        path = found.item["path"] if found.item is not None else found.image
+        if item in named:
+            examples.append(named[item])
+        elif path is not None:
+            examples.append(Example(id=item, image=path, path=path))
+    if not examples:
+        raise ConfigurationError(
+            f"{recorded.path} has no certified image that is a file: name its data set after it"
+        )
+    return DataSet(name=recorded.name, examples=tuple(examples))
+
+
+def _queries(args: argparse.Namespace, n: int | Any) -> tuple[int, int]:
+    """The fewest and the most an image may take."""
+    if not args.smoothed:
+        return 1, 1 + (args.queries if args.attack not in ("pgd-l2", "pgd-linf") else 1)
+    attempts = 1 if args.radius is not None else len(_factors(args.factors))
+    return n, n + (attempts + (args.narrow or 0)) * args.votes
+
+
 def _check(args: argparse.Namespace) -> None:
     """Refuse what does not go together, before anything is loaded."""
     if args.smoothed and args.attack != "pgd-l2":
         raise ConfigurationError(f"--smoothed certifies in ℓ2 and is attacked by pgd-l2, not {args.attack}")
-    if args.radius is not None and args.attack != "pgd-l2":
-        raise ConfigurationError(f"--radius is the ball of pgd-l2; {_other_ball(args.attack)}")
-    if args.eps is not None and args.attack not in ("pgd-linf", "square"):
+    if args.lenders is not None and not args.attack.startswith("pgd"):
+        raise ConfigurationError(
+            f"--from lends gradients, which pgd-l2 and pgd-linf follow, not {args.attack}"
+        )
+    if args.narrow is not None and args.narrow < 0:
+        raise ConfigurationError(f"--narrow must be 0 or more, not {args.narrow}")
+    if args.radius is not None and args.attack not in _L2:
+        raise ConfigurationError(f"--radius is the ball of pgd-l2 and square-l2; {_other_ball(args.attack)}")
+    if args.eps is not None and args.attack not in _LINF:
         raise ConfigurationError(f"--eps is the ball of pgd-linf and square; {_other_ball(args.attack)}")
     _factors(args.factors)
 
@@ -166,7 +263,7 @@ def _check(args: argparse.Namespace) -> None:
 def _other_ball(attack: str) -> str:
     if attack == "hopskipjump":
         return "hopskipjump has none: it looks for the nearest image"
-    return f"{attack} takes {'--radius' if attack == 'pgd-l2' else '--eps'}"
+    return f"{attack} takes {'--radius' if attack in _L2 else '--eps'}"
 
 
 def _factors(text: str) -> tuple[float, ...]:
@@ -181,15 +278,19 @@ def _factors(text: str) -> tuple[float, ...]:
     return found
 
 
-def _attacked(args: argparse.Namespace, api: SmoothedAPI, data: DataSet, n: Any) -> Iterator[Attacked]:
-    from api_smoothing.attacks import Holding, attack_answers, attack_certificates
+def _attacked(
+    args: argparse.Namespace, api: SmoothedAPI, data: DataSet, settings: Settings, recorded: Run | None
+) -> Iterator[Attacked]:
+    from api_smoothing.attacks import Holding, attack_answers, attack_certificates, attack_run
     from api_smoothing.datasets import map_truths
+    from api_smoothing.recorded.attacked import file_beside
 
-    truths = map_truths(data, api.label_map, api.card.labels)
-    for line in truths.told:
-        complain(line)
+    twins = _twins(args, settings.device)
     if not args.smoothed:
-        return attack_answers(api, data, truths, _attack(args))
+        return attack_answers(
+            api, data, _told(map_truths(data, api.label_map, api.card.labels)), _attack(args), twins=twins
+        )
+    narrow = _NARROW if args.narrow is None and recorded is not None else args.narrow
     holding = Holding(
         factors=_factors(args.factors),
         radius=args.radius,
@@ -197,22 +298,53 @@ def _attacked(args: argparse.Namespace, api: SmoothedAPI, data: DataSet, n: Any)
         restarts=args.restarts,
         eot=args.eot,
         votes=args.votes,
+        narrow=narrow or 0,
         seed=args.attack_seed,
     )
-    return attack_certificates(api, data, truths, holding, n=n)
+    if recorded is not None:
+        examples = {example.id: example for example in data}
+        return attack_run(
+            api, recorded, examples, holding, file_beside(recorded.path), twins=twins, path=args.path
+        )
+    truths = _told(map_truths(data, api.label_map, api.card.labels))
+    return attack_certificates(api, data, truths, holding, n=settings.n, twins=twins, path=args.path)
+
+
+def _told(truths: Truths) -> Truths:
+    for line in truths.told:
+        complain(line)
+    return truths
+
+
+def _twins(args: argparse.Namespace, device: str) -> list[Twin]:
+    """The models that lend gradients."""
+    if args.lenders is None:
+        return []
+    from api_smoothing.attacks import Twin
+    from api_smoothing.convnet import CLASSES
+    from api_smoothing.engine import parts
+    from api_smoothing.purification import load_named_classifier
+
+    place, found = parts.device(device), []
+    for name in map(str.strip, args.lenders.split(",")):
+        net, names = load_named_classifier(name, place)
+        side = 32 if names == CLASSES else None
+        found.append(Twin(name=name, model=net, names=names, side=side, device=place))
+    return found
 
 
 def _attack(args: argparse.Namespace) -> Attack:
     from api_smoothing.attacks import PGD, HopSkipJump, Square
 
-    given = args.radius if args.attack == "pgd-l2" else args.eps
+    given = args.radius if args.attack in _L2 else args.eps
     radius = _RADIUS.get(args.attack, 0.0) if given is None else given
     if args.attack == "hopskipjump":
         return HopSkipJump(queries=args.queries, seed=args.attack_seed)
-    if args.attack == "square":
-        return Square(radius=radius, queries=args.queries, seed=args.attack_seed)
+    norm: Norm = "l2" if args.attack in _L2 else "linf"
+    if args.attack.startswith("square"):
+        return Square(norm=norm, radius=radius, queries=args.queries, seed=args.attack_seed)
     return PGD(
-        norm="l2" if args.attack == "pgd-l2" else "linf",
+        norm=norm,
         radius=radius,
         steps=args.steps or _STEPS[False],
         restarts=args.restarts,
@@ -247,6 +379,8 @@ def _facts(
         "dataset": data.name,
         "attack": args.attack,
         "smoothed": args.smoothed,
+        "from": args.lenders.split(",") if args.lenders else [],
+        "path": args.path if args.smoothed else None,
         "images": [one.to_dict() for one in done],
         "turned": _turned(done),
         "right": {"k": sum(bool(one.right) for one in right), "n": len(right)},
@@ -266,7 +400,7 @@ def _print(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict | 
                 "",
                 "none found" if one.distance is None else f"{one.distance:.4f}",
                 f"{one.queries:,}",
-                one.reason or "; ".join(_votes(attempt) for attempt in one.attempts),
+                one.reason or "; ".join([*_broken(one), *(_votes(attempt) for attempt in one.attempts)]),
             )
         )
     widths = [max(len(shown(row[i])) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -275,6 +409,11 @@ def _print(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict | 
         print("  ".join([*cells, shown(row[-1])]).rstrip())
     for line in _totals(args, done, found):
         print(line)
+
+
+def _broken(one: Attacked) -> list[str]:
+    """What must be seen at once."""
+    return ["TURNED INSIDE ITS CERTIFIED RADIUS"] if one.inside is not None and one.inside.turned else []
 
 
 def _votes(attempt: Any) -> str:
@@ -305,6 +444,8 @@ def _totals(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict |
         if found.outside:
             most = max(_factors(args.factors))
             yield f"the same attack at {most:g} times the radius: {found.power} of {found.outside} turned"
+    for said in sorted({one.gradients for one in done if one.gradients}):
+        yield f"followed: {said}"
     if args.output is not None:
         yield f"{shown(str(args.output))}: the images that turned the answer: {turned['k']}"
 

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attacks",
         default="none,pgd-linf-8/255,pgd-l2-128/255",
         metavar="A,A,…",
-        help="none, pgd-linf-R, pgd-l2-R, square-linf-R (none,pgd-linf-8/255,pgd-l2-128/255)",
+        help="none, pgd-linf-R, pgd-l2-R, square-linf-R, square-l2-R (none,pgd-linf-8/255,pgd-l2-128/255)",
     )
     parser.add_argument(
         "--corruptions", metavar="C,C,…", help="all, or names, each at all severities or one, as fog:3"

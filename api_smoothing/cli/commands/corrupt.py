@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from api_smoothing.corruptions import NAMES, check, write
 
-    severities = _severities(args.severity)
+    levels = severities(args.severity)
     names = list(NAMES) if args.corruption in (None, ["all"]) else list(dict.fromkeys(args.corruption))
     for name in names:
-        check(name, severities[0])
+        check(name, levels[0])
     if args.output is None and args.sheet is None:
         raise ConfigurationError("where to? Give --output DIR, --sheet OUT.png, or both")
     _check_sheet(args.sheet)
@@ -60,15 +60,15 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         _write_sheet(data[0], args.sheet, args.seed)
     failed: dict[str, str] = {}
     if args.output is not None:
-        failed = write(data, names, severities, args.output, seed=args.seed, tell=complain)
-    written = 0 if args.output is None else (len(data) - len(failed)) * len(names) * len(severities)
+        failed = write(data, names, levels, args.output, seed=args.seed, tell=complain)
+    written = 0 if args.output is None else (len(data) - len(failed)) * len(names) * len(levels)
     facts = {
         "images": len(data),
         "written": written,
         "output": None if args.output is None else str(args.output),
         "sheet": None if args.sheet is None else str(args.sheet),
         "corruptions": names,
-        "severities": severities,
+        "severities": levels,
         "seed": args.seed,
         "failed": failed,
     }
@@ -80,8 +80,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 2 if failed else 0
 
 
-def _severities(text: str) -> list[int]:
-    """Severities from "3", "1..5" or "1,3,5"."""
+def severities(text: str, flag: str = "--severity") -> list[int]:
+    """Severities from "3", "1..5" or "1,3,5". Raises ConfigurationError, naming the `flag`."""
     try:
         if ".." in text:
             first, last = map(int, text.split(".."))
@@ -91,7 +91,7 @@ def _severities(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or not 1 <= found[0] <= found[-1] <= 5:
-        raise ConfigurationError(f"--severity {text!r} must be from 1 to 5: as 3, 1..5 or 1,3,5")
+        raise ConfigurationError(f"{flag} {text!r} must be from 1 to 5: as 3, 1..5 or 1,3,5")
     return found
 
 
@@ -115,10 +115,10 @@ def _describe(facts: Mapping[str, object]) -> Iterator[str]:
     if facts["sheet"] is not None:
         yield f"{shown(str(facts['sheet']))}: the first image under every corruption"
     if facts["output"] is not None:
-        corruptions, severities = facts["corruptions"], facts["severities"]
+        corruptions, levels = facts["corruptions"], facts["severities"]
         assert isinstance(corruptions, list)
-        assert isinstance(severities, list)
+        assert isinstance(levels, list)
         what = f"{len(corruptions)} corruption{'s' * (len(corruptions) > 1)}"
-        how = f"{len(severities)} severit{'y' if len(severities) == 1 else 'ies'}"
+        how = f"{len(levels)} severit{'y' if len(levels) == 1 else 'ies'}"
         written = facts["written"]
         yield f"{shown(str(facts['output']))}: {written:,} image{'s' * (written != 1)}, {what} at {how}"

@@ -1,6 +1,14 @@
 """What outlives a query: answers and claims, budgets, the rate limiter, looks, the seed; see `base`."""
 
-from api_smoothing.engine.storage.base import Claim, Contents, Limiter, Looks, Storage, VoteCache
+from api_smoothing.engine.storage.base import (
+    Claim,
+    Contents,
+    Limiter,
+    Looks,
+    Shareable,
+    Storage,
+    VoteCache,
+)
 from api_smoothing.engine.storage.budget import BudgetAccount, Reservation
 from api_smoothing.engine.storage.folder import FolderStorage
 from api_smoothing.engine.storage.memory import MemoryStorage
@@ -18,6 +26,7 @@ __all__ = [
     "Looks",
     "MemoryStorage",
     "Reservation",
+    "Shareable",
     "Storage",
     "VoteCache",
     "is_address",

@@ -196,3 +196,16 @@ class Storage(Protocol):
     def close(self) -> None:
         """Release what this object itself holds open."""
         ...
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """A storage that other processes can open by themselves, beside the methods of Storage."""
+
+    def opener(self) -> Callable[[], Storage] | None:
+        """Opens the same in another process, to which it can be sent; None where nothing is kept for others."""
+        ...
+
+    def place(self) -> tuple[object, ...]:
+        """What must be the same wherever the opener is called: machine and folders; empty of a database."""
+        ...

@@ -16,6 +16,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ from api_smoothing.engine.storage.in_memory_budget import InMemoryBudget
 from api_smoothing.engine.storage.ledger import Ledger, unnamed
 from api_smoothing.engine.storage.looks import KeptLooks, looks_file
 from api_smoothing.engine.storage.rate import RateLimiter
-from api_smoothing.engine.storage.whereabouts import Surroundings
+from api_smoothing.engine.storage.whereabouts import Surroundings, boot
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.home import answers_folder, machine
 from api_smoothing.results import Budget
@@ -141,6 +142,19 @@ class FolderStorage:
             return 0, aside
         with closing(DiskCache(self.folder)) as cache:
             return cache.repair(), aside
+
+    def opener(self) -> Callable[[], FolderStorage] | None:
+        """Opens the same for another process of this machine; None where answers are not kept."""
+        if not self._keep:
+            return None
+        return partial(FolderStorage, self._home, cache=self.folder, shared=self._shared)
+
+    def place(self) -> tuple[object, ...]:
+        """What the folders are to those who see the same ones, on the machine whose processes may share them."""
+        for folder in (self._home, self.folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = [folder.stat() for folder in (self._home, self.folder)]
+        return (boot(), *((one.st_dev, one.st_ino) for one in found))
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -196,7 +196,7 @@ def test_cifar10_over_imagenet_names_real_categories(imagenet: list[str]) -> Non
 
 def test_built_in_maps_serve_every_vocabulary() -> None:
     """Each built-in map says what it is for, and knows words of all services in every class."""
-    assert built_in() == ["cifar10", "imagenet-coarse"]
+    assert built_in() == ["cifar10", "imagenet-coarse", "imagenette"]
     for name in built_in():
         found = LabelMap.load(name)
         assert found.name == name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,7 @@ class PostgresStorage:
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.server = connect(url, wait=wait)
+        self._opener = partial(PostgresStorage, url, wait=wait)
         schema.check(self.server)
         self._heartbeat, self._steady, self._sleep = heartbeat, steady, sleep
         self._text = SealedText(Seal(self._secret("seal")))
@@ -124,6 +126,14 @@ class PostgresStorage:
             streams, indices = (list(column) for column in zip(*spoilt, strict=True))
             self.server.call(_FORGET, (streams, indices))
         return len(spoilt), []
+
+    def opener(self) -> Callable[[], PostgresStorage]:
+        """Opens the same for another process, of whatever machine."""
+        return self._opener
+
+    def place(self) -> tuple[object, ...]:
+        """Nothing: the database is the same wherever it is reached from."""
+        return ()
 
     def close(self) -> None:
         self.server.close()

@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ SIZES: options.Sizes = {
         2,
         "steps for what a row names, after those for closeness; from nothing twice as many",
     ),
-    "tune-steps": (500, 2, "steps for the target, after unet-cifar10"),
+    "tune-steps": (500, 2, "steps for the target, after unet-cifar10; 0: without"),
     "slow-steps": (5_000, 2, "steps of DnCNN, wide DnCNN, MemNet and their U-Net"),
     "channels": ((64, 128, 256), (8, 8), "channels of the small U-Net"),
     "width": (64, 4, "channels of DnCNN and MemNet; the wide DnCNN has twice as many"),
@@ -78,13 +78,14 @@ SIZES: options.Sizes = {
 def accuracy(args: argparse.Namespace, cells: Cells) -> Page:
     """Certified accuracy against radius at each σ, by what the denoiser knew of the target."""
     tuned = trained.full_access(args)
+    full = tuned.methods(args, cells) if args.tune_steps else []
     methods = [
         Method(row="no denoiser", denoiser=None, name="none"),
         Method(row="closeness alone (`unet-cifar10-mse`)", denoiser="unet-cifar10-mse", name="mse"),
         Method(
             row="query access (`unet-cifar10`, five surrogates)", denoiser="unet-cifar10", name="surrogates"
         ),
-        *tuned.methods(args, cells),
+        *full,
     ]
     rows, panels = [], []
     for sigma in args.sigmas:
@@ -97,26 +98,28 @@ def accuracy(args: argparse.Namespace, cells: Cells) -> Page:
         name="accuracy",
         title="Certified accuracy against radius",
         about=f"CIFAR-10's test images 0–{args.images - 1}, ResNet-56, n = {args.n:,}, α = {ALPHA:g}: per cent "
-        "certified "
-        "with the true class (exact 95 % interval).",
+        "certified with the true class (exact 95 % interval).",
         tables=[
             table(["σ", "denoiser", *AT_RADII], rows),
-            "The bundled ones on test images 0–499 by the sequential rule, from the cards beside their weights "
-            "(in brackets "
-            "the cap on the answers):",
+            "The bundled ones on test images 0–499 by the sequential rule, from the cards beside their "
+            "weights (in brackets the cap on the answers):",
             table(["σ", "denoiser", *AT_RADII], carded()),
             "Published:",
             table(["", *AT_RADII], [theirs(one) for one in PUBLISHED["accuracy"]]),
         ],
         differs=[
             *ours(args),
-            f"full access is `unet-cifar10` tuned for the target in {args.tune_steps:,} steps of {args.batch} images",
+            *(
+                [f"full access: {args.tune_steps:,} steps of {args.batch} images for the target"]
+                if full
+                else []
+            ),
         ],
         missing=[
-            *([] if len(methods) > 3 else list(tuned.rows.values())),
+            *([] if full else list(tuned.rows.values())),
             *([f"σ = {', '.join(left)} in the first table"] if left else []),
             "a noise-trained classifier (Cohen et al. 2019): no weights of one here",
-            "ImageNet: photographs are on the page of distribution transfer",
+            "ImageNet; what photographs certify is told in docs/denoisers.md",
         ],
         picture=plots.lines(panels, x="ℓ2 radius", y="certified accuracy, %"),
         caption="Certified accuracy against radius at each σ; crosses are published",
@@ -184,8 +187,8 @@ def surrogates(args: argparse.Namespace, cells: Cells) -> Page:
         ["small-mse", "small-one", "small-other", "small-many"],
         name="surrogates",
         title="One surrogate against several",
-        about="Small denoisers trained for stability after closeness, that differ in whose answers they learnt "
-        "to keep.",
+        about="Small denoisers trained for stability after closeness, that differ in whose answers they "
+        "learnt to keep.",
         differs=training(args),
     )
 
@@ -211,9 +214,10 @@ def training(args: argparse.Namespace) -> list[str]:
     """How small the small trainings are."""
     channels = "/".join(map(str, args.channels))
     return [
-        f"one U-Net of {channels} channels told σ (the paper: a DnCNN for each σ), trained on {args.train_images:,} "
-        f"images in {args.steps:,} steps of {args.batch} for closeness and {args.more_steps:,} more for what the row "
-        f"names, from nothing in {2 * args.more_steps:,} (the paper: 90 epochs, 35,100 steps of 128)",
+        f"one U-Net of {channels} channels told σ (the paper: a DnCNN for each σ), trained on "
+        f"{args.train_images:,} images in {args.steps:,} steps of {args.batch} for closeness and "
+        f"{args.more_steps:,} more for what the row names, from nothing in {2 * args.more_steps:,} (the paper: "
+        "90 epochs, 35,100 steps of 128)",
         "four surrogates, of which three are ResNets like the target (the paper: fourteen)",
     ]
 
@@ -242,13 +246,12 @@ def compared(
     return Page(
         name=name,
         title=title,
-        about=f"{about} Certified on CIFAR-10's test images 0–{args.images - 1}, ResNet-56, n = {args.n:,}, "
-        f"α = {ALPHA:g}, in per cent (exact 95 % interval).",
+        about=f"{about} Certified on CIFAR-10's test images 0–{args.images - 1}, ResNet-56, n = {args.n:,}, α "
+        f"= {ALPHA:g}, in per cent (exact 95 % interval).",
         tables=[
             table(["σ", "trained for", *AT_RADII], rows),
             f"One draw of noise an image on test images 0–{args.draws - 1}: per cent that ResNet-56 reads "
-            "truly, without vote "
-            "or certificate, and closeness to the clean image:",
+            "truly, without vote or certificate, and closeness to the clean image:",
             table(["trained for", *(f"σ = {level:g}" for level in LEVELS)], drawn),
         ],
         differs=[*ours(args), *differs],
@@ -284,13 +287,10 @@ def services(args: argparse.Namespace, cells: Cells) -> Page:
         name="services",
         title="Four services, 120 queries an image",
         about=f"{args.photographs} of Imagenette's validation photographs at {args.side} pixels through the "
-        "services' own "
-        "SDKs to the sandboxes on this machine; truth is the service's own answer to the clean image, α = "
-        f"{ALPHA:g}. The paper's protocol (20 queries choose, 100 bound) beside the sequential rule with the "
-        "same cap. What "
-        "compares is queries and dollars at equal decisions; the last column is of the real services in 2020, "
-        "with other "
-        "images, and says nothing beside ours.",
+        "services' own SDKs to the sandboxes on this machine; truth is the service's own answer to the clean "
+        f"image, α = {ALPHA:g}. The paper's protocol (20 queries choose, 100 bound) beside the sequential rule "
+        "with the same cap. What compares is queries and dollars at equal decisions; the last column is of "
+        "the real services in 2020, with other images, and says nothing beside ours.",
         tables=[
             table(
                 [
@@ -321,21 +321,16 @@ def services(args: argparse.Namespace, cells: Cells) -> Page:
 PAGES = (accuracy, objectives, surrogates, architectures, services)
 
 
-def alone(make: Callable[[argparse.Namespace, Cells], Page]) -> options.Make:
-    """The one page."""
-    return lambda args, cells: [make(args, cells)]
-
-
 if __name__ == "__main__":
     raise SystemExit(
         options.run(
             __doc__,
             SIZES,
-            {make.__name__: alone(make) for make in PAGES},
+            {make.__name__: make for make in PAGES},
             paper=PAPER,
             title="Denoised smoothing, repeated",
-            lead="Salman, Sun, Yang, Kapoor and Kolter: *Denoised Smoothing: A Provable Defense for Pretrained "
-            "Classifiers*, NeurIPS 2020. Figures in italics are published; every other one was measured by "
-            "`python examples/reproduce_denoised_smoothing.py`, on the sizes that its table names.",
+            lead="Salman, Sun, Yang, Kapoor and Kolter: *Denoised Smoothing: A Provable Defense for "
+            "Pretrained Classifiers*, NeurIPS 2020. Figures in italics are published; every other one was "
+            "measured by `python examples/reproduce_denoised_smoothing.py`, on the sizes that its table names.",
         )
     )

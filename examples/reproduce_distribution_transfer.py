@@ -1,10 +1,10 @@
 """The tables and figures of the distribution-transfer paper repeated with this package, ours beside the published.
 
-    python examples/reproduce_distribution_transfer.py --data DIR --out OUT [--quick] [--pages attacked,corrupted]
-        [--sets cifar10,photographs]
+    python examples/reproduce_distribution_transfer.py --data DIR --out OUT [--quick]
+        [--pages attacked,corrupted-cifar10]
 
-DIR holds `cifar10/` and `weights/`, for the set photographs also `photos/`. Every page is made of CIFAR-10 and, with
-the denoisers for photographs, of Imagenette at 224 pixels, which stands in for ImageNet30. Each cell of a table is in
+DIR holds `cifar10/` and `weights/`, for photographs also `photos/`. Every page is made of CIFAR-10 and, with the
+denoisers for photographs, of Imagenette at 224 pixels, which stands in for ImageNet30. Each cell of a table is in
 OUT/cells, and so is each answer of a comparison: a run that is killed goes on where it was. The sizes are those of the
 paper; smaller ones are options, and each page names those that were used.
 
@@ -55,7 +55,6 @@ NO_NUMBERS = "the paper's figure has no numbers to stand beside"
 
 #: Option: the published size, that of --quick, what it is.
 SIZES: options.Sizes = {
-    "sets": (("cifar10", "photographs"), ("cifar10", "photographs"), "the images"),
     "images": (1_000, 2, "CIFAR-10's test images, from the first on"),
     "photographs": (250, 1, "Imagenette's validation photographs, from the first on"),
     "side": (224, 64, "side the photographs are brought to"),
@@ -100,8 +99,7 @@ def attacked(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"attacked-{place.name}",
         title=f"Table 1: attacks that know the classifier ({place.title})",
         about=f"{place.title}, images 0–{place.images - 1}, PGD of {args.attack_steps} steps with "
-        "cross-entropy and margin: "
-        "per cent right (exact 95 % interval).",
+        "cross-entropy and margin: per cent right (exact 95 % interval).",
         tables=[table(["classifier", "defence", *heads], rows), *theirs_attacked(place, heads)],
         differs=[
             f"{place.images} images, PGD of {args.attack_steps} steps (the paper: 40), rounded to 8 bits",
@@ -140,7 +138,8 @@ def trained(args: argparse.Namespace, place: Place) -> list[str]:
         return []
     return [
         f"AT: ResNet-20 tuned from pretrained weights in {args.at_steps:,} steps of {args.at_batch} on "
-        f"{args.at_images:,} images, PGD of {args.at_inner} steps within (usual: some 200 epochs, 7 or 10 steps)"
+        f"{args.at_images:,} images, PGD of {args.at_inner} steps within (usual: some 200 epochs, 7 or 10 "
+        "steps)"
     ]
 
 
@@ -168,15 +167,15 @@ def adaptive(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     return Page(
         name=f"adaptive-{place.name}",
         title=f"Table 2: attacks that know the defence ({place.title})",
-        about=f"{place.title}, images 0–{count - 1}, PGD in the ℓ∞ ball of 8/255 on classifier and defence together, "
-        f"{args.adaptive_steps} steps, {args.draws} draws of the noise a step: per cent right (exact 95 % interval). "
-        "Gradients go through one step of a denoiser, and straight through a guided way.",
+        about=f"{place.title}, images 0–{count - 1}, PGD in the ℓ∞ ball of 8/255 on classifier and defence "
+        f"together, {args.adaptive_steps} steps, {args.draws} draws of the noise a step: per cent right (exact "
+        "95 % interval). Gradients go through one step of a denoiser, and straight through a guided way.",
         tables=[
             table(["classifier", "defence", "clean", "attacked"], rows),
             "Published:",
             table(["victim", "CIFAR-10, clean", "attacked", "ImageNet30, clean", "attacked"], theirs),
-            "The norm is not legible. Of ResNet-18 *82.5* is more than plain PGD leaves in table 1, *78.1*: there the "
-            "adaptive attack is the weaker one.",
+            "The norm is not legible. Of ResNet-18 *82.5* is more than plain PGD leaves in table 1, *78.1*: "
+            "there the adaptive attack is the weaker one.",
         ],
         differs=[f"{count} images, {args.adaptive_steps} steps, ℓ∞ 8/255", *place.differs],
         missing=place.missing[:1],
@@ -210,8 +209,7 @@ def corrupted(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"corrupted-{place.name}",
         title=f"Table 3: corruptions ({place.title})",
         about=f"{place.title}, images 0–{count - 1} under each corruption at {severities(args)} together: per "
-        "cent right. "
-        "Without an interval: the severities are of the same images.",
+        "cent right. Without an interval: the severities are of the same images.",
         tables=[
             table(["classifier", "corruption", "no defence", "distribution transfer"], rows),
             *([f"With the defence against without: {'; '.join(tell)}."] if tell else []),
@@ -268,8 +266,7 @@ def budget(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"budget-{place.name}",
         title=f"Accuracy against the perturbation ({place.title})",
         about=f"{place.main}, images 0–{place.images - 1}, PGD of {args.attack_steps} steps in ℓ∞ that knows "
-        "the classifier: "
-        "per cent right (exact 95 % interval).",
+        "the classifier: per cent right (exact 95 % interval).",
         tables=[table(["defence", *(f"{k}/255" for k in sizes)], rows)],
         differs=[f"{place.images} images (the paper: 1,000)", NO_NUMBERS, *place.differs],
         picture=plots.lines([("", found)], x="ℓ∞ perturbation, 255ths", y="right, %"),
@@ -319,8 +316,9 @@ def steps(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"steps-{place.name}",
         title=f"Accuracy against the forward steps ({place.title})",
         about=f"{place.main} behind distribution transfer, images 0–{place.images - 1}, attacked by PGD of "
-        f"{args.attack_steps} steps that knows the classifier: per cent right (exact 95 % interval). The paper's "
-        f"{FORWARD} steps are of a schedule it does not state; step t has the noise σ of each reading, in [0,1] units.",
+        f"{args.attack_steps} steps that knows the classifier: per cent right (exact 95 % interval). The "
+        f"paper's {FORWARD} steps are of a schedule it does not state; step t has the noise σ of each reading, "
+        "in [0,1] units.",
         tables=[table(["schedule", "t", "σ", "clean", "attacked"], rows)],
         differs=[
             f"{place.images} images",
@@ -359,9 +357,9 @@ def losses(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     return Page(
         name=f"losses-{place.name}",
         title=f"Equations 2 and 3: mean loss ({place.title})",
-        about=f"{place.main}, mean of −log p of the true class in nats on images 0–{place.images - 1}; corrupted: "
-        f"{len(args.corruptions)} corruptions at {severities(args)} on images 0–{count - 1}; attacked: PGD of "
-        f"{args.attack_steps} steps that knows the classifier.",
+        about=f"{place.main}, mean of −log p of the true class in nats on images 0–{place.images - 1}; "
+        f"corrupted: {len(args.corruptions)} corruptions at {severities(args)} on images 0–{count - 1}; "
+        f"attacked: PGD of {args.attack_steps} steps that knows the classifier.",
         tables=[table(["", *heads], rows)],
         differs=["the paper states that the loss grows from left to right and is lowered, and prints no numbers",
                  *place.differs],
@@ -421,8 +419,7 @@ def likeness(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"likeness-{place.name}",
         title=f"Likeness ({place.title})",
         about=f"Images 0–{place.images - 1}, attacked by PGD in ℓ∞ 8/255 on {place.main} ({args.attack_steps} "
-        "steps): means "
-        "over the images.",
+        "steps): means over the images.",
         tables=[table(["", *measures], rows)],
         differs=["which images the paper's figures are of is not stated", *place.differs],
         missing=missing,
@@ -444,8 +441,7 @@ def pictures(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         name=f"pictures-{place.name}",
         title=f"Original, attacked, purified ({place.title})",
         about=f"Images 0–{count - 1}, attacked by PGD in ℓ∞ 8/255 on {place.main} ({args.attack_steps} steps), "
-        "purified by "
-        "distribution transfer. Differences are enlarged about grey.",
+        "purified by distribution transfer. Differences are enlarged about grey.",
         differs=list(place.differs),
         picture=plots.pictures(grid, heads, [name for _, name in place.pairs(count)]),
         caption="Original, attacked, purified image; perturbation and what purifying changed, enlarged",
@@ -478,9 +474,9 @@ def plane(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
     return Page(
         name=f"plane-{place.name}",
         title=f"Accuracy, robustness, generalisation ({place.title})",
-        about=f"Clean and attacked (ℓ∞ 8/255, PGD of {args.attack_steps} steps that knows the classifier) on images "
-        f"0–{place.images - 1}, mean over {len(args.corruptions)} corruptions at {severities(args)} on images "
-        f"0–{count - 1}: per cent right.",
+        about=f"Clean and attacked (ℓ∞ 8/255, PGD of {args.attack_steps} steps that knows the classifier) on "
+        f"images 0–{place.images - 1}, mean over {len(args.corruptions)} corruptions at {severities(args)} on "
+        f"images 0–{count - 1}: per cent right.",
         tables=[table(["", "clean", "attacked", "corrupted"], rows)],
         differs=[NO_NUMBERS, *trained(args, place), *place.differs],
         missing=place.missing,
@@ -491,9 +487,9 @@ def plane(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
 PAGES = (attacked, adaptive, corrupted, budget, steps, losses, likeness, pictures, plane)
 
 
-def on_every_set(make: Callable[[argparse.Namespace, Cells, Place], Page]) -> options.Make:
-    """The page for each of --sets."""
-    return lambda args, cells: [make(args, cells, SETS[name](args, cells)) for name in args.sets]
+def on(place: str, make: Callable[[argparse.Namespace, Cells, Place], Page]) -> options.Make:
+    """The page for one set of images."""
+    return lambda args, cells: make(args, cells, SETS[place](args, cells))
 
 
 if __name__ == "__main__":
@@ -501,14 +497,13 @@ if __name__ == "__main__":
         options.run(
             __doc__,
             SIZES,
-            {make.__name__: on_every_set(make) for make in PAGES},
+            {f"{make.__name__}-{place}": on(place, make) for make in PAGES for place in SETS},
             paper=PAPER,
             title="Distribution transfer, repeated",
             lead="The paper that takes adversarial samples for out-of-distribution samples and brings them "
-            "back by a diffusion "
-            "model. Figures in italics are published, with their contradictions; every other one was measured by "
-            "`python examples/reproduce_distribution_transfer.py`, on the sizes that its table names. None of "
-            "them is a "
-            "certificate: see [what of the paper's radius is one](papers.md#what-of-the-radius-is-a-certificate).",
+            "back by a diffusion model. Figures in italics are published, with their contradictions; every "
+            "other one was measured by `python examples/reproduce_distribution_transfer.py`, on the sizes "
+            "that its table names. None of them is a certificate: see [what of the paper's radius is "
+            "one](papers.md#what-of-the-radius-is-a-certificate).",
         )
     )

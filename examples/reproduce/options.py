@@ -14,8 +14,8 @@ from api_smoothing.errors import ApiSmoothError, ConfigurationError, unknown
 from reproduce.cells import Cells
 from reproduce.pages import Page, write
 
-#: Pages from the options and the cells.
-Make = Callable[[argparse.Namespace, Cells], Sequence[Page]]
+#: A page from the options and the cells.
+Make = Callable[[argparse.Namespace, Cells], Page]
 
 #: Option: (the published size, that of --quick, what it is). One that is a list is given as words with commas.
 Sizes = Mapping[str, tuple[Any, Any, str]]
@@ -30,17 +30,26 @@ def run(
     torch.set_num_threads(args.threads)
     try:
         _fill_in(args, sizes)
-        names = args.pages.split(",")
-        for name in names:
-            if name not in pages:
-                raise ConfigurationError(unknown("page", name, list(pages)))
+        names = _named(args.pages, list(pages))
         cells = Cells(args.out / "cells", minutes=args.minutes)
-        made = [page for name in names for page in pages[name](args, cells)]
-        print(write(made, args.out, paper=paper, title=title, lead=lead))
+        made = [pages[name](args, cells) for name in names]
+        absent = [name for name in pages if name not in names]
+        print(write(made, args.out, paper=paper, title=title, lead=lead, absent=absent))
     except ApiSmoothError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _named(words: str, pages: Sequence[str]) -> list[str]:
+    """The pages that are meant, in their own order: each by its name, or by a part of that between dashes."""
+    meant: set[str] = set()
+    for word in words.split(","):
+        found = [name for name in pages if word in (name, *name.split("-"))]
+        if not found:
+            raise ConfigurationError(unknown("page", word, pages))
+        meant.update(found)
+    return [name for name in pages if name in meant]
 
 
 def _parser(doc: str | None, sizes: Sizes, pages: Sequence[str]) -> argparse.ArgumentParser:
@@ -48,7 +57,7 @@ def _parser(doc: str | None, sizes: Sizes, pages: Sequence[str]) -> argparse.Arg
     add = found.add_argument
     add("--data", type=Path, required=True, help="the folder with cifar10/, weights/ and photos/")
     add("--out", type=Path, required=True, help="where pages, pictures and cells go")
-    add("--pages", default=",".join(pages), help=f"some of {', '.join(pages)}")
+    add("--pages", default=",".join(pages), help=f"some of {', '.join(pages)}, or parts of these names")
     add("--quick", action="store_true", help="all pages as small as they go: that they work, no more")
     add("--minutes", type=float, help="begin no further cell after so long: the rest is told as not run")
     add("--threads", type=int, default=1)

@@ -39,16 +39,23 @@ class Page:
         return "\n\n".join(parts) + "\n"
 
 
-def write(pages: Sequence[Page], out: Path, *, paper: str, title: str, lead: str) -> Path:
-    """`PAPER-NAME.md` and `PAPER-NAME.png` for each page, and all of them as `PAPER.md`, which is returned."""
+def write(
+    pages: Sequence[Page], out: Path, *, paper: str, title: str, lead: str, absent: Sequence[str] = ()
+) -> Path:
+    """`PAPER-NAME.md` and `PAPER-NAME.png` for each page, and all of them as `PAPER.md`, which is returned.
+
+    That one ends with what is `absent`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for page in pages:
         (out / f"{paper}-{page.name}.md").write_text(page.text(paper), encoding="utf-8")
         if page.picture is not None:
             page.picture.savefig(out / f"{paper}-{page.name}.png", metadata={"Software": None})
+    parts = [f"# {title}\n\n{lead}\n", *(page.text(paper, level=2) for page in pages)]
+    if absent:
+        parts.append(f"## What was not run\n\nOf the script's pages: {', '.join(absent)}.\n")
     whole = out / f"{paper}.md"
-    texts = [page.text(paper, level=2) for page in pages]
-    whole.write_text("\n".join([f"# {title}\n\n{lead}\n", *texts]), encoding="utf-8")
+    whole.write_text("\n".join(parts), encoding="utf-8")
     return whole
 
 
@@ -69,8 +76,8 @@ def per_cent(k: int, n: int) -> str:
 
 
 def published(value: float | str) -> str:
-    """A figure that is not ours."""
-    return f"*{value:g}*" if isinstance(value, float | int) else f"*{value}*"
+    """A figure that is not ours; a dash stays one."""
+    return f"*{value:g}*" if isinstance(value, float | int) else value
 
 
 def plain(text: str) -> str:

@@ -132,7 +132,7 @@ def photographs(args: argparse.Namespace, cells: Cells) -> Place:
     )
 
 
-#: By name, as --sets names them.
+#: By name, as pages have it.
 SETS: dict[str, Callable[[argparse.Namespace, Cells], Place]] = {
     "cifar10": cifar10,
     "photographs": photographs,

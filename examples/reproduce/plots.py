@@ -81,20 +81,19 @@ def bars(
     x: str,
     top: float | None = 100,
 ) -> Figure:
-    """Lying bars: for each row one of every series, (name, values); None leaves a gap."""
+    """Lying bars: for each row one of every series, (name, values); None is told as not run."""
     made = figure(7.2, 1.3 + 0.17 * len(rows) * (len(series) + 0.8))
     axes = made.subplots()
     high = 0.8 / len(series)
     for number, (name, values) in enumerate(series):
         at = [row + (number - (len(series) - 1) / 2) * high for row in range(len(rows))]
-        kept = [(y, value) for y, value in zip(at, values, strict=True) if value is not None]
-        axes.barh(
-            [y for y, _ in kept],
-            [v for _, v in kept],
-            high * 0.9,
-            color=COLORS[number % len(COLORS)],
-            label=name,
-        )
+        for y, value in zip(at, values, strict=True):
+            if not value:  # a bar of nothing is not seen
+                axes.text(
+                    0, y, " not run" if value is None else " 0", va="center", fontsize=6, color="#777777"
+                )
+        color = COLORS[number % len(COLORS)]
+        axes.barh(at, [value or 0 for value in values], high * 0.9, color=color, label=name)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.invert_yaxis()
     _plain(axes, x, "", along="x")

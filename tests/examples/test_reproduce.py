@@ -121,7 +121,7 @@ def test_a_quick_run_writes_every_page_and_a_second_measures_nothing(
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
     """What was measured when the process was killed is not measured again."""
-    words = ("--pages", "attacked", "--sets", "cifar10", "--images", "8")
+    words = ("--pages", "attacked-cifar10", "--images", "8")
     with subprocess.Popen(
         command("distribution_transfer", data, tmp_path, *words), env=environment(), stderr=subprocess.DEVNULL
     ) as running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -57,7 +58,10 @@ class Threads:
         return self.count
 
     def hire(self, recipe: Recipe) -> Thread:
-        self.hired.append(Thread(recipe, deaf=len(self.hired) == self._deaf))
+        deaf = len(self.hired) == self._deaf
+        self.hired.append(Thread(recipe, deaf=deaf))
+        while deaf and self.hired[-1].is_silent:  # it is to be the first that is ready
+            time.sleep(0.01)
         return self.hired[-1]
 
     def wait(self, workers: Iterable[Any], seconds: float) -> list[tuple[Any, Message]]:
@@ -84,6 +88,10 @@ class Thread:
         self.given += [task.index for task in tasks]
         if not self._deaf:
             self.host.put(tasks)
+
+    @property
+    def is_silent(self) -> bool:
+        return self._said.empty()
 
     def stop(self) -> None:
         self.host.stop()

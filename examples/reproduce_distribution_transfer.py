@@ -169,7 +169,7 @@ def adaptive(args: argparse.Namespace, cells: Cells, place: Place) -> Page:
         title=f"Table 2: attacks that know the defence ({place.title})",
         about=f"{place.title}, images 0–{count - 1}, PGD in the ℓ∞ ball of 8/255 on classifier and defence "
         f"together, {args.adaptive_steps} steps, {args.draws} draws of the noise a step: per cent right (exact "
-        "95 % interval). Gradients go through one step of a denoiser, and straight through a guided way.",
+        "95 % interval). Gradients go through every step of a defence.",
         tables=[
             table(["classifier", "defence", "clean", "attacked"], rows),
             "Published:",

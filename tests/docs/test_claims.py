@@ -64,9 +64,10 @@ def flags() -> frozenset[str]:
 
 
 @cache
-def of_benchmarks() -> str:
-    """The text of all benchmarks."""
-    return "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "benchmarks").glob("*.py")))
+def of_scripts() -> str:
+    """The text of all benchmarks and examples."""
+    files = (file for folder in ("benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
+    return "".join(file.read_text(encoding="utf-8") for file in sorted(files))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -90,11 +91,11 @@ def test_commands_that_are_named_are_commands(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_flags_that_are_named_are_flags(page: Path) -> None:
-    """A `--flag` in the text is one of some command, or of a benchmark that the page names."""
+    """A `--flag` in the text is one of some command, or of a script of ours where the page names such."""
     for span in spans(page):
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span))
-        if "api-smooth" not in span and "benchmarks" in page.read_text(encoding="utf-8"):
-            told -= {flag for flag in told if f'"{flag}"' in of_benchmarks()}
+        if "api-smooth" not in span and re.search("benchmarks|examples", page.read_text(encoding="utf-8")):
+            told -= {flag for flag in told if f'"{flag}"' in of_scripts()}
         assert told - FOREIGN <= flags(), f"{page.name}: {span}"
 
 

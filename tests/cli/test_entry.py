@@ -173,7 +173,7 @@ for line in sys.stdin.read().split("\\n"):
         ("denoisers --jsno", "did you mean --json?"),
         ("certify a.png -n 20 --model resnet19", "did you mean resnet18"),
         ("labels shw cifar10", "did you mean show?"),
-        ("labels show imagnet", "did you mean imagenet-coarse?"),
+        ("labels show imagnet-coarse", "did you mean imagenet-coarse"),
         ("certify a.png -n 20 --denoiser unet-cifra10", "did you mean unet-cifar10"),
         ("certify a.png -n 20 --provider opnai", "did you mean openai?"),
         ("certify a.png -n 20 --provider http --model opnai", "did you mean openai?"),

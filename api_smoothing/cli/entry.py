@@ -94,17 +94,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` excludes the program's name."""
     argv = sys.argv[1:] if argv is None else list(argv)
     open_missing_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a σ that the terminal cannot show must not end a paid run
     try:
+        return _guarded(argv)
+    finally:
+        _let_go()
+
+
+def _guarded(argv: list[str]) -> int:
+    """The exit code, whatever happens: an error is one line."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(
+                    errors="replace"
+                )  # a σ that the terminal cannot show must not end a paid run
         with heeding_signals():
             code = _dispatch(argv)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
     except ApiSmoothError as error:
         return _complain(error, str(error), error.exit_code)
-    except BrokenPipeError:
-        return _closed_pipe()
+    except BrokenPipeError:  # whoever read the output has gone
+        return 141
     except KeyboardInterrupt as stop:
         tell("\napi-smooth: interrupted")
         return exit_code(stop)
@@ -160,10 +170,12 @@ def _of_a_database(error: Exception) -> bool:
     return isinstance(error, sqlite3.Error)
 
 
-def _closed_pipe() -> int:
-    """Whoever read the output has gone. Point it at nothing, or Python complains again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def _let_go() -> None:
+    """Point an output that takes nothing more at nothing, or Python tries again at its exit and complains."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:

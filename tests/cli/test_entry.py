@@ -247,9 +247,12 @@ def test_the_help_has_every_summary(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_that_nobody_can_read_raises_nothing() -> None:
     """Into a closed pipe the help ends as any command does; a stream that knows no … gets the rest."""
     command = [sys.executable, "-m", "api_smoothing", "--help"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert "Traceback" not in done.stderr
+    for buffered in ("", "1"):
+        env = {**os.environ, "PYTHONUNBUFFERED": buffered}
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 1
     done = subprocess.run(
         command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True
     )
@@ -443,15 +446,20 @@ def test_bad_input_is_one_line_and_exit_2(
         assert words in printed.err
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("tail", [">&-", ">&- 2>&-", "<&-", ">/dev/full"])
-def test_a_standard_stream_that_is_not_there_is_no_bug(tail: str, project: Path) -> None:
-    """With a stream closed or full there is at most one line, never an internal error or a traceback."""
+def test_a_standard_stream_that_is_not_there_is_no_bug(tail: str, unbuffered: str, project: Path) -> None:
+    """With a stream closed or full there is at most one line, never an internal error or a traceback.
+
+    Python notices a full one at the first line, or, buffered as it is for most, as late as at its exit.
+    """
     command = shlex.join([sys.executable, "-m", "api_smoothing", "certify", "a.png", *TOY, "-n", "20"])
+    paths = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])
     done = subprocess.run(
         ["bash", "-c", f"{command} {tail}"],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])},
+        env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": unbuffered},
     )
     assert done.returncode == (2 if "full" in tail else 0)
     assert "internal error" not in done.stderr

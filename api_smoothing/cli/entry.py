@@ -105,9 +105,8 @@ def _guarded(argv: list[str]) -> int:
     try:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(
-                    errors="replace"
-                )  # a σ that the terminal cannot show must not end a paid run
+                # A σ that the terminal cannot show must not end a paid run.
+                stream.reconfigure(errors="replace")
         with heeding_signals():
             code = _dispatch(argv)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try

@@ -17,7 +17,7 @@ written %26, as in a URL.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -92,16 +92,9 @@ def _checked(family: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_kind(option: str, value: Any, default: Any) -> Any:
-    if not isinstance(value, str) or isinstance(default, str):
-        return value
-    kind: Callable[[str], Any] = type(default)
-    try:
-        number = kind(value)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ConfigurationError(f"{option}={value!r} of a defence is not {wanted}") from None
-    samplers.check(option, number)
-    return number
+    """What is given as text becomes a number where a number is meant."""
+    is_text = isinstance(value, str) and not isinstance(default, str)
+    return samplers.value_of(option, value, default) if is_text else value
 
 
 def _bundled(family: str, options: dict[str, Any], device: str) -> Defence:

@@ -63,12 +63,13 @@ def split(words: str) -> tuple[dict[str, Any] | None, str]:
         if name not in METHODS[method]:
             takers = " or ".join(m for m, options_ in METHODS.items() if name in options_)
             raise ConfigurationError(f"{name} goes with method={takers}, not {method}")
-        options[name] = _value(name, given[name], METHODS[method][name])
+        options[name] = value_of(name, given[name], METHODS[method][name])
     rest = "&".join(f"{name}={value}" for name, value in pairs if name not in known | {"method"})
     return options, rest
 
 
-def _value(name: str, text: str, default: Any) -> Any:
+def value_of(name: str, text: str, default: Any) -> Any:
+    """The setting `name` that `text` says, of the kind of its `default`. Raises ConfigurationError."""
     kind: Callable[[str], Any] = type(default)
     try:
         value = kind(text)

@@ -50,7 +50,7 @@ def test_settings_may_be_arguments() -> None:
         ("jpeg?paths=3", "jpeg has no setting 'paths'; it takes quality"),
         ("none?sigma=1", "none has no setting 'sigma'"),
         ("jpeg-0", "from 1 to 100"),
-        ("reverse?steps=many", "steps='many' of a defence is not a whole number"),
+        ("reverse?steps=many", "steps='many' is not a whole number"),
         ("reverse?eta=2", "eta must be from 0 to 1"),
         ("denoised?sigma=0", "sigma"),
     ],

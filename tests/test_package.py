@@ -82,6 +82,7 @@ LEAVES = {
     "digests",
     "eval_mode",
     "home",
+    "interrupts",
     "testing",
 }
 

@@ -121,6 +121,9 @@ def _guarded(argv: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
+        if (interrupt := _interrupt_behind(error)) is not None:  # what was tidied up amid something else may fail
+            tell("\napi-smooth: interrupted")
+            return exit_code(interrupt)
         if _of_a_database(error):
             text = f"cannot write to disk: {error}; free some space, or set API_SMOOTH_HOME to another folder"
             if "malformed" in str(error):
@@ -130,6 +133,13 @@ def _guarded(argv: list[str]) -> int:
 (API_SMOOTH_DEBUG=1 shows the traceback)"
         return _complain(error, text, 1)
     return code
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt during whose handling `error` was raised, if there is one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def _dispatch(argv: list[str]) -> int:

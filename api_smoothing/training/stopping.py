@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from api_smoothing.interrupts import Handler, in_main_thread, listening
 
 
 class Stop:
     """`asked`: a signal came, which `heed` passes on to who would have got it, and which raises there."""
 
     def __init__(self) -> None:
-        self.before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self.before: dict[int, Handler] = {}
         self._number: int | None = None
 
     @property
@@ -40,10 +38,8 @@ class Stop:
 def stop_between_steps() -> Iterator[Stop]:
     """Signals to which somebody listens wait, in the block, until `heed`. Elsewhere than in the main thread none do."""
     stop = Stop()
-    if threading.current_thread() is threading.main_thread():
-        stop.before = {
-            n: f for n in _SIGNALS if callable(f := signal.getsignal(n)) and not isinstance(f, int)
-        }
+    if in_main_thread():
+        stop.before = listening()
     for number in stop.before:
         signal.signal(number, stop.note)
     try:

@@ -464,3 +464,19 @@ def test_a_standard_stream_that_is_not_there_is_no_bug(tail: str, unbuffered: st
     assert done.returncode == (2 if "full" in tail else 0)
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_made_by_an_interrupt_is_the_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What tidies up in the middle of something else may fail; that is no error to be reported."""
+
+    def stopped(*_: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise AttributeError("half done")
+
+    monkeypatch.setattr("api_smoothing.cli.entry._dispatch", stopped)
+    assert main(["providers"]) == 130
+    assert capsys.readouterr().err == "\napi-smooth: interrupted\n"

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,13 @@ from api_smoothing.engine.sending.outcome import Open, Outcome
 from api_smoothing.engine.sending.pixels import Cleaner, batch_size, encode, enlargement, for_model
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.sending.stream import Query
+from api_smoothing.interrupts import uninterrupted
 from api_smoothing.precision import devices
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 _BLOCK: Final = 256  # queries a function is asked together
 _SENT_BLOCK: Final = 64  # for services: small, so that the first requests leave while the rest is denoised
@@ -164,20 +167,30 @@ class _Lane:
         self, queries: Sequence[Query], ask: Callable[[Tensor, Sequence[Query]], Mapping[Query, Outcome]]
     ) -> _Block:
         """Begin with the noise; `ask` goes on with it."""
-        noisy = self._ahead.submit(draw_on, self._device, queries)
+        noisy = _handed_in(self._ahead, partial(draw_on, self._device, queries))
 
         def work() -> Mapping[Query, Outcome]:
-            return ask(noisy.result(), queries)
+            return ask(_waited_for(noisy), queries)
 
         if self._networks is None:
             return _Block(queries, work, None)
-        asked = self._networks.submit(work)
-        return _Block(queries, asked.result, asked)
+        asked = _handed_in(self._networks, work)
+        return _Block(queries, partial(_waited_for, asked), asked)
 
     def close(self) -> None:
         for pool in (self._networks, self._ahead):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _handed_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
+    with uninterrupted:  # pool and threads share locks that an interrupt would leave taken
+        return pool.submit(work)
+
+
+def _waited_for(future: Future[T]) -> T:
+    with uninterrupted:  # a block of noise, or of answers
+        return future.result()
 
 
 class There:
@@ -259,7 +272,8 @@ class There:
         then: Callable[[Any], Mapping[Query, Outcome]],
     ) -> None:
         """Have `work` done in `pool`; `then` is called with what it returns by who waits for it."""
-        pool.submit(work).add_done_callback(lambda future: self._done.put((future, then)))
+        with uninterrupted:
+            pool.submit(work).add_done_callback(lambda future: self._done.put((future, then)))
 
     def _go_on(self) -> None:
         """Keep the denoiser and the workers busy."""

@@ -22,6 +22,7 @@ from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open
 from api_smoothing.engine.sending.stream import Query, Stream, by_stream
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
 from api_smoothing.errors import ApiSmoothError, BudgetError, DiskError, ProviderError
+from api_smoothing.interrupts import uninterrupted
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
@@ -106,7 +107,7 @@ class Sender:
     def halt(self) -> None:
         """End all waits; what is under way comes in, and nothing more leaves."""
         self._halted = True
-        with self._lock:
+        with uninterrupted, self._lock:
             for job in self._jobs:
                 job.stop.set()
 

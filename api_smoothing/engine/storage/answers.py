@@ -26,6 +26,7 @@ from api_smoothing.engine.storage.paid import PaidAnswers, tampered
 from api_smoothing.engine.storage.seal import folder_seal
 from api_smoothing.engine.storage.whereabouts import Surroundings
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.interrupts import uninterrupted
 from api_smoothing.private import private_folder
 
 CHUNK = 256
@@ -193,7 +194,7 @@ class DiskCache:
         by_chunk: dict[int, dict[int, Answer]] = {}
         for index, answer in answers.items():
             by_chunk.setdefault(index // CHUNK, {})[index] = answer
-        with telling(self._file), self._cache.transact(retry=True):
+        with uninterrupted, telling(self._file), self._cache.transact(retry=True):
             for chunk, part in by_chunk.items():
                 merged = part | self._chunk(stream, chunk)
                 self._cache.set(f"{stream}:{chunk}", self._sealed(f"{stream}:{chunk}", _encode(merged)))
@@ -219,11 +220,11 @@ class DiskCache:
         return {i: reason for i, reason in failed.items() if i not in answered}
 
     def describe(self, stream: str, facts: Mapping[str, Any]) -> None:
-        with telling(self._file):
+        with uninterrupted, telling(self._file):
             self._cache.add(f"stream:{stream}", dict(facts), retry=True)
 
     def facts(self, stream: str) -> dict[str, Any] | None:
-        with telling(self._file):
+        with uninterrupted, telling(self._file):
             found: dict[str, Any] | None = self._cache.get(f"stream:{stream}", retry=True)
         return found
 
@@ -263,7 +264,7 @@ class DiskCache:
 
     def _opened(self, key: str) -> dict[int, Answer]:
         """The answers of the chunk `key`. One from before there were seals counts as it is."""
-        with telling(self._file):
+        with uninterrupted, telling(self._file):
             entry = self._cache.get(key, retry=True)
         if entry is None:
             return {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from api_smoothing.errors import ConfigurationError, DiskError
+from api_smoothing.interrupts import uninterrupted
 from api_smoothing.private import private_folder, refuse_shared_file
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ class _Write:
 
 class Database:
     """One file and one connection, which threads take in turn; with None for a path, in memory.
+
+    A signal that comes amid a call waits for its end: the others wait for the connection.
 
     The file is readable by its owner only. `version` is that of `schema`; a file of another one is refused, but for
     those in `extends`, to which this schema only adds. Raises ConfigurationError, one line.
@@ -107,39 +110,41 @@ class Database:
         them writes for all, and the disk is waited for once. When another one fails, it runs a second time.
         Without `durable`, what was written survives the death of the process but not a loss of power.
         """
-        self._mind_forks()
-        mine, batch = _Write(work, durable), list[_Write]()
-        with self._lock:
-            self._queue.append(mine)
-            mine.leads, self._led = not self._led, True
-        try:
-            if not mine.leads:
-                mine.wake.acquire()
-            if mine.leads:
-                with self._lock:
-                    batch, self._queue = self._queue, []
-                self._commit(batch)
-        finally:
-            if mine.leads or not mine.done:
-                self._pass_on(mine, batch)
+        with uninterrupted:
+            self._mind_forks()
+            mine, batch = _Write(work, durable), list[_Write]()
+            with self._lock:
+                self._queue.append(mine)
+                mine.leads, self._led = not self._led, True
+            try:
+                if not mine.leads:
+                    mine.wake.acquire()
+                if mine.leads:
+                    with self._lock:
+                        batch, self._queue = self._queue, []
+                    self._commit(batch)
+            finally:
+                if mine.leads or not mine.done:
+                    self._pass_on(mine, batch)
         if mine.error is not None:
             raise _as_told(mine.error)
         return mine.result  # type: ignore[no-any-return]
 
     def note(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Have `work` done with the next write, or on `close`: for what may be lost when the process dies."""
-        self._mind_forks()
-        with self._lock:
-            self._notes.append(work)
+        with uninterrupted:
+            self._mind_forks()
+            with self._lock:
+                self._notes.append(work)
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """The rows of a query that changes nothing, also in the middle of a write."""
-        with self._taken() as db:
+        with uninterrupted, self._taken() as db:
             return db.execute(query, values).fetchall()
 
     def shrink(self) -> None:
         """Give the disk back what was deleted, unless somebody else is at the file."""
-        with self._taken() as db, contextlib.suppress(sqlite3.OperationalError):
+        with uninterrupted, self._taken() as db, contextlib.suppress(sqlite3.OperationalError):
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -148,7 +153,7 @@ class Database:
         if self._notes:
             with contextlib.suppress(*UNWRITTEN):
                 self.write(lambda db: None, durable=False)
-        with self._turn:
+        with uninterrupted, self._turn:
             if self._connection is not None and self._path is not None:
                 self._connection.close()
                 self._connection = None

@@ -18,6 +18,7 @@ from api_smoothing.engine.storage.postgres.errors import (
     refused_entry,
     unreachable,
 )
+from api_smoothing.interrupts import interruptible, uninterrupted
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,7 +64,7 @@ class Server:
         while True:
             began, tries = self._clock(), tries + 1
             try:
-                with self._slots:
+                with uninterrupted, self._slots, interruptible():
                     found = self._called(query, values)
             except psycopg.Error as error:
                 met += at_once(error)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from api_smoothing.interrupts import interruptible, uninterrupted
+
 W = TypeVar("W")
 R = TypeVar("R")
 
@@ -41,23 +43,26 @@ class Together(Generic[W, R]):
     def __call__(self, wanted: W) -> R:
         """What `work` returns for `wanted`."""
         mine = _Call[W, R](wanted)
-        with self._lock:
-            mine.leads = self._free > 0
-            if mine.leads:
-                self._free -= 1
-            else:
-                self._waiting.append(mine)
-        batch = [mine]
-        try:
-            if not mine.leads:
-                mine.wake.acquire()
-            if mine.leads:
-                with self._lock:
-                    batch += self._waiting
-                    self._waiting = []
-                self._do(batch)
-        finally:
-            self._pass_on(mine, batch)
+        with uninterrupted:
+            with self._lock:
+                mine.leads = self._free > 0
+                if mine.leads:
+                    self._free -= 1
+                else:
+                    self._waiting.append(mine)
+            batch = [mine]
+            try:
+                with interruptible():
+                    if not mine.leads:
+                        mine.wake.acquire()
+                if mine.leads:
+                    with self._lock:
+                        batch += self._waiting
+                        self._waiting = []
+                    with interruptible():
+                        self._do(batch)
+            finally:
+                self._pass_on(mine, batch)
         if mine.error is not None:
             raise mine.error
         return mine.result  # type: ignore[return-value]

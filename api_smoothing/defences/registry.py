@@ -39,9 +39,9 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "jpeg": {"quality": 75},
     "bits": {"bits": 5},
     "denoised": {"denoiser": "auto", "sigma": SIGMA},
-    "diffusion": {"denoiser": _MODEL, "sigma": SIGMA},
-    "reverse": {"denoiser": _MODEL, "sigma": SIGMA, **samplers.METHODS["multistep"]},
-    "guided": {"denoiser": _MODEL, "sigma": SIGMA, **samplers.METHODS["guided"]},
+    "diffusion": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1},
+    "reverse": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1, **samplers.METHODS["multistep"]},
+    "guided": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1, **samplers.METHODS["guided"]},
     "densepure": {"denoiser": _MODEL, "sigma": SIGMA, **samplers.METHODS["vote"]},
     "smoothing": {"denoiser": "auto", "sigma": SIGMA, "copies": 10},
 }

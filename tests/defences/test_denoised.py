@@ -46,6 +46,7 @@ def test_a_row_depends_on_itself_and_the_seed(kind: str, copies: int) -> None:
         ("reverse?steps=3", Cost(queries=1, evaluations=3)),
         ("guided", Cost(queries=1, evaluations=8)),
         ("guided?weight=1&steps=4", Cost(queries=1, evaluations=8)),
+        ("guided?copies=5&steps=4", Cost(queries=5, evaluations=20)),
         ("densepure?paths=3&steps=4", Cost(queries=3, evaluations=12)),
         ("smoothing?copies=7", Cost(queries=7, evaluations=7)),
     ],

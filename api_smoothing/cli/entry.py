@@ -121,7 +121,9 @@ def _guarded(argv: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(error, f"{place}{error.strerror or error}", 2)
     except Exception as error:  # whatever it is, the user gets one line; the traceback is for developers
-        if (interrupt := _interrupt_behind(error)) is not None:  # what was tidied up amid something else may fail
+        if (
+            interrupt := _interrupt_behind(error)
+        ) is not None:  # what was tidied up amid something else may fail
             tell("\napi-smooth: interrupted")
             return exit_code(interrupt)
         if _of_a_database(error):

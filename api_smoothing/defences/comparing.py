@@ -20,6 +20,7 @@ from api_smoothing.attacks import PGD, Square
 from api_smoothing.corruptions import corrupt
 from api_smoothing.datasets import DataSet, Example, open_dataset
 from api_smoothing.defences.adaptive import defended, mean_scores
+from api_smoothing.defences.attacked import Attacked
 from api_smoothing.defences.base import Defence, check_defence, purified
 from api_smoothing.defences.classifier import Classifier, Targets, classifier_of
 from api_smoothing.defences.comparison import ROW, SESSION, Comparison, Defended, Row, read_rows
@@ -59,9 +60,9 @@ def compare(
     averaged over `eot` draws a step. What is right is the label; without labels, the bare classifier's answer.
 
     `output` is a run file (.jsonl): what it holds is not computed again, and defences, conditions and images may be
-    added. Images go `batch` together, which the draws of adaptive attacks depend on; all else is a function of the
-    image and `seed`. `size` is the side (or height, width) that images are brought to first. `tell` is given a line
-    after each step of the way.
+    added; images attacked bare are kept in a folder beside it, which may be deleted. Images go `batch` together, which
+    the draws of adaptive attacks depend on; all else is a function of the image and `seed`. `size` is the side (or
+    height, width) that images are brought to first. `tell` is given a line after each step of the way.
 
     Raises ConfigurationError, WeightsError or MissingExtraError in one line; an image that cannot be read is named in
     `Comparison.unreadable`.
@@ -90,7 +91,16 @@ def compare(
         file = stack.enter_context(runs.open(path, settings))
         known, session = read_rows(path)
         drive = _Drive(
-            classifier, made, conditions, known, file, seed=seed, eot=eot, device=device, tell=tell
+            classifier,
+            made,
+            conditions,
+            known,
+            file,
+            attacked=Attacked(None if output is None else path.with_name(f"{path.name}.attacked"), settings),
+            seed=seed,
+            eot=eot,
+            device=device,
+            tell=tell,
         )
         pictures = _Pictures(chosen, targets, size)
         for some in pictures.batches(batch):
@@ -173,11 +183,13 @@ class _Drive:
         known: Mapping[tuple[str, ...], Row],
         file: runs.RunFile,
         *,
+        attacked: Attacked,
         seed: int,
         eot: int,
         device: str,
         tell: Callable[[str], object] | None,
     ) -> None:
+        self._attacked = attacked
         self._classifier, self._defences, self._conditions = classifier, defences, conditions
         self._known, self._file, self._seed, self._eot, self._device = dict(known), file, seed, eot, device
         self._identities = {one.name: _facts(one).identity for one in defences}
@@ -265,9 +277,15 @@ class _Drive:
             model = defended(model, defence)
             if isinstance(attack, ByGradients) and getattr(defence, "random", True):
                 attack = attack.averaging(self._eot)
+        key = [condition.name, [one.sha256 for one in batch], labels.tolist()]
+        if defence is None and (kept := self._attacked.read(key, clean)) is not None:
+            return kept
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._draw(condition, defence, batch))
-            return attack(clean, labels, model).detach()
+            found = attack(clean, labels, model).detach()
+        if defence is None:
+            self._attacked.write(key, found)
+        return found
 
     def _draw(self, condition: Condition, defence: Defence | None, batch: Sequence[_Picture]) -> int:
         told = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,11 @@ from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.registry import PINNED
 from api_smoothing.denoisers.reverse import Reverse, row_noise
 from api_smoothing.denoisers.selection import PREFERENCE, select
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, unknown
 from api_smoothing.purification import load_classifier
+
+#: What a guided path may be held to.
+REFERENCES: Final = ("input", "estimate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +36,15 @@ class Denoised:
     """Noise of standard deviation `sigma` ([0,1] units), taken away by `denoiser`, `copies` times.
 
     `denoiser` is what `denoisers.load` takes, a method with its options too, "auto" for the bundled one that fits the
-    images, or an object. The noise of a row is a function of the row, σ, the seed and the number of the copy.
+    images, or an object. The noise of a row is a function of the row, σ, the seed and the number of the copy. A guided
+    path is held to the `reference`: the "input", attacked or not, or the "estimate" of its denoiser in one step.
     """
 
     name: str
     denoiser: str | Path | Denoiser = "auto"
     sigma: float = 0.1
     copies: int = 1
+    reference: str = "input"
     device: str = "cpu"
     random: bool = True
     _found: dict[tuple[int, int] | None, Denoiser] = field(default_factory=dict, init=False, repr=False)
@@ -52,11 +57,14 @@ class Denoised:
             )
         if isinstance(self.copies, bool) or not isinstance(self.copies, int) or not 1 <= self.copies <= 1000:
             raise ConfigurationError(f"copies must be a whole number from 1 to 1000, not {self.copies!r}")
+        if self.reference not in REFERENCES:
+            raise ConfigurationError(unknown("reference", str(self.reference), REFERENCES))
 
     @property
     def cost(self) -> Cost:
         """A query a copy and path; the uses of the denoiser's network on all their ways."""
         paths, uses = _paths_and_uses(self.denoiser)
+        uses += self.reference == "estimate"
         return Cost(queries=self.copies * paths, evaluations=self.copies * paths * uses)
 
     @property
@@ -90,7 +98,7 @@ class Denoised:
         found = self._denoiser((images.shape[2], images.shape[3]))
         noisy = _whole(images + noise, low=None)
         ends: list[Tensor]
-        if isinstance(found, Guided):
+        if isinstance(found, Guided) and self.reference == "input":
             ends = [found.steer(noisy, self.sigma, images)]
         elif found.paths_per_query > 1 and isinstance(found, ManyPaths):
             ends = [found.path(noisy, self.sigma, number) for number in range(found.paths_per_query)]

@@ -41,7 +41,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "denoised": {"denoiser": "auto", "sigma": SIGMA},
     "diffusion": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1},
     "reverse": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1, **samplers.METHODS["multistep"]},
-    "guided": {"denoiser": _MODEL, "sigma": SIGMA, "copies": 1, **samplers.METHODS["guided"]},
+    "guided": {
+        "denoiser": _MODEL,
+        "sigma": SIGMA,
+        "copies": 1,
+        "reference": "input",
+        **samplers.METHODS["guided"],
+    },
     "densepure": {"denoiser": _MODEL, "sigma": SIGMA, **samplers.METHODS["vote"]},
     "smoothing": {"denoiser": "auto", "sigma": SIGMA, "copies": 10},
 }
@@ -112,6 +118,7 @@ def _bundled(family: str, options: dict[str, Any], device: str) -> Defence:
         if value != OPTIONS[family][option]
     ]
     denoiser, sigma, copies = options.pop("denoiser"), options.pop("sigma"), options.pop("copies", 1)
+    reference = options.pop("reference", "input")
     if family in _METHODS:
         if not isinstance(denoiser, str):
             raise ConfigurationError(
@@ -124,6 +131,7 @@ def _bundled(family: str, options: dict[str, Any], device: str) -> Defence:
         denoiser=denoiser,
         sigma=sigma,
         copies=copies,
+        reference=reference,
         device=device,
     )
 

@@ -10,6 +10,7 @@ from toy_defences import smoother, tensor
 
 from api_smoothing.defences import Cost, Denoised, load
 from api_smoothing.defences.base import purified
+from api_smoothing.defences.denoised import REFERENCES
 from api_smoothing.denoisers.guided import Guided
 from api_smoothing.denoisers.paths import Paths
 from api_smoothing.denoisers.reverse import Reverse
@@ -47,6 +48,7 @@ def test_a_row_depends_on_itself_and_the_seed(kind: str, copies: int) -> None:
         ("guided", Cost(queries=1, evaluations=8)),
         ("guided?weight=1&steps=4", Cost(queries=1, evaluations=8)),
         ("guided?copies=5&steps=4", Cost(queries=5, evaluations=20)),
+        ("guided?reference=estimate", Cost(queries=1, evaluations=9)),
         ("densepure?paths=3&steps=4", Cost(queries=3, evaluations=12)),
         ("smoothing?copies=7", Cost(queries=7, evaluations=7)),
     ],
@@ -54,6 +56,19 @@ def test_a_row_depends_on_itself_and_the_seed(kind: str, copies: int) -> None:
 def test_costs_are_what_a_name_says(name: str, cost: Cost) -> None:
     """Queries are images; evaluations are those of the denoiser's network, and of a surrogate."""
     assert load(name).cost == cost
+
+
+def test_a_path_is_held_to_the_input_or_to_the_estimate() -> None:
+    """Held hard it ends at what it is held to: of a spot that is not noise, at the spot or without it."""
+    spot = torch.full((1, 3, 8, 8), 0.5)
+    spot[..., 4, 4] = 1.0
+    guided = Guided(denoiser=smoother(), steps=4, scale=1e6)
+    ends = {
+        name: purified(Denoised(name=name, denoiser=guided, sigma=0.3, reference=name), spot, 1)[0, 0]
+        for name in REFERENCES
+    }
+    far = {name: float((end - spot[0]).square().mean()) for name, end in ends.items()}
+    assert far["input"] < far["estimate"]
 
 
 def test_costs_are_what_was_computed() -> None:
@@ -108,6 +123,6 @@ def test_identities_tell_denoisers_apart() -> None:
 
 def test_numbers_out_of_range_are_refused() -> None:
     """σ above 0, copies from 1 on."""
-    for given in ({"sigma": 0.0}, {"copies": 0}):
+    for given in ({"sigma": 0.0}, {"copies": 0}, {"reference": "imput"}):
         with pytest.raises(ConfigurationError, match=next(iter(given))):
             Denoised(name="x", **given)  # type: ignore[arg-type]

@@ -36,20 +36,15 @@ def grid(weights: Path) -> list[str]:
     found = [
         f"smoothing?sigma={sigma}&copies={copies}" for sigma, copies in product((0.1, 0.15, 0.2), (5, 10))
     ]
-    for net, sigma, guidance in product(("unet-cifar10", "diffusion-cifar10"), (0.1, 0.15), (10, 40, 160)):
-        found.append(f"guided?denoiser={net}&sigma={sigma}&guidance={guidance}&steps=4")
-    for sigma, guidance in product((0.1, 0.15, 0.2), (10, 40, 160)):
-        found.append(
-            f"guided?denoiser=unet-cifar10&sigma={sigma}&guidance={guidance}&steps=4&reference=estimate"
-        )
-    for (_, surrogate), weight in product(surrogates.items(), (-20, -5, 5, 20)):
-        found.append(
-            f"guided?denoiser=unet-cifar10&guidance=40&steps=4&weight={weight}&surrogate={surrogate}"
-        )
-    found += [
-        "guided?denoiser=unet-cifar10&guidance=1&distance=ssim&steps=4",
-        "guided?denoiser=unet-cifar10&guidance=40&steps=12",
-    ]
+    for net, sigma, guidance in product(("unet-cifar10", "diffusion-cifar10"), (0.1, 0.13), (0, 10, 40)):
+        found.append(f"guided?denoiser={net}&sigma={sigma}&guidance={guidance}")
+    unet = "guided?denoiser=unet-cifar10&guidance=10"
+    found += [f"{unet}&steps={steps}" for steps in (2, 4, 12)]
+    found += [f"{unet}&copies={copies}" for copies in (3, 5)]
+    for surrogate, weight in product(surrogates.values(), (-5, -2, -1, 1, 5)):
+        found.append(f"{unet}&steps=4&weight={weight}&surrogate={surrogate}")
+        found.append(f"{unet}&steps=4&weight={weight}&surrogate={surrogate}&reference=estimate")
+    found += [f"{unet}&reference=estimate", "guided?denoiser=unet-cifar10&guidance=20&distance=ssim&steps=4"]
     return found
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
 from typing import Any, Final
 
 SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+
+#: What `signal` is made of, without its look-up of names, which takes ten times as long: each query has such blocks.
+_bare: Final = import_module("_signal")
 
 Handler = Callable[[int, "FrameType | None"], Any]
 
@@ -27,11 +31,7 @@ def in_main_thread() -> bool:
 
 def listening() -> dict[int, Handler]:
     """The handlers of the signals to which somebody listens."""
-    return {
-        number: found
-        for number in SIGNALS
-        if callable(found := signal.getsignal(number)) and not isinstance(found, int)
-    }
+    return {number: found for number in SIGNALS if callable(found := _bare.getsignal(number))}
 
 
 class _Uninterrupted:
@@ -50,7 +50,7 @@ class _Uninterrupted:
                 for number, handler in listening().items():
                     if handler != self._note:  # as it is where an earlier end was itself interrupted
                         self._before[number] = handler
-                        signal.signal(number, self._note)
+                        _bare.signal(number, self._note)
             self._depth += 1  # from here on nothing is raised
 
     def __exit__(self, *_: object) -> None:
@@ -58,7 +58,7 @@ class _Uninterrupted:
             self._depth = max(0, self._depth - 1)
             if not self._depth:
                 for number, handler in self._before.items():
-                    signal.signal(number, handler)
+                    _bare.signal(number, handler)
                 self.heed()
 
     def heed(self) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
+from timeit import repeat
 from types import FrameType
 from typing import Any
 
@@ -120,6 +121,31 @@ def test_a_handler_of_the_user_gets_its_signal() -> None:
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before[0])
+
+
+def test_a_block_costs_less_than_to_install_a_handler() -> None:
+    """There are several for each query. The least of many, as machines are busy."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
+
+    def block() -> None:
+        with uninterrupted:
+            pass
+
+    try:
+        least = [min(repeat(work, number=50, repeat=200)) for work in (block, install)]
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert least[0] < 3 * least[1]
+
+
+def install() -> None:
+    signal.signal(signal.SIGTERM, install_nothing)
+
+
+def install_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler."""
 
 
 def test_other_threads_do_not_keep_signals_back() -> None:

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -352,15 +352,14 @@ class SmoothedAPI:
         """The image among its neighbours; None where nothing is reused."""
         if self._neighbours is None:
             return None
-        name, reading = inquiry.stream.name, f"{self._provenance().label_map} {self.alpha!r}"
-        return self._neighbours.visit(
-            loaded,
-            spec,
-            run=run,
-            settings=f"{self._session.settings(noise, seed=self._seed.label)} {reading}",
-            stream=name,
-            new=self._session.is_new(name),
-        )
+        name = inquiry.stream.name
+        settings, new = self._near_settings(noise), self._session.is_new(name)
+        return self._neighbours.visit(loaded, spec, run=run, settings=settings, stream=name, new=new)
+
+    def _near_settings(self, noise: NoiseStream) -> str:
+        """All that neighbours must have in common."""
+        settings = self._session.settings(noise, seed=self._seed.label)
+        return f"{settings} {self._provenance().label_map} {self.alpha!r}"
 
     def teach(self, done: Iterable[Certificate]) -> None:
         """With prior="learn": let images that were done before teach those to come, such as `runs.read(path)`.
@@ -368,6 +367,30 @@ class SmoothedAPI:
         They may be of other settings. What they have taught about an image itself is left out of its prior.
         """
         self._lessons += map(lesson_of, done)
+
+    def recall(self, img: images.ImageLike, found: Certificate) -> None:
+        """With reuse="ball": let an image that was certified before answer for those within its radius.
+
+        `found` is its certificate, such as `runs.read(path)` has it. One that a neighbour has answered for has no votes
+        of its own, and is passed over; so is one of a model that was seen to change since, or of a function without a
+        name, which may have been another one. Raises ConfigurationError for a certificate of another image or of other
+        settings.
+        """
+        if self._neighbours is None or found.parent is not None:
+            return
+        loaded = self._loaded(img)
+        noise = self._noise_stream(loaded)
+        stream = self._session.lasting_stream(noise, seed=self._seed.label)
+        ours: dict[str, Any] = {"image_sha256": loaded.digest.hex(), "kind": "label"}
+        ours |= {**asdict(self._provenance()), "method": found.method}
+        for name, value in ours.items():
+            if getattr(found, name) != value:
+                raise ConfigurationError(
+                    f"the certificate of {found.image} has {name} = {getattr(found, name)}, not {value}: it cannot "
+                    f"answer for neighbours here"
+                )
+        if stream is not None:
+            self._neighbours.recall(loaded, found, settings=self._near_settings(noise), stream=stream)
 
     def certify_labels(
         self,

@@ -65,6 +65,12 @@ class Neighbours:
         """
         return Visit(self, loaded, spec, run=run, settings=settings, stream=stream, new=new)
 
+    def recall(self, loaded: Loaded, found: Certificate, *, settings: str, stream: str) -> None:
+        """An image that was asked about before, with what came of it; nobody waits for it."""
+        key, run = (settings, loaded.digest), None
+        self._enter(key, _Kept(run, stream, _compact(loaded.grid, loaded.sub), _sums(loaded.grid)))
+        self._done(key, found)
+
     def _enter(self, key: tuple[str, bytes], kept: _Kept) -> None:
         if key in self._kept:
             return  # asked again: its certificate is replaced when there is another

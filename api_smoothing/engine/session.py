@@ -198,6 +198,12 @@ class Session:
         """Names all that a stream of such noise depends on but the image."""
         return self._name(replace(noise, image_digest=bytes(len(noise.image_digest))), seed)
 
+    def lasting_stream(self, noise: NoiseStream, *, seed: str) -> str | None:
+        """Names the answers about an image, of before the model was ever seen to change; None of a model that cannot be
+        told from another one.
+        """
+        return self._name(noise, seed) if nameable(self.card, self._denoiser) else None
+
     def stands(self, stream: str) -> bool:
         """Whether its answers count: the model has not been seen to change since."""
         return self._cache.facts(f"{stream}/drift") is None

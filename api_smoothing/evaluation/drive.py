@@ -108,6 +108,7 @@ class Drive:
     def run(self, file: RunFile) -> None:
         """Ask until all is decided, the claim is, or the budget is spent; every line is on the disk when it counts."""
         began = time.monotonic()
+        self._recall()
         with evidence.Writer(file) as writer, self._api.observed(writer):
             self._ask_what_was_left_out(file)
             while self._go_on(file):
@@ -124,6 +125,14 @@ class Drive:
             left=self.left,
             stopped="budget" if self.out_of_budget else "claim" if self.left else None,
         )
+
+    def _recall(self) -> None:
+        """Have the images that are decided answer for those within their radius, where that is asked for."""
+        if self._api.settings()["reuse"] is None:
+            return
+        for one in self._planned:
+            if self._is_done(one):
+                self._api.recall(self._read(one), self._certificates[one.example.id])
 
     def _go_on(self, file: RunFile) -> bool:
         """The next images, as many as can be asked about together; whether there is more to do."""

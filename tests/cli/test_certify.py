@@ -414,6 +414,13 @@ def test_images_of_a_run_share_what_is_known(project: Path, capsys: pytest.Captu
     assert (second.parent, second.queries) == (first.image_sha256, 0)
     assert first.queries == third.queries == 60
     assert runs.header("run.jsonl").settings.items() >= {"reuse": "ball", "prior": "learn"}.items()
+    Path("part.jsonl").write_text("".join(Path("run.jsonl").read_text().splitlines(keepends=True)[:2]))
+    part = [word.replace("run.jsonl", "part.jsonl") for word in shared]
+    assert main(part) == 0  # as if it had been stopped after the first image
+    resumed = list(runs.read("part.jsonl"))
+    assert [(one.image, one.parent) for one in resumed] == [
+        (one.image, one.parent) for one in (first, second, third)
+    ]
     assert main(shared) == 0
     assert "3 of 3 images are already in run.jsonl" in capsys.readouterr().err
     assert main(command) == 2

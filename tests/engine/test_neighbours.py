@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from api_smoothing import Certificate, LabelMap, SmoothedAPI
 from api_smoothing.adapters.labels.words import Words
+from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.certify import Spec
 from api_smoothing.engine.neighbours import Neighbours, _apart, _measure, _sums, distance
 from api_smoothing.engine.storage.memory import MemoryStorage
+from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Loaded, load
 
 SIDE = 12
@@ -295,6 +297,47 @@ def test_of_several_answers_about_an_image_the_farthest_stands() -> None:
     assert later.radius < first.radius
     assert child.radius == pytest.approx(first.radius - 1 / 255, abs=1e-12)
     assert (child.looks, child.alpha_total) == (2, 0.002)
+
+
+def test_images_of_an_earlier_run_answer_too() -> None:
+    """Given back with their certificates: as they did there, with no query, under the same settings only."""
+    plane = HalfSpace(0.494)
+    model = CallableAdapter(plane, fingerprint="plane")
+    with api_for(model) as api:
+        parent = api.certify(GREY, n=200)
+        child = api.certify(moved(7), n=200)
+    asked = plane.asked
+    with api_for(model) as api:
+        api.recall(moved(7), child)  # has no votes of its own
+        api.recall(GREY, Certificate.from_json(parent.to_json()))
+        found = api.certify(moved(7), n=200)
+        assert replace(found, created="") == replace(child, created="")
+        assert plane.asked == asked
+        with pytest.raises(ConfigurationError, match="image_sha256"):
+            api.recall(moved(1), parent)
+        others: list[dict[str, Any]] = [{"sigma": 0.2}, {"alpha": 0.01}, {"epoch": "2"}, {"kind": "present"}]
+        for other in others:
+            with pytest.raises(ConfigurationError, match=next(iter(other))):
+                api.recall(GREY, replace(parent, **other))
+    with api_for(model, reuse=None) as api:
+        api.recall(GREY, parent)
+        assert api.certify(moved(7), n=200).parent is None
+
+
+def test_what_nobody_knows_to_stand_is_not_recalled() -> None:
+    """A model that was seen to change since; a function without a name, which may have been another one."""
+    storage = MemoryStorage()
+    named = CallableAdapter(HalfSpace(0.494), fingerprint="plane")
+    for model in (named, HalfSpace(0.494)):
+        with api_for(model, store=storage) as api:
+            parent = api.certify(GREY, n=200)
+            if model is named:
+                noise = api._noise_stream(load(GREY))
+                stream = api._session.lasting_stream(noise, seed=api._seed.label)
+                api._session._cache.describe(f"{stream}/drift", {})
+        with api_for(model, store=storage) as api:
+            api.recall(GREY, parent)
+            assert api.certify(moved(7), n=200).parent is None
 
 
 def test_a_resized_image_has_its_own_way_back() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 import api_smoothing.evidence.verify as verifier
 from api_smoothing import Budget, Evaluation, SmoothedAPI, evaluate, runs
 from api_smoothing.adapters import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.local.adapter import CallableAdapter
 from api_smoothing.claims import intervals
 from api_smoothing.errors import ConfigurationError, DiskError, DriftError, ImageError, UnreachableRadiusError
 from api_smoothing.events import DataSetOpened, Event, ImageCertified
@@ -502,6 +503,31 @@ def test_answers_for_a_neighbour_are_said_not_to_be_checked(tmp_path: Path) -> N
     assert [one.parent is not None for one in runs.read(out)] == [False, True, True]
     faults = verifier.check(str(out))["faults"]
     assert faults == ["not checked: 2 answers for a neighbour (reuse): no distance is in the file"]
+
+
+def test_images_decided_before_answer_for_their_neighbours(tmp_path: Path) -> None:
+    """A run that is gone on with by another process pays for no more than one that was never stopped."""
+    out, model = tmp_path / "run.jsonl", Model()
+    near = [picture("easy", 3) for _ in range(3)]
+    for number, pixels in enumerate(near):
+        pixels[5, 5, 2] += number
+
+    def stop(event: Event) -> None:
+        if isinstance(event, ImageCertified) and event.index == 1:
+            raise KeyboardInterrupt
+
+    def session(**options: Any) -> None:
+        named = CallableAdapter(model, fingerprint="by red")
+        with smoothed(named, reuse="ball") as api:
+            evaluate(api, [(one, "cat") for one in near], radii=(0,), n=60, output=out, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        session(observers=(stop,))
+    assert len(list(runs.read(out))) == 1
+    asked = model.asked
+    session(clean=False)
+    assert [one.parent is not None for one in runs.read(out)] == [False, True, True]
+    assert model.asked <= asked + 3, "what the model says of them without noise"
 
 
 def test_the_runner_up_rule_is_derived_again(tmp_path: Path) -> None:

@@ -203,8 +203,11 @@ class _Run:
             known = (
                 {} if of_labels else {image: done.find(image, digest) for image, digest in digests.items()}
             )
-            api.teach(found for found in known.values() if found is not None)
-            left = [image for image in left if known.get(image) is None]
+            earlier = {image: found for image, found in known.items() if found is not None}
+            api.teach(earlier.values())
+            for image, found in earlier.items():
+                api.recall(image, found)
+            left = [image for image in left if image not in earlier]
             self._decided = len(digests) - len(left)
             if self._decided:
                 known_ones = f"{self._decided} of {number_of(len(digests), 'image')}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
 import time
 from collections.abc import MutableMapping
+from functools import cache
 from typing import Any, Final
 
 #: So many waits for one byte is what a whole response may take.
@@ -39,18 +39,23 @@ class _Until(io.RawIOBase):
             super().close()
 
 
-class _BoundedResponse(http.client.HTTPResponse):
-    """A response that is there, whole, within twice of the connection's wait for a byte."""
+@cache
+def _bounded_response() -> type:
+    """The class of a response that is there, whole, within twice of the connection's wait for a byte."""
+    import http.client  # with fifty modules that nobody needs before a request
 
-    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
-        super().__init__(sock, *arguments, **options)
-        self.fp: io.BufferedReader = io.BufferedReader(_Until(self.fp.detach(), sock))
+    class BoundedResponse(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+            super().__init__(sock, *arguments, **options)
+            self.fp: io.BufferedReader = io.BufferedReader(_Until(self.fp.detach(), sock))
+
+    return BoundedResponse
 
 
 def bound(pools: MutableMapping[str, Any]) -> None:
     """Have the pools of `urllib3` connections, by scheme, read responses that are bounded in time."""
     for scheme, pool in pools.items():
-        connection = type("Bounded", (pool.ConnectionCls,), {"response_class": _BoundedResponse})
+        connection = type("Bounded", (pool.ConnectionCls,), {"response_class": _bounded_response()})
         pools[scheme] = type("BoundedPool", (pool,), {"ConnectionCls": connection})
 
 

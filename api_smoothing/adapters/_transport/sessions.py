@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from api_smoothing.adapters._transport.calls import on_this_machine
 from api_smoothing.adapters._transport.deadline import bounded_adapter
@@ -26,6 +24,8 @@ def plain_session(url: str, *, extra: str) -> Any:
 
     Raises ConfigurationError where the environment names a proxy that cannot be one.
     """
+    from http.cookiejar import DefaultCookiePolicy
+
     requests = sdk("requests", extra=extra)
     session = requests.Session()
     for scheme in ("http://", "https://"):
@@ -44,6 +44,8 @@ def check_encrypted(url: str, *, named: str, allowed: Sequence[str] = ()) -> Non
     A proxy on this machine, such as the end of a tunnel, may get it; so may the `allowed` hosts. The setting is
     `named` in the error.
     """
+    from urllib.request import getproxies, proxy_bypass
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or on_this_machine(url) or host in allowed:

@@ -2,7 +2,7 @@
 
 Each measurement runs in a process of its own with a home of its own. Nothing is fetched: images come from --data
 (CIFAR-10 as its makers or torchvision leave it, or a folder of pictures), or are made here. Exit code 1 where a limit
-is not kept.
+is not kept. `device [--device cpu] [--seconds S] [--quick]` stands alone: a table that names the card it was run on.
 """
 
 from __future__ import annotations
@@ -43,10 +43,16 @@ NAMES: Final = {
     "replay": "answers each rule takes on published vote shares (--replay DIR), against the information limit",
 }
 
+ALONE: Final = "device"  # what is true of one card is no row among those of a processor
+
 _ROW = "row "  # begins a line of a child's output that is a row
 
 
 def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == [ALONE]:
+        done: int = import_module(ALONE).main(argv[1:])
+        return done
     args = _parser().parse_args(argv)
     if args.list:
         print("\n".join(f"{name:<12} {about}" for name, about in NAMES.items()))

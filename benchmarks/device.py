@@ -1,4 +1,4 @@
-"""Whether a CUDA card gives what the processor gives, and how fast: `python -m benchmarks.device [--seconds 12]`.
+"""Whether a CUDA card gives what the processor gives, and how fast: `python -m benchmarks device [--seconds 12]`.
 
 Checks, each of which must hold: the noise has the same bits, for all kinds, σ and grids; a copy is denoised and
 answered to the same bits whatever is asked with it and wherever it stands in the batch; labels are those of the
@@ -321,7 +321,7 @@ def taken(work: Callable[[], Any], device: str, *, rounds: int = 5) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.device",
+        prog="python -m benchmarks device",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,15 @@ def test_without_a_card_it_is_not_run(device: ModuleType, capsys: pytest.Capture
     told = capsys.readouterr()
     assert "not run" in told.err
     assert told.out == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_the_one_command_knows_it() -> None:
+    """By its name and with its own flags; without a card it is not run there either."""
+    command = [sys.executable, "-m", "benchmarks", "device", "--seconds", "1"]
+    done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not run" in done.stderr
 
 
 def test_noise_of_another_bit_is_noticed(device: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

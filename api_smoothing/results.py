@@ -399,14 +399,16 @@ class CostEstimate:
 class RunHeader:
     """The first line of a run file: the settings every certificate in it shares.
 
-    `version` is the one that began the file; `created` is UTC, ISO 8601. `extra` holds what a newer version wrote
-    besides.
+    `version` is the one that began the file; `created` is UTC, ISO 8601. `command` is the command line that began it,
+    if one did: `argv` without its secrets, the `folder` it was given in, and the settings of its `environment`. `extra`
+    holds what a newer version wrote besides.
     """
 
     settings: dict[str, Any]
     version: str
     created: str
     schema: str = RUN_SCHEMA
+    command: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,8 @@ A run file is JSONL in UTF-8. The first line is a `RunHeader`; every other line 
 what it is. Lines are only ever appended.
 
 header       settings (those of `SmoothedAPI.settings()` and the command's own question), version, created. Whoever
-             opens the file to write must have the same settings; one that a side lacks counts as None there.
+             opens the file to write must have the same settings; one that a side lacks counts as None there. `command`
+             is what began the file, for `evaluate --resume`; None from Python.
 certificate  one `Certificate` about one image: of `certify` its only one; of labels present or absent one a label,
              the first with the queries. Several radii read from one image's votes stand in one line (`radii`). An
              evaluation adds the `item` of its data set, and the `epoch` where votes are drawn afresh; a learned prior
@@ -101,15 +102,17 @@ def lines(path: str | Path) -> Iterator[Certificate | Mapping[str, Any]]:
 
 
 @contextmanager
-def open(path: str | Path, settings: Mapping[str, Any]) -> Iterator[RunFile]:
-    """Open `path` for a run with `settings`, creating it with its header if it is not there.
+def open(
+    path: str | Path, settings: Mapping[str, Any], *, command: Mapping[str, Any] | None = None
+) -> Iterator[RunFile]:
+    """Open `path` for a run with `settings`, creating it with its header, and the `command`, if it is not there.
 
     Raises ConfigurationError when it is no run file, is damaged other than by a torn last line, belongs to
     other settings, or is in use; writing raises DiskError where there is no room.
     """
     path = Path(path)
     if not path.exists():
-        _create(path, settings)
+        _create(path, settings, command)
     with _closing(_opened(path, "r+b")) as file:
         _lock(file, path)
         head = _header(file, path)
@@ -250,13 +253,14 @@ def _opened(path: Path, mode: str) -> IO[bytes]:
         raise ConfigurationError(f"cannot {does} {path}: {error.strerror}") from None
 
 
-def _create(path: Path, settings: Mapping[str, Any]) -> None:
+def _create(path: Path, settings: Mapping[str, Any], command: Mapping[str, Any] | None) -> None:
     """Write the header and only then give the file its name: a header is never torn.
 
     Whoever comes second finds the first one's file, and takes nothing from it.
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    first = RunHeader(settings=dict(settings), version=__version__, created=created)
+    about = None if command is None else dict(command)
+    first = RunHeader(settings=dict(settings), version=__version__, created=created, command=about)
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
             part.write(first.to_json().encode() + b"\n")

@@ -1,13 +1,15 @@
-"""A data set through a provider's SDK, killed in the middle and gone on with, beside the same undisturbed.
+"""A data set through a provider's SDK, killed in the middle and resumed, beside the same undisturbed.
 
     python benchmarks/evaluations.py --data DIR [--kind cifar10|photographs] [--images 200] [--providers google,aws]
-                                     [--size 224] [--radii 0,0.1,0.25] [-n 100] [--budget-usd 25] [--kills 2]
-                                     [--out FOLDER]
+                                     [--size 224] [--radii 0,0.1,0.25] [-n 100] [--budget-usd 50] [--kills 2]
+                                     [--once] [--out FOLDER]
 
 Each provider is a sandbox server in this process, whose meter counts what arrives. `api-smooth evaluate` runs in
-processes of their own: once undisturbed, and once with `kill -9` at random moments and a restart after each. Printed
-are the two tables, whether they are the same to the last digit but for what was paid and when, what the meter says
-beside the budget, whether `verify` passes, and whether ten independent lines recompute the table from the file.
+processes of their own: once with `kill -9` a moment after so many images, drawn at random, and `--resume` after each,
+and once undisturbed. Printed are the two tables, whether they are the same to the last digit but for what was paid and
+when, what the meter says beside the budget, whether `verify` passes, and whether ten independent lines recompute the
+table from the file. A report of both lies in --out. With --once the four runs share denoised copies, and the servers
+what they saw: that saves time and changes nothing else.
 
 Images are CIFAR-10's test images, 32 pixels, or the reporting half of Imagenette's photographs (0 to 249), in DIR, in
 folders by their WordNet id.
@@ -19,6 +21,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,12 +30,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from certified_accuracy import PHOTOGRAPHS, loader
+from first_line import remembering
 from PIL import Image
 from processes import environment
 
 import api_smoothing.evidence.verify as verifier
-from api_smoothing.sandbox import Sandbox
+from api_smoothing.sandbox import Sandbox, classifier
 
+HERE: Final = Path(__file__).parent
 CIFAR10: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 WORDNET: Final = {
     0: "n01440764", 217: "n02102040", 482: "n02979186", 491: "n03000684", 497: "n03028079", 566: "n03394916",
@@ -61,62 +66,49 @@ def write_images(folder: Path, data: Path, kind: str, count: int) -> None:
 
 
 def command(
-    args: argparse.Namespace, provider: str, images: Path, out: Path, reach: dict[str, Any]
+    args: argparse.Namespace, provider: str, images: Path, out: Path, reach: dict[str, Any], once: Path | None
 ) -> list[str]:
     """What a user would type; `reach` are the provider's options for the server here."""
     small = args.kind == "cifar10"
-    side = ["--labels", "cifar10" if small else "imagenette", "--size", str(32 if small else args.size)]
-    words = [
-        "evaluate",
-        str(images),
-        "--provider",
-        provider,
-        *side,
-        "--radii",
-        args.radii,
-        "--output",
-        str(out),
-    ]
+    program = ["-m", "api_smoothing"] if once is None else [str(HERE / "denoised_once.py"), str(once)]
     return [
-        *(sys.executable, "-m", "api_smoothing"),
-        *words,
+        *(sys.executable, *program, "evaluate", str(images), "--provider", provider),
+        *("--labels", "cifar10" if small else "imagenette", "--size", str(32 if small else args.size)),
+        *("--radii", args.radii, "--output", str(out), "--seed", "1", "--rate", "10000"),
         *("--options", ",".join(f"{name}={value}" for name, value in reach.items())),
-        *(
-            "-n",
-            str(args.n),
-            "--seed",
-            "1",
-            "--rate",
-            "10000",
-            "--budget-usd",
-            str(args.budget_usd),
-            "--yes",
-            "--json",
-        ),
+        *(() if args.n == "auto" else ("-n", args.n)),
+        *("--budget-usd", str(args.budget_usd), "--yes", "--json"),
     ]
+
+
+def decided(out: Path) -> int:
+    """The images in a run file that may end in the middle of a line."""
+    return out.read_bytes().count(b'"api-smooth/certificate') if out.exists() else 0
 
 
 def finished(
-    words: list[str], surroundings: dict[str, str], kills: int, chance: random.Random, mean: float
-) -> tuple[dict[str, Any], int]:
-    """The summary that the command prints in the end, after `kills` kills at random moments, and how many fell."""
-    fell = 0
-    while True:
-        process = subprocess.Popen(
-            words, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            out, error = process.communicate(
-                timeout=chance.uniform(0.5, 1.5) * mean if fell < kills else None
-            )
-        except subprocess.TimeoutExpired:
+    words: list[str], surroundings: dict[str, str], out: Path, ends: list[int], chance: random.Random
+) -> dict[str, Any]:
+    """The summary that the command prints in the end; it is killed a moment after `ends` images have been decided.
+
+    Then it goes on by `--resume`: where the server listens, and what denoises, is said again, and nothing else.
+    """
+    for end in ends:
+        with subprocess.Popen(
+            words, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            while decided(out) < end and process.poll() is None:
+                time.sleep(0.2)
+            time.sleep(chance.random())
             process.kill()
-            process.communicate()
-            fell += 1
-            continue
-        if process.returncode:
-            raise SystemExit(f"exit code {process.returncode}: {error}")
-        return json.loads(out), fell
+            if process.wait() != -signal.SIGKILL:
+                raise SystemExit("the run ended before it was killed as often as was asked: fewer --kills")
+        first, options = words.index("evaluate"), words.index("--options")
+        words = [*words[: first + 1], "--resume", str(out), *words[options : options + 2]]
+    process = subprocess.run(words, env=surroundings, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}: {process.stderr}")
+    return json.loads(process.stdout)
 
 
 def recomputed(path: Path) -> list[tuple[float, int, int]]:
@@ -138,22 +130,18 @@ def recomputed(path: Path) -> list[tuple[float, int, int]]:
 def rehearse(args: argparse.Namespace, provider: str, images: Path, folder: Path) -> bool:
     """Both runs at one provider; whether all holds."""
     chance, summaries, holds = random.Random(args.seed), [], True
-    seconds = 0.0
-    for name, kills in (("undisturbed", 0), ("killed", args.kills)):
-        out, home = folder / f"{provider}-{name}.jsonl", folder / f"{provider}-{name}-home"
+    ends = sorted(chance.sample(range(args.images // 10, args.images * 9 // 10), args.kills))
+    once = folder / "denoised" if args.once else None
+    paths = {name: folder / f"{provider}-{name}.jsonl" for name in ("killed", "undisturbed")}
+    for name, out in paths.items():
         with Sandbox(provider) as server:
-            surroundings = environment(home) | server.environment()
+            surroundings = environment(folder / f"{provider}-{name}-home") | server.environment()
+            words = command(args, provider, images, out, server.options(), once)
             began = time.monotonic()
-            mean = seconds / (kills + 1) if kills else 0.0
-            summary, fell = finished(
-                command(args, provider, images, out, server.options()), surroundings, kills, chance, mean
-            )
+            kills = ends if name == "killed" else []
+            summary = finished(words, surroundings, out, kills, chance)
             seconds = time.monotonic() - began
             billed, usd = server.meter.billed, server.meter.micro_usd / 1e6
-        if summary is None or not summary:
-            raise SystemExit(
-                "the run ended before it was killed as often as was asked: more images, or fewer --kills"
-            )
         checked = verifier.check(str(out))
         table = [(at["radius"], at["certified"]["k"], at["certified"]["n"]) for at in summary["radii"]]
         again = recomputed(out)
@@ -161,14 +149,20 @@ def rehearse(args: argparse.Namespace, provider: str, images: Path, folder: Path
         right = checked["verified"] and table == again and usd <= args.budget_usd
         holds &= bool(right)
         print(
-            f"{provider:<9} {name:<12} {fell} kills  {seconds:6.0f} s  "
+            f"{provider:<9} {name:<12} killed after {kills} images  {seconds:6.0f} s  "
             + "  ".join(f"r={r:g}: {k}/{n}" for r, k, n in table)
-            + f"  meter {billed:,} queries ${usd:.3f} of ${args.budget_usd:g}, told {summary['queries']:,}"
-            + f"  verified {checked['verified']}  recomputed {table == again}",
+            + f"  clean {summary['clean']['k']}  meter {billed:,} queries ${usd:.3f} of ${args.budget_usd:g}"
+            + f", told {summary['queries']:,}  verified {checked['verified']}  recomputed {table == again}",
             flush=True,
         )
     same = [{k: v for k, v in one.items() if k not in SPENT} for one in summaries]
-    print(f"{provider:<9} the same table: {same[0] == same[1]}", flush=True)
+    page = folder / f"{provider}.html"
+    told = [sys.executable, "-m", "api_smoothing", "report", *map(str, paths.values()), "-o", str(page)]
+    subprocess.run(told, env=environment(folder / "home"), check=True, stdout=subprocess.DEVNULL)
+    print(
+        f"{provider:<9} the same table: {same[0] == same[1]}  report {page.stat().st_size / 1e6:.2f} MB",
+        flush=True,
+    )
     return holds and same[0] == same[1]
 
 
@@ -184,15 +178,19 @@ def main() -> int:
     )
     parser.add_argument("--providers", default="google,aws")
     parser.add_argument("--radii", default="0,0.1,0.25")
-    parser.add_argument("-n", type=int, default=100)
+    parser.add_argument("-n", default="100", help="answers an image, or auto: until all radii are decided")
     parser.add_argument("--budget-usd", type=float, default=50.0)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--once", action="store_true", help="denoise a noisy copy once for all runs (see denoised_once.py)"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        classifier._scores = remembering(classifier._scores, {})  # the four runs send the same pictures
         images = folder / "images"
         shutil.rmtree(images, ignore_errors=True)
         write_images(images, args.data, args.kind, args.images)

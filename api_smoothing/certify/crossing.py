@@ -49,25 +49,26 @@ def passage(upper: Counts, p: float, lower: Counts | None = None) -> Passage:
     first = 0
     crossed = fallen = calls = dropped = 0.0
     for i, top in enumerate(tops):
-        calls += float(mass.sum())
+        calls += 1.0 - crossed - fallen - dropped
         step = np.empty(mass.size + 1)
         step[0] = 0.0
-        step[1:] = mass
-        step *= p
-        step[:-1] += (1.0 - p) * mass
+        np.multiply(mass, p, out=step[1:])
+        mass *= 1.0 - p
+        step[:-1] += mass
         over = first + step.size - top
         if over > 0:
             over = min(over, step.size)
-            crossed += float(step[step.size - over :].sum())
+            crossed += float(step[-1] if over == 1 else step[step.size - over :].sum())
             step = step[: step.size - over]
         if floors is not None and floors[i] >= first:
             under = min(floors[i] - first + 1, step.size)
-            fallen += float(step[:under].sum())
+            fallen += float(step[0] if under == 1 else step[:under].sum())
             step = step[under:]
             first += under
         if i % _TRIM == 0 and step.size > 1:
-            low = int(np.searchsorted(np.cumsum(step), _TINY))
-            high = step.size - int(np.searchsorted(np.cumsum(step[::-1]), _TINY))
+            low = 0 if step[0] >= _TINY else int(np.searchsorted(np.cumsum(step), _TINY))
+            above = 0 if step[-1] >= _TINY else int(np.searchsorted(np.cumsum(step[::-1]), _TINY))
+            high = step.size - above
             if low >= high:
                 dropped += float(step.sum())
                 step = step[:0]
@@ -87,23 +88,25 @@ def passages(upper: Counts, p: Floats, lower: Counts) -> tuple[Floats, Floats]:
     A `p` is followed until at most 10⁻¹² of it is alive, so this plans and proves nothing.
     """
     calls, crossed = np.zeros(p.size), np.zeros(p.size)
-    rows = np.arange(p.size)
+    rows, running = np.arange(p.size), np.ones(p.size)
+    hit, miss = p[:, None], 1.0 - p[:, None]
     mass = np.ones((p.size, 1))
     first = 0
     for top, floor in zip(upper.tolist(), lower.tolist(), strict=True):
-        calls[rows] += mass.sum(axis=1)
+        calls[rows] += running
         step = np.zeros((rows.size, mass.shape[1] + 1))
-        hit = p[rows, None]
-        step[:, 1:] = mass * hit
-        step[:, :-1] += mass * (1.0 - hit)
+        np.multiply(mass, hit, out=step[:, 1:])
+        step[:, :-1] += mass * miss
         width = max(0, top - first)
-        crossed[rows] += step[:, width:].sum(axis=1)
+        if width < step.shape[1]:
+            crossed[rows] += step[:, width:].sum(axis=1)
         below = max(0, floor + 1 - first)
         mass = step[:, below:width]
         first += below
-        alive = mass.sum(axis=1) > _GONE
-        if not alive.all():
-            rows, mass = rows[alive], mass[alive]
+        running = mass.sum(axis=1)
+        if running.min() <= _GONE:
+            alive = running > _GONE
+            rows, mass, running, hit, miss = rows[alive], mass[alive], running[alive], hit[alive], miss[alive]
         if rows.size == 0 or mass.shape[1] == 0:
             break
     return calls, crossed

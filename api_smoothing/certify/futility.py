@@ -10,14 +10,18 @@ p ≥ h the run is given up with probability at most `LEVEL`, however long it is
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from api_smoothing.certify.boundary import Boundary, OpenBoundary
 from api_smoothing.certify.error_bounds import CHOSEN
+from api_smoothing.certify.mixture import tuned_mixture
 from api_smoothing.certify.sequential import open_boundary
 
 #: Probability of giving up on an image whose class does reach the target.
 LEVEL = 0.01
+
+_OVERSHOOT = 0.22  # of a discrete walk, taken off the threshold: 0.05 to 0.5 is what calibrations take off
 
 
 def hopeless_share(upper: Boundary, p0: float) -> float:
@@ -30,6 +34,11 @@ def hopeless_share(upper: Boundary, p0: float) -> float:
 def futility_boundary(p0: float, level: float = LEVEL) -> OpenBoundary:
     """K(n) on the answers that are not votes for a class: met, the class is taken to be below `p0`."""
     return open_boundary(1.0 - p0, level, CHOSEN, version=1)
+
+
+def rough_futility(p0: float) -> OpenBoundary:
+    """About `futility_boundary`, whose threshold is not calibrated but what calibrations come to: for plans alone."""
+    return OpenBoundary(tuned_mixture(1.0 - p0, LEVEL, version=1), math.log(1.0 / LEVEL) - _OVERSHOOT)
 
 
 def spare(upper: Boundary, cap: int | None) -> int | None:

@@ -93,12 +93,12 @@ class Mixture:
         return self._bisect(n, low, np.maximum(high, low + 1), log_threshold)
 
     def _bisect(self, n: Counts, low: Counts, high: Counts, log_threshold: float) -> Counts:
-        while np.any(high - low > 1):
-            middle = (low + high) // 2
-            enough = self.log_e(middle, n) >= log_threshold
-            open_ = high - low > 1
-            high = np.where(open_ & enough, middle, high)
-            low = np.where(open_ & ~enough, middle, low)
+        low, high = low.copy(), high.copy()
+        while (open_ := np.flatnonzero(high - low > 1)).size:
+            middle = (low[open_] + high[open_]) // 2
+            enough = self.log_e(middle, n[open_]) >= log_threshold
+            high[open_[enough]] = middle[enough]
+            low[open_[~enough]] = middle[~enough]
         return high
 
 

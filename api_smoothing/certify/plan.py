@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,12 +15,12 @@ from api_smoothing.certify.boundary import Boundary
 from api_smoothing.certify.crossing import Counts, Floats, passage, passages
 from api_smoothing.certify.fallback import RESERVE
 from api_smoothing.certify.fixed import no_split_lower
-from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
+from api_smoothing.certify.futility import futility_boundary, hopeless_share, rough_futility, spare
 from api_smoothing.certify.mixture import divergence, tuned_mixture
 from api_smoothing.certify.radius import Noise, radius, runner_up_radius, threshold
 from api_smoothing.certify.sequential import open_boundary
 from api_smoothing.certify.spec import RULES
-from api_smoothing.certify.spending import spending_boundary
+from api_smoothing.certify.spending import rough_boundary, spending_boundary
 
 if TYPE_CHECKING:
     from api_smoothing.certify.prior import Prior
@@ -157,9 +158,17 @@ def expected_of_many(
     return passages(upper.counts(cap), shares, _gives_up(upper, p0, cap))
 
 
-def _gives_up(upper: Boundary, p0: float, horizon: int) -> Counts:
+def roughly_of_many(shares: Floats, p0: float, *, alpha: float, cap: int) -> tuple[Floats, Floats]:
+    """`expected_of_many` to within 3 %, in a fifth of the time: no boundary is calibrated that takes long to."""
+    upper = rough_boundary(p0, cap, alpha * (1.0 - RESERVE))
+    return passages(upper.counts(cap), shares, _gives_up(upper, p0, cap, rough_futility))
+
+
+def _gives_up(
+    upper: Boundary, p0: float, horizon: int, futility: Callable[[float], Boundary] = futility_boundary
+) -> Counts:
     """The largest counts for n = 1 … `horizon` at which a run is given up, as a real one is."""
     n = np.arange(1, horizon + 1)
-    floors: Counts = n - futility_boundary(hopeless_share(upper, p0)).counts(horizon)
+    floors: Counts = n - futility(hopeless_share(upper, p0)).counts(horizon)
     allowed = spare(upper, upper.cap)
     return floors if allowed is None else np.maximum(floors, n - allowed - 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from api_smoothing.certify.boundary import OpenBoundary
@@ -42,13 +42,20 @@ def open_boundary(
     shortest = math.log(1.0 / alpha) / -math.log(p0)
     horizon = int(min(_LONGEST_HORIZON, max(_HORIZON, 8.0 * shortest)))
 
+    @cache
+    def at_p0(log_threshold: float) -> float:
+        return open_crossing(OpenBoundary(mixture, log_threshold), horizon, p0)
+
     def steer(log_threshold: float) -> float:
-        return weight * open_crossing(OpenBoundary(mixture, log_threshold), horizon, p0)
+        return weight * at_p0(log_threshold)
 
     def prove(boundary: OpenBoundary) -> float:
-        return null_error(
-            lambda p: open_crossing(boundary, short_horizon(horizon, p, p0), p), p0, max_classes
-        )
+        def crossing(p: float) -> float:
+            if p == p0:
+                return at_p0(boundary.log_threshold)
+            return open_crossing(boundary, short_horizon(horizon, p, p0), p)
+
+        return null_error(crossing, p0, max_classes)
 
     weight = null_weight(p0, max_classes)
     ceiling = math.log(max(weight, max(1, max_classes) / p0) / alpha)

@@ -38,6 +38,7 @@ _ROOMY = 8.0  # a cap of so many times the unanimous minimum leaves the last loo
 _SPENT = 0.99  # of α: what is left above that is not looked for
 _ROWS = 4  # of each kind that are tried
 _TRIES = 4
+_OVERSHOOT = 0.06  # of a discrete walk, taken off a threshold that is not calibrated
 
 
 @lru_cache(maxsize=512)
@@ -86,6 +87,20 @@ def spending_boundary(
     return CappedBoundary(counts)
 
 
+def rough_boundary(p0: float, cap: int, alpha: float) -> CappedBoundary:
+    """About `spending_boundary`, for plans alone: neither is its error proved, nor all of α spent.
+
+    It is that boundary itself where the cap is small and the boundary cheap.
+    """
+    if cap * -math.log(p0) < _ROOMY * math.log(1.0 / alpha):
+        return spending_boundary(p0, cap, alpha)
+    mixture = tuned_mixture(p0, alpha, longest=float(cap))
+    log_threshold = math.log(1.0 / (_CHEAP * alpha)) - _OVERSHOOT
+    early = _closed_at_the_cap(mixture.smallest_counts(np.arange(1, cap + 1), log_threshold))
+    final = _enough_at_the_cap(early, p0, alpha, 1)
+    return CappedBoundary(np.append(np.minimum(early[:-1], final), min(final, int(early[-1]))))
+
+
 def constant_boundary(count: int, cap: int) -> CappedBoundary:
     """K(n) = `count` for every n ≤ `cap`: a fixed-n decision, taken as soon as it can no longer change."""
     return CappedBoundary(np.full(cap, count, dtype=np.int64))
@@ -108,11 +123,7 @@ def _error(counts: Counts, p0: float, max_classes: int) -> float:
 def _final_count(early: Counts, p0: float, alpha: float, max_classes: int) -> int:
     """The smallest K(N) with a total error of at most `alpha`, N+1 if none; `early` is closed at N."""
     cap = early.size
-
-    ran = passage(early, p0)
-    tail = np.cumsum(ran.alive[::-1])[::-1]
-    enough = np.nonzero(null_weight(p0, max_classes) * (ran.upper + ran.dropped + tail) <= alpha)[0]
-    count = max(1 + math.ceil(p0 * (cap - 1)), ran.first + int(enough[0]) if enough.size else cap + 1)
+    count = _enough_at_the_cap(early, p0, alpha, max_classes)
 
     def error(count: int) -> float:
         counts = early.copy()
@@ -122,6 +133,15 @@ def _final_count(early: Counts, p0: float, alpha: float, max_classes: int) -> in
     while count <= cap and error(count) > alpha:
         count += 1
     return min(count, int(early[-1]))  # never above where it is out of reach anyway
+
+
+def _enough_at_the_cap(early: Counts, p0: float, alpha: float, max_classes: int) -> int:
+    """The smallest K(N) with which a class of probability `p0` errs by at most `alpha`, N+1 if none."""
+    cap = early.size
+    ran = passage(early, p0)
+    tail = np.cumsum(ran.alive[::-1])[::-1]
+    enough = np.nonzero(null_weight(p0, max_classes) * (ran.upper + ran.dropped + tail) <= alpha)[0]
+    return max(1 + math.ceil(p0 * (cap - 1)), ran.first + int(enough[0]) if enough.size else cap + 1)
 
 
 def _spend_the_rest(counts: Counts, p0: float, alpha: float, max_classes: int) -> Counts:

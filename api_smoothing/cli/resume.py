@@ -44,7 +44,7 @@ def run_name(settings: Settings, images: Sequence[str], *, about: str) -> str:
 
 def how_to_resume(settings: Settings, argv: Sequence[str], *, answered: bool = True) -> str:
     """What became of the answers so far, if there are any, and the command that goes on from there."""
-    command = " ".join(map(_quoted, ["api-smooth", *_without_secrets(argv)]))
+    command = " ".join(map(_quoted, ["api-smooth", *without_secrets(argv)]))
     if not answered:
         return f"nothing was asked; resume with: {command}"
     if settings.cache is False:
@@ -52,7 +52,7 @@ def how_to_resume(settings: Settings, argv: Sequence[str], *, answered: bool = T
     return f"all answers are kept; resume with: {command}"
 
 
-def _without_secrets(argv: Sequence[str]) -> list[str]:
+def without_secrets(argv: Sequence[str]) -> list[str]:
     """`argv` with what must not be repeated masked, and every other word as it is."""
     before = ["", *argv[:-1]]
     return [

@@ -92,17 +92,22 @@ def resolve_settings(args: argparse.Namespace, names: Collection[str]) -> Settin
     return Settings(**{name: value for name, value in merged.items() if name in names})
 
 
-def _harmless(values: dict[str, Any], own: Path) -> dict[str, Any]:
-    """What a file of the folder one happens to stand in may say. Raises ConfigurationError for the rest.
-
-    The folder may be somebody else's: it decides neither where a key goes nor as whom one asks.
-    """
-    named = [f"options.{name}" for name in values.get("options", {}) if _DECIDES.search(name)]
-    if "store" in values:  # whose seed decides what noise is drawn
+def deciding(values: Mapping[str, Any]) -> list[str]:
+    """The settings among `values` that decide where a key goes, or as whom one asks."""
+    named = [f"options.{name}" for name in values.get("options") or {} if _DECIDES.search(name)]
+    if values.get("store") is not None:  # whose seed decides what noise is drawn
         named.append("store")
     if str(values.get("model", "")).endswith(".toml"):  # the description of an endpoint has an address
         named.append("model")
-    if named:
+    return named
+
+
+def _harmless(values: dict[str, Any], own: Path) -> dict[str, Any]:
+    """What a file of the folder one happens to stand in may say. Raises ConfigurationError for the rest.
+
+    The folder may be somebody else's.
+    """
+    if named := deciding(values):
         raise ConfigurationError(
             f"{PROJECT_FILE} in this folder sets {named[0]}, which decides where {_goes(named[0])}: give it by a flag "
             f"or a variable, or in {own}"

@@ -32,14 +32,16 @@ def evaluate_corrupted(
     column_path: str | None = None,
     column_label: str | None = None,
     classes: Sequence[str] | Mapping[int, str] | str | Path | None = None,
+    command: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Evaluation]:
     """`evaluate` on the images as they are ("clean"), then under each corruption at each severity ("fog:3").
 
     `corruptions` are names, "all", or such with a severity of their own; see `corruptions.named`. Each is a run of its
     own, in the file `output_of` names, whose data set is called after the corruption: it is resumed and verified alone.
-    All are paid from the budget of `api`, in order; the first that it ends is the last one here. `options` are those of
-    `evaluate`. Raises what that does, and ConfigurationError for `at_least`, which is about one set of images.
+    All are paid from the budget of `api`, in order; the first that it ends is the last one here. `command`, which makes
+    all of them, is kept by the clean one. `options` are those of `evaluate`. Raises what that does, and
+    ConfigurationError for `at_least`, which is about one set of images.
     """
     if options.get("at_least") is not None:
         raise ConfigurationError("a claim is about one set of images: make it without corruptions")
@@ -55,7 +57,8 @@ def evaluate_corrupted(
     found: dict[str, Evaluation] = {}
     for name, some in sets.items():
         path = None if output is None else output_of(output, name)
-        found[name] = evaluate(api, some, output=path, among=len(sets), **options)
+        begun = command if name == CLEAN else None
+        found[name] = evaluate(api, some, output=path, among=len(sets), command=begun, **options)
         if found[name].out_of_budget:
             break
     return found

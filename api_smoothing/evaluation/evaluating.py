@@ -43,6 +43,7 @@ def evaluate(
     observers: Sequence[Observer] = (),
     among: int = 1,
     engine: Any = None,
+    command: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Certify every image of a data set, and count what is right.
 
@@ -62,6 +63,7 @@ def evaluate(
     `certify_many`: several processes certify the images, and this one writes the file.
 
     `among` says how many such runs the budget of `api` is for: the cap that is chosen for it reckons with all of them.
+    `command` is written into a new file, as what began it: see `results.RunHeader`.
 
     Raises ConfigurationError, ImageError, UnreachableRadiusError before the first query, ProviderError, StorageError
     when asking fails; all that was answered is in `output`. A spent budget raises nothing: `Evaluation.left` counts.
@@ -92,7 +94,7 @@ def evaluate(
         )
         check_reach(api, asked)
         settings = _settings(api, chosen, asked, claim)
-        file = stack.enter_context(runs.open(path, settings))
+        file = stack.enter_context(runs.open(path, settings, command=command))
         before = read_run(path)  # now that nobody else is writing it
         with ExitStack() as telling:
             for observer in observers:

@@ -1,4 +1,4 @@
-"""The report's charts: certified accuracy with bands, cost against radius, answers an image took."""
+"""The report's charts: certified accuracy with bands, cost against radius, queries an image took."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def histogram(answers: NDArray[np.int64], run: int, *, most: int, about: str) ->
         "".join([*bars, _under(frame, edges)]),
         name="histogram",
         about=about,
-        x_label="answers an image took",
+        x_label="queries an image took",
         x_ticks=[],
         y_ticks=[v for v in ticks(y_max, 4) if v == int(v)],
         y_text=lambda v: f"{v:,.0f}",

@@ -46,7 +46,7 @@ def page(entries: Sequence[Entry], *, pictures: int = PICTURES) -> str:
         ("compared", "Runs compared", "Compared", glance.comparison(entries)),
         ("figures", "All figures", "Figures", glance.glance(entries)),
         ("cost", "Cost against radius", "Cost", sections.cost(entries)),
-        ("answers", "Answers an image took", "Answers", sections.answers(entries)),
+        ("queries", "Queries an image took", "Queries", sections.queries(entries)),
         ("gallery", "Gallery", "Gallery", gallery(entries, cards([e.rows for e in entries], pictures))),
         ("images", "All images", "Images", listing.images(entries)),
         ("made", "How it was made", "Settings", sections.made_by(entries)),

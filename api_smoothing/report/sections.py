@@ -98,8 +98,8 @@ def cost(entries: Sequence[Entry]) -> str:
     return f"<p>{intro}</p>{markup.legend(entries)}{chart}{table}{decided}"
 
 
-def answers(entries: Sequence[Entry]) -> str:
-    """How many answers the images took, a histogram a run."""
+def queries(entries: Sequence[Entry]) -> str:
+    """How many queries the images took, those that were read from the cache included: a histogram a run."""
     parts = []
     most = max((int(entry.rows.queries.max(initial=0)) for entry in entries), default=0)
     if not most:
@@ -110,18 +110,18 @@ def answers(entries: Sequence[Entry]) -> str:
             continue
         low, middle, high = (int(v) for v in np.quantile(used, [0.1, 0.5, 0.9], method="lower"))
         words = (
-            f"half of the images took at most {middle:,} answers, one in ten {low:,} or fewer, one in ten"
+            f"half of the images took at most {middle:,} queries, one in ten {low:,} or fewer, one in ten"
             f" {high:,} or more"
         )
         if used.max() == used.min():
-            words, chart = f"every image took {middle:,} answers", ""
+            words, chart = f"every image took {middle:,} queries", ""
         else:
             chart = charts.histogram(
-                used, i, most=most, about=f"Answers an image took in {entry.name}: {words}"
+                used, i, most=most, about=f"Queries an image took in {entry.name}: {words}"
             )
         parts.append(
             f'<div class="r{i % 8}"><h3>{escaped(entry.name)}</h3><p'
-            f' class="note">{words[0].upper()}{words[1:]}.</p>{chart}</div>'
+            f' class="note">{words[0].upper()}{words[1:]}; canaries and kept answers count.</p>{chart}</div>'
         )
     return f'<div class="multiples">{"".join(parts)}</div>'
 

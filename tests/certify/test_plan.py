@@ -73,6 +73,16 @@ def test_expected_queries_match_simulated_runs(cap: int | None, p: float) -> Non
     assert np.mean(reached) == pytest.approx(expected.power, abs=4 * 0.5 / 300**0.5)
 
 
+@pytest.mark.parametrize(("p0", "cap"), [(0.6554, 60), (0.6554, 700), (float(ndtr(1.0)), 1200)])
+def test_a_rough_plan_is_near_the_exact_one(p0: float, cap: int) -> None:
+    """Mean answers and power of many shares, to 3 %; exactly so where nothing is left out."""
+    shares = np.linspace(0.3, 0.999, 30)
+    exact = plan.expected_of_many(shares, p0, alpha=ALPHA, cap=cap)
+    rough = plan.roughly_of_many(shares, p0, alpha=ALPHA, cap=cap)
+    for about, found in zip(exact, rough, strict=True):
+        assert found.mean() == pytest.approx(about.mean(), rel=0.03)
+
+
 def test_a_cap_costs_little_near_the_information_limit() -> None:
     """Without a cap the mean is at most 1.3 times the limit from p=0.9 to p=0.99 at p0=0.84."""
     p0 = float(ndtr(1.0))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from api_smoothing.certify.plan import expected_queries
+from api_smoothing.certify.plan import expected_of_many, expected_queries
+from api_smoothing.certify.radius import threshold
+from api_smoothing.claims import caps
 from api_smoothing.claims.caps import for_budget, for_claim
 from api_smoothing.claims.claim import Claim
+from api_smoothing.engine.estimate.shares import CIFAR10, CONCENTRATION
 from api_smoothing.errors import ConfigurationError
 
 P0 = float(ndtr(1.0))
@@ -54,6 +59,50 @@ def test_the_course_of_a_planned_claim_is_what_simulated_ones_do() -> None:
     looked, proved = np.mean(ends, axis=0)
     assert proved == pytest.approx(plan.proved, abs=0.06)
     assert looked == pytest.approx(plan.images, abs=6.0)
+
+
+@pytest.mark.parametrize(
+    ("radius", "at_least", "population", "right"),
+    [
+        (0.1, 0.4, 300, 1.0),
+        (0.1, 0.45, 300, 0.9),
+        (0.25, 0.3, 100, 1.0),
+    ],
+)
+def test_a_first_look_changes_no_choice(
+    radius: float, at_least: float, population: int, right: float
+) -> None:
+    """The cheapest of the whole series, each cap of it exactly, is what the first look leaves; and costs the same."""
+    p0 = threshold(radius, sigma=0.25)
+    about: dict[str, Any] = {"p0": p0, "at_least": at_least, "population": population, "right": right}
+    series = caps._tried(p0, 0.001, None)
+    whole = for_claim(SHARES, WEIGHTS, caps=series, concentration=50.0, **about)
+    assert for_claim(SHARES, WEIGHTS, concentration=50.0, **about)[0] == whole[0]
+
+
+def test_a_first_look_changes_no_budget() -> None:
+    """Nor the cap for a budget."""
+    p0 = threshold(0.1, sigma=0.25)
+    for budget in (2_000, 60_000):
+        about: dict[str, Any] = {"p0": p0, "images": 100, "budget": budget}
+        whole = for_budget(SHARES, WEIGHTS, caps=caps._tried(p0, 0.001, None), **about)
+        assert for_budget(SHARES, WEIGHTS, **about)[0] == whole[0]
+
+
+def test_a_plan_takes_a_few_caps_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long, boundaries whose error is calibrated, is left to the caps that are in question."""
+    exactly: list[int] = []
+
+    def counted(*args: Any, cap: int, **more: Any) -> Any:
+        exactly.append(cap)
+        return expected_of_many(*args, cap=cap, **more)
+
+    monkeypatch.setattr(caps, "expected_of_many", counted)
+    p0, nodes = threshold(0.25, sigma=0.25), np.array(CIFAR10[0.25])
+    weights = np.full(nodes.size, 1 / nodes.size)
+    found = for_claim(nodes, weights, p0=p0, at_least=0.4, population=500, concentration=CONCENTRATION)
+    assert len(exactly) <= 4 < len(caps._tried(p0, 0.001, None)) / 3
+    assert found[0].cap in exactly
 
 
 def test_a_small_budget_gives_dear_images_up() -> None:

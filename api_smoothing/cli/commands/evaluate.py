@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api_smoothing.cli.begun import command_of, gone_on_with
 from api_smoothing.cli.consent import agreed_to_range
 from api_smoothing.cli.datasets import add_dataset_flags
 from api_smoothing.cli.json_output import print_json
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
+        nargs="?",
         help="a folder of classes or of images, a .csv of path and label, an .npz, CIFAR-10's binary version, a folder "
         "written by `datasets`; or the URL (s3://, gs://, az://, https://) of a folder, an image, a .csv or an .npz",
     )
@@ -123,11 +125,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the run file (.jsonl) or its s3:// URL, which can be resumed",
     )
     parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run file as the command that began it, in its folder; what is given besides counts instead",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="the summary as one JSON object, and nothing else"
     )
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    if args.resume is not None:
+        with gone_on_with(args) as merged:
+            return _run(merged, argv)
+    if args.dataset is None:
+        raise ConfigurationError("which images? Give a DATASET, or --resume RUN to go on with a run file")
+    return _run(args, argv, command=command_of(argv))
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str], *, command: Mapping[str, Any] | None = None) -> int:
+    """Evaluate, where a new file keeps the `command`."""
     from api_smoothing.datasets import open_dataset
     from api_smoothing.engine.parts import epoch
 
@@ -197,7 +214,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         overall = Overall(progress, terminal=terminal, agree=agree)
         try:
             watching = (partial(_check_images, baseline), overall)
-            runs = _evaluated(args, data, api, radii, settings, watching, wanted, workers.engine)
+            runs = _evaluated(args, data, api, radii, settings, watching, wanted, workers.engine, command)
         except _Declined:
             return 0
         except KeyboardInterrupt as stop:
@@ -257,6 +274,7 @@ def _evaluated(
     observers: Sequence[Observer],
     wanted: Sequence[str],
     engine: Any,
+    command: Mapping[str, Any] | None,
 ) -> dict[str, Evaluation]:
     """The run on the images as they are, "clean", then those under the corruptions that are `wanted`."""
     from api_smoothing.evaluation import evaluate, evaluate_corrupted
@@ -270,6 +288,7 @@ def _evaluated(
         "clean": False if args.no_clean else None,
         "observers": observers,
         "engine": engine,
+        "command": command,
     }
     if wanted:
         return evaluate_corrupted(api, data, wanted, **options)

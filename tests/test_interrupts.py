@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import count
-from types import FrameType
-from typing import Any
 
 import pytest
+from interrupting import ctrl_c, never_left_locked
 
 from api_smoothing.engine.storage.database import Database
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.interrupts import interruptible, uninterrupted
 
-
-@pytest.fixture(autouse=True)
-def _ctrl_c() -> Iterator[None]:
-    """As from a terminal, also where the tests themselves run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    found = signal.signal(signal.SIGINT, before)
-    assert found is signal.default_int_handler, "the handler was not given back"
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
+pytestmark = pytest.mark.usefixtures("as_from_a_terminal")
 
 
 def interrupted(block: Callable[[list[str]], None]) -> list[str]:
@@ -138,50 +124,6 @@ def test_other_threads_do_not_keep_signals_back() -> None:
         ctrl_c()
     leave.set()
     thread.join()
-
-
-def interrupted_at(step: int, work: Callable[[], object]) -> bool:
-    """Do `work` with a Ctrl-C before its instruction `step`, in our code or around its locks; whether it got there."""
-    left = step
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if "api_smoothing" not in frame.f_code.co_filename and not frame.f_code.co_filename.endswith(
-            ("contextlib.py", "threading.py")
-        ):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            left -= 1
-            if left == 0:
-                ctrl_c()
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
-    return left <= 0
-
-
-def never_left_locked(make: Callable[[], tuple[Callable[[], object], Callable[[], object]]]) -> int:
-    """Interrupt the first of what is made before each single instruction; another thread must be able to do the second.
-
-    Returns how many instructions there are.
-    """
-    for step in count(1):
-        work, then = make()
-        reached = interrupted_at(step, work)
-        thread = threading.Thread(target=then, daemon=True)
-        thread.start()
-        thread.join(10)
-        assert not thread.is_alive(), f"interrupted before instruction {step}, it is locked"
-        if not reached:
-            return step
-    raise AssertionError
 
 
 @pytest.mark.parametrize("kind", ["write", "read", "note"])

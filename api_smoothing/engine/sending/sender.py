@@ -103,8 +103,8 @@ class Sender:
 
     def end(self, stream: Stream) -> None:
         """Send nothing more of this stream; what is under way comes in."""
-        stream.ended.set()
-        with self._lock:
+        with uninterrupted, self._lock:
+            stream.ended.set()
             for job in self._jobs:
                 if not job.wanted:
                     job.stop.set()

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from counting_service import CountingService, sender_of
 from interrupting import ctrl_c, never_left_locked
 
+from api_smoothing.engine.sending import Query
+from api_smoothing.engine.sending.job import Job
 from api_smoothing.engine.storage.database import Database
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.interrupts import interruptible, uninterrupted
@@ -150,5 +153,22 @@ def test_calls_made_together_are_never_left_waiting() -> None:
     def make() -> tuple[Callable[[], object], Callable[[], object]]:
         together = Together[int, int](lambda many: [2 * one for one in many], at_once=1)
         return partial(together, 1), partial(together, 2)
+
+    assert never_left_locked(make) > 50
+
+
+def test_the_end_of_a_stream_leaves_no_wait_locked() -> None:
+    """Ctrl-C before any instruction, and the requests that wait for their turn hear of the next end."""
+
+    def make() -> tuple[Callable[[], object], Callable[[], object]]:
+        one = sender_of(CountingService())
+        job = Job([Query(one.stream, 0)], [])
+        one.sender._jobs.add(job)
+
+        def wait() -> None:
+            one.halt()
+            assert job.stop.wait(5)
+
+        return partial(one.sender.end, one.stream), wait
 
     assert never_left_locked(make) > 50

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from interrupting import never_left_locked
-from object_store import bucket
+from object_store import azure, bucket, google
 
 from api_smoothing import SmoothedAPI, evaluate
 from api_smoothing.errors import ConfigurationError, ProviderError
@@ -23,11 +24,12 @@ from api_smoothing.remote import Remote
 fsspec = pytest.importorskip("fsspec")
 
 
-@pytest.fixture(params=["memory", "s3"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(params=["memory", "s3", "gs", "az"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A place in a store: in fsspec's own memory, and in a bucket where there is a server for one."""
-    if request.param == "s3":
-        with bucket() as found:
+    buckets = {"s3": bucket, "gs": google, "az": partial(azure, tmp_path / "azurite")}
+    if request.param in buckets:
+        with buckets[request.param]() as found:
             yield f"{found}/run.jsonl"
         return
     from fsspec.implementations.memory import MemoryFileSystem

@@ -216,6 +216,8 @@ class There:
         self._ready: deque[tuple[Query, NDArray[np.uint8]]] = deque()
         self._flying = self._requests = self._calls = 0
         self._in_line = set[object]()  # requests whose turn has not come
+        self._no_work = Future[None]()  # in place of work that is done: something else is to be heard
+        self._no_work.set_result(None)
         self._dropped: dict[Query, Outcome] = {}
 
     @property
@@ -248,6 +250,10 @@ class There:
             return dropped
         future, then = self._done.get()
         outcomes = dict(then(future.result()))
+        while future is self._no_work and self._in_line:  # nobody needs to be asked for more
+            self._go_on()
+            future, then = self._done.get()
+            outcomes = dict(then(future.result()))
         while not self._done.empty():  # what came while others were counted is counted together
             future, then = self._done.get()
             if future.exception() is not None:
@@ -329,7 +335,7 @@ class There:
     ) -> Mapping[Query, Outcome]:
         factor = enlargement(*part[0][0].stream.shape, self._card)
         encoded = [encode(pixels, factor) for _, pixels in part]
-        leaving = partial(self._done.put, (_nothing(), partial(self._left, request)))
+        leaving = partial(self._done.put, (self._no_work, partial(self._left, request)))
         return self._sender.send([query for query, _ in part], encoded, leaving=leaving)
 
     def _left(self, request: object, _: object) -> Mapping[Query, Outcome]:
@@ -366,13 +372,6 @@ class There:
             return 16
         wanted = rate / batch * max(0.5, self._sender.latency.seconds) * 1.5
         return max(1, min(_MOST_IN_FLIGHT, round(wanted) + 2, most))
-
-
-def _nothing() -> Future[None]:
-    """In place of work: what is to be heard by who waits for it."""
-    future = Future[None]()
-    future.set_result(None)
-    return future
 
 
 def _alike(

@@ -15,6 +15,8 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +28,20 @@ from .original import Original
 from .png import encode_png
 from .resize import cover
 
-__all__ = ["MAX_PIXELS", "ImageLike", "Loaded", "as_list", "encode_png", "load"]
+__all__ = ["LATER", "MAX_PIXELS", "ImageLike", "Later", "Loaded", "as_list", "encode_png", "load"]
 
 FINE = 256
 _LABEL = b"api-smooth image 1\0"
 _ARITHMETIC = 1e-6  # grid steps; float64 errs below 1e-7 of a fine step in T(x)
+
+
+class Later(Enum):
+    """In place of an image that is not there yet: it is asked for again."""
+
+    LATER = auto()
+
+
+LATER: Final = Later.LATER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

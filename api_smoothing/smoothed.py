@@ -31,7 +31,7 @@ from api_smoothing.engine.looks import Question, about_labels, about_the_label, 
 from api_smoothing.engine.neighbours import Neighbours, Visit
 from api_smoothing.engine.presence import LabelReport, presences
 from api_smoothing.engine.report import certificate, prediction, scores_of, unsmoothed
-from api_smoothing.engine.scheduler import Counts, Everything, Item, Later, Opening
+from api_smoothing.engine.scheduler import Counts, Everything, Item, Opening
 from api_smoothing.engine.sending import Sender
 from api_smoothing.engine.session import Inquiry, Session
 from api_smoothing.engine.storage import FolderStorage
@@ -244,7 +244,7 @@ class SmoothedAPI:
         self._begin_run(spec.n, self._unset_cap(_aim(radius, spec.radii), n, spec.n))
         lessons, visits = Lessons(self._lessons), list[Visit]()
         if work is not None:
-            results = work(map(self._loaded, imgs))
+            results = work(img if isinstance(img, images.Later) else self._loaded(img) for img in imgs)
         else:
             sender, read = self._session.sender(), () if spec.radii else tuple(radii)
             openings = self._openings(imgs, spec, sender, lessons, visits, read)
@@ -260,12 +260,12 @@ class SmoothedAPI:
                 visit.leave()
 
     def _openings(
-        self, imgs: Iterable[images.ImageLike | Later], *more: Any
-    ) -> Iterator[Opening[Certificate] | Later]:
+        self, imgs: Iterable[images.ImageLike | images.Later], *more: Any
+    ) -> Iterator[Opening[Certificate] | images.Later]:
         """Those of images that may come later, numbered; `more` is what `_opening` takes besides."""
         index = 0
         for img in imgs:
-            if isinstance(img, Later):
+            if isinstance(img, images.Later):
                 yield img
             else:
                 yield self._opening(self._loaded(img), index, *more)

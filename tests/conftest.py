@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def no_waits() -> Iterator[None]:
     """What failed is tried again at once."""
     with testing.no_waits():
         yield
+
+
+@pytest.fixture
+def as_from_a_terminal() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt, also where the tests themselves run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    found = signal.signal(signal.SIGINT, before)
+    assert found is signal.default_int_handler, "the handler was not given back"
 
 
 @pytest.fixture(params=PROVIDERS)

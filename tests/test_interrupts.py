@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import count
-from timeit import repeat
-from types import FrameType
-from typing import Any
 
 import pytest
+from counting_service import CountingService, sender_of
+from interrupting import ctrl_c, never_left_locked
 
+from api_smoothing.engine.sending import Query
+from api_smoothing.engine.sending.job import Job
 from api_smoothing.engine.storage.database import Database
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.interrupts import interruptible, uninterrupted
 
-
-@pytest.fixture(autouse=True)
-def _ctrl_c() -> Iterator[None]:
-    """As from a terminal, also where the tests themselves run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    found = signal.signal(signal.SIGINT, before)
-    assert found is signal.default_int_handler, "the handler was not given back"
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
+pytestmark = pytest.mark.usefixtures("as_from_a_terminal")
 
 
 def interrupted(block: Callable[[list[str]], None]) -> list[str]:
@@ -123,31 +111,6 @@ def test_a_handler_of_the_user_gets_its_signal() -> None:
         signal.signal(signal.SIGTERM, before[0])
 
 
-def test_a_block_costs_less_than_to_install_a_handler() -> None:
-    """There are several for each query. The least of many, as machines are busy."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, lambda *_: None) for number in numbers]
-
-    def block() -> None:
-        with uninterrupted:
-            pass
-
-    try:
-        least = [min(repeat(work, number=50, repeat=200)) for work in (block, install)]
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-    assert least[0] < 3 * least[1]
-
-
-def install() -> None:
-    signal.signal(signal.SIGTERM, install_nothing)
-
-
-def install_nothing(number: int, frame: FrameType | None) -> None:
-    """A handler."""
-
-
 def test_other_threads_do_not_keep_signals_back() -> None:
     """They get none."""
     inside, leave = threading.Event(), threading.Event()
@@ -164,50 +127,6 @@ def test_other_threads_do_not_keep_signals_back() -> None:
         ctrl_c()
     leave.set()
     thread.join()
-
-
-def interrupted_at(step: int, work: Callable[[], object]) -> bool:
-    """Do `work` with a Ctrl-C before its instruction `step`, in our code or around its locks; whether it got there."""
-    left = step
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if "api_smoothing" not in frame.f_code.co_filename and not frame.f_code.co_filename.endswith(
-            ("contextlib.py", "threading.py")
-        ):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            left -= 1
-            if left == 0:
-                ctrl_c()
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
-    return left <= 0
-
-
-def never_left_locked(make: Callable[[], tuple[Callable[[], object], Callable[[], object]]]) -> int:
-    """Interrupt the first of what is made before each single instruction; another thread must be able to do the second.
-
-    Returns how many instructions there are.
-    """
-    for step in count(1):
-        work, then = make()
-        reached = interrupted_at(step, work)
-        thread = threading.Thread(target=then, daemon=True)
-        thread.start()
-        thread.join(10)
-        assert not thread.is_alive(), f"interrupted before instruction {step}, it is locked"
-        if not reached:
-            return step
-    raise AssertionError
 
 
 @pytest.mark.parametrize("kind", ["write", "read", "note"])
@@ -234,5 +153,22 @@ def test_calls_made_together_are_never_left_waiting() -> None:
     def make() -> tuple[Callable[[], object], Callable[[], object]]:
         together = Together[int, int](lambda many: [2 * one for one in many], at_once=1)
         return partial(together, 1), partial(together, 2)
+
+    assert never_left_locked(make) > 50
+
+
+def test_the_end_of_a_stream_leaves_no_wait_locked() -> None:
+    """Ctrl-C before any instruction, and the requests that wait for their turn hear of the next end."""
+
+    def make() -> tuple[Callable[[], object], Callable[[], object]]:
+        one = sender_of(CountingService())
+        job = Job([Query(one.stream, 0)], [])
+        one.sender._jobs.add(job)
+
+        def wait() -> None:
+            one.halt()
+            assert job.stop.wait(5)
+
+        return partial(one.sender.end, one.stream), wait
 
     assert never_left_locked(make) > 50

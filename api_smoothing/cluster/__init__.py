@@ -26,7 +26,7 @@ from api_smoothing.cluster.on_ray import Ray
 from api_smoothing.cluster.processes import Processes
 from api_smoothing.cluster.recipe import recipes
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.images import Loaded
+from api_smoothing.images import Later, Loaded
 from api_smoothing.results import Certificate
 from api_smoothing.smoothed import SmoothedAPI
 
@@ -35,7 +35,7 @@ __all__ = ["Account", "Engine", "Processes", "Ray", "Worker", "read_accounts", "
 
 def work(
     api: SmoothedAPI, choice: object, spec: Spec, question: Mapping[str, Any]
-) -> Callable[[Iterator[Loaded]], Generator[Certificate]]:
+) -> Callable[[Iterator[Loaded | Later]], Generator[Certificate]]:
     """What certifies images by the workers of an engine, as `api` would. Raises ConfigurationError."""
     engine = engine_of(choice)
     accounts = checked(engine.accounts)

@@ -23,7 +23,8 @@ from api_smoothing.cluster.messages import Done, Ended, Failed, Lost, Message, R
 from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ProviderError
 from api_smoothing.events import Event, ImageStarted
-from api_smoothing.images import Loaded
+from api_smoothing.images import Later, Loaded
+from api_smoothing.interrupts import uninterrupted
 from api_smoothing.results import Certificate
 
 _UNOPENED: Final = 4  # images that a worker has and has not begun: what it takes to have no pause
@@ -82,10 +83,13 @@ class Dispatch:
         self._retired: set[str | None] = set()  # accounts whose own budget is spent
         self._without = self._clock()  # since when nobody is ready
 
-    def results(self, images: Iterator[Loaded]) -> Generator[Certificate]:
-        """The certificate of each image, in order. An error is raised in its turn, and ends the run."""
-        count = max(self._engine.open(self._recipes[0]), len(self._recipes))
+    def results(self, images: Iterator[Loaded | Later]) -> Generator[Certificate]:
+        """The certificate of each image, in order. An error is raised in its turn, and ends the run.
+
+        An image that comes LATER is asked for again once something was heard or handed out.
+        """
         try:
+            count = max(self._engine.open(self._recipes[0]), len(self._recipes))
             for number in range(count):
                 self._hire(self._recipes[number % len(self._recipes)])
             while not self._is_over():
@@ -111,10 +115,11 @@ class Dispatch:
         return self._exhausted and not self._tasks and self._next == self._read
 
     def _hire(self, recipe: Recipe) -> None:
-        worker = self._engine.hire(recipe)
-        self._places[worker] = _Place(worker, recipe)
+        with uninterrupted:  # one that nobody knows of would not be ended
+            worker = self._engine.hire(recipe)
+            self._places[worker] = _Place(worker, recipe)
 
-    def _hand_out(self, images: Iterator[Loaded]) -> None:
+    def _hand_out(self, images: Iterator[Loaded | Later]) -> None:
         while (place := self._hungriest()) is not None and (task := self._next_task(images)) is not None:
             self._hand(place, task)
         if self._pure and self._exhausted and not self._again:
@@ -130,7 +135,7 @@ class Dispatch:
         ]
         return min(free, key=lambda place: (len(place.unopened), len(place.held)), default=None)
 
-    def _next_task(self, images: Iterator[Loaded]) -> Task | None:
+    def _next_task(self, images: Iterator[Loaded | Later]) -> Task | None:
         """The earliest image that nobody has, if the budget pays it beside those that somebody has."""
         held = len(self._tasks) - len(self._again)
         if held and not self._pays(held + 1):
@@ -147,6 +152,7 @@ class Dispatch:
             return None
         if image is None:
             self._exhausted = True
+        if image is None or isinstance(image, Later):
             return None
         task = self._tasks[self._read] = Task(index=self._read, image=image)
         self._read += 1
@@ -279,12 +285,13 @@ class Dispatch:
 
     def _end(self) -> None:
         """End all workers: at once where nothing is paid, else when what is under way is kept."""
-        if self._pure or not any(place.held for place in self._places.values()):
+        with uninterrupted:
+            if self._pure or not any(place.held for place in self._places.values()):
+                for place in self._places.values():
+                    place.worker.kill()
+                return
             for place in self._places.values():
-                place.worker.kill()
-            return
-        for place in self._places.values():
-            place.worker.stop()
+                place.worker.stop()
         until = self._clock() + _DRAIN
         try:
             while self._places and (left := until - self._clock()) > 0:
@@ -294,8 +301,9 @@ class Dispatch:
                     elif isinstance(message, Told) and worker in self._places:
                         self._hear(self._places[worker], message)
         finally:
-            for place in self._places.values():
-                place.worker.kill()
+            with uninterrupted:
+                for place in self._places.values():
+                    place.worker.kill()
 
 
 def raised(failed: Failed) -> Exception:

@@ -10,10 +10,9 @@ from queue import Empty, SimpleQueue
 
 from api_smoothing.cluster.messages import Boundary, Done, Ended, Failed, Message, Ready, Task, Told
 from api_smoothing.cluster.recipe import Recipe
-from api_smoothing.engine.scheduler import LATER, Later
 from api_smoothing.errors import ApiSmoothError
 from api_smoothing.events import AnswersCounted, Event, ImageStarted, TurnAwaited, VotesCounted
-from api_smoothing.images import Loaded
+from api_smoothing.images import LATER, Later, Loaded
 
 
 class _Stopped(BaseException):

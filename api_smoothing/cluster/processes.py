@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -14,6 +16,7 @@ from api_smoothing.cluster.host import Host
 from api_smoothing.cluster.messages import Ended, Failed, Lost, Message, Task
 from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ConfigurationError
+from api_smoothing.interrupts import uninterrupted
 
 _STOP: Final = "stop"
 
@@ -58,7 +61,8 @@ class Process:
         self._process = context.Process(
             target=_work, args=(other, recipe), daemon=True, name="api-smooth worker"
         )
-        self._process.start()
+        with _started_deaf():
+            self._process.start()
         other.close()
 
     def put(self, tasks: Sequence[Task]) -> None:
@@ -68,9 +72,10 @@ class Process:
         self._send(_STOP)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.end.close()
+        with uninterrupted:
+            self._process.kill()
+            self._process.join()
+            self.end.close()
 
     @property
     def pid(self) -> int | None:
@@ -81,8 +86,9 @@ class Process:
         """What has come in."""
         found: list[Message] = []
         try:
-            while self.end.poll():
-                found.append(self.end.recv())
+            with uninterrupted:  # half a message would make nonsense of all that follow
+                while self.end.poll():
+                    found.append(self.end.recv())
         except (EOFError, OSError):
             if not (found and isinstance(found[-1], Ended | Failed)):
                 self._process.join()
@@ -91,9 +97,23 @@ class Process:
 
     def _send(self, what: Any) -> None:
         try:
-            self.end.send(what)
+            with uninterrupted:
+                self.end.send(what)
         except OSError:
             return  # it is gone, and will be noticed
+
+
+@contextmanager
+def _started_deaf() -> Iterator[None]:
+    """A process started in the block never hears of Ctrl-C, which a terminal gives to all: the driver ends it."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    with uninterrupted:
+        before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else ()
+        try:
+            yield
+        finally:
+            if mask:
+                mask(signal.SIG_SETMASK, before)
 
 
 def _work(end: Connection, recipe: Recipe) -> None:

@@ -93,9 +93,6 @@ def recipes(api: SmoothedAPI, question: Mapping[str, Any], accounts: Sequence[Ac
     made, card = api.made, api.card
     _check(api)
     assert isinstance(api.storage, Shareable)
-    opener = api.storage.opener()
-    if opener is None:
-        raise _keeps_nothing()
     arguments = {
         name: value for name, value in made.items() if name not in ("store", "cache", "prior", "reuse")
     }
@@ -106,7 +103,7 @@ def recipes(api: SmoothedAPI, question: Mapping[str, Any], accounts: Sequence[Ac
     recipe = Recipe(
         arguments={**arguments, "budget": budget, "prior": made["prior"]},
         question=question,
-        opener=opener,
+        opener=api.storage.opener(),
         place=api.storage.place(),
         variables={**_variables(_OWN), **_variables(_names(declared, api))},
         expected=said_of(api),
@@ -157,7 +154,8 @@ def _check(api: SmoothedAPI) -> None:
         raise ConfigurationError(
             'with prior="learn" and reuse="ball" images wait for one another: leave them out, or leave engine out'
         )
-    if not isinstance(api.storage, Shareable) or api.storage.opener() is None:
+    pays = not registry.provider(made["provider"]).local  # what one worker has paid for, others must find
+    if not isinstance(api.storage, Shareable) or (pays and not api.storage.keeps):
         raise _keeps_nothing()
     if not nameable(api.card, api.denoiser):
         raise ConfigurationError(

@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from api_smoothing.certify.base import FAILED
 from api_smoothing.engine.sending import Desk, Open, Outcome, Query, Sender, Stopwatch, Stream
 from api_smoothing.engine.votes import QueryCount, Vote, Votes
+from api_smoothing.images import Later
 
 _POLL: Final = 0.05  # seconds between looks for an answer another process is asking for
 IMAGES: Final = 256  # open at once, whatever it takes to keep busy
@@ -26,15 +26,6 @@ _MOST_AHEAD: Final = 1024  # images between the earliest that is not done and th
 _FAILURES: Final = 256  # attempts of one image that may fail without a later one having had their money
 
 T = TypeVar("T")
-
-
-class Later(Enum):
-    """In place of an image that is not there yet: it is asked for again."""
-
-    LATER = auto()
-
-
-LATER: Final = Later.LATER
 
 
 class Counts(Protocol):

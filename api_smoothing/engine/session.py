@@ -13,7 +13,7 @@ from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.engine.estimate.pricing import price
 from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
-from api_smoothing.engine.scheduler import IMAGES, Later, Opening, Scheduler, cost
+from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler, cost
 from api_smoothing.engine.sending import (
     AsIs,
     Canary,
@@ -39,7 +39,7 @@ from api_smoothing.results import Budget, Look, Provenance
 
 if TYPE_CHECKING:
     from api_smoothing.denoisers.base import Denoiser
-    from api_smoothing.images import Loaded
+    from api_smoothing.images import Later, Loaded
 
 T = TypeVar("T")
 

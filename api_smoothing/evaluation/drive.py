@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from api_smoothing.datasets import DataSet, Example, Truths
 from api_smoothing.errors import DriftError, ImageError
 from api_smoothing.evaluation.question import Question
 from api_smoothing.events import Event, ImagesRead
+from api_smoothing.images import LATER, Later
 from api_smoothing.recorded.run import CLAIM, CLEAN, UNREADABLE, Run
 from api_smoothing.recorded.summary import GIVEN, certified_at
 from api_smoothing.results import Certificate, Item
@@ -89,6 +91,7 @@ class Drive:
         self._known = {item: label for item, label in before.clean.items() if label is not None or not again}
         self._certificates = before.by_item()
         self._told = set(before.unreadable)
+        self._retried = set[str]()  # in this session, of those that failed
         self._version = next((one.model_version for one in before.certificates if one.model_version), None)
         self._claim = claim
         self._by_truth = any(one.truth is not None or one.example.truth is not None for one in planned)
@@ -103,7 +106,7 @@ class Drive:
     @property
     def undecided(self) -> int:
         """How many images are to be asked about."""
-        return sum(one.image_sha256 is not None and not self._is_done(one) for one in self._planned)
+        return sum(map(self._is_to_be_asked, self._planned))
 
     def run(self, file: RunFile) -> None:
         """Ask until all is decided, the claim is, or the budget is spent; every line is on the disk when it counts."""
@@ -111,8 +114,7 @@ class Drive:
         self._recall()
         with evidence.Writer(file) as writer, self._api.observed(writer):
             self._ask_what_was_left_out(file)
-            while self._go_on(file):
-                pass
+            self._ask(file)
             self._write_what_is_known(file)
         if self._claim is not None:
             line = claim_line(
@@ -134,28 +136,30 @@ class Drive:
             if self._is_done(one):
                 self._api.recall(self._read(one), self._certificates[one.example.id])
 
-    def _go_on(self, file: RunFile) -> bool:
-        """The next images, as many as can be asked about together; whether there is more to do."""
+    def _ask(self, file: RunFile) -> None:
+        """Ask about the images, as many as can be asked about together."""
         self._write_what_is_known(file)
-        if self.left == 0 or self._is_claimed():
-            return False
-        most = self.left if self._claim is None else self._claim.need
-        if most == 0:
-            return False  # the claim stays open, whatever the other images are
-        together = self._planned[self._place : self._place + most]
-        asked = [one for one in together if one.image_sha256 is not None and not self._is_done(one)]
-        results = self._api.certify_many(
-            self._images(asked, file), **self._question.arguments, engine=self._engine if asked else None
-        )
+        if not self._reach:
+            return
+        asked = deque[Planned]()
+        images: Iterable[Any] = self._images(asked, file)
+        results = self._api.certify_many(images, **self._question.arguments, engine=self._engine)
         with closing(results):  # type: ignore[type-var]
-            for one, found in zip(asked, results, strict=True):
+            for found in results:
+                one = asked.popleft()
                 if found.stopped == "budget" and not (found.n or found.n0 or found.queries):
                     self.out_of_budget = True
-                    return False
-                self._write_what_is_known(file, until=one)
+                    return
                 self._append(file, one, found)
                 self.out_of_budget |= found.stopped == "budget"
-        return not self.out_of_budget
+                self._write_what_is_known(file)
+
+    @property
+    def _reach(self) -> int:
+        """How many of the next images are sure to be needed; 0 where all is decided, or open whatever they are."""
+        if self._claim is None:
+            return self.left
+        return min(self.left, self._claim.need)
 
     def _append(self, file: RunFile, one: Planned, found: Certificate) -> None:
         self._check_version(found)
@@ -165,6 +169,7 @@ class Drive:
         found = replace(found, item=one.item, extra=extra)
         file.append(found)
         self._certificates[one.example.id] = found
+        self._retried.add(one.example.id)
 
     def _check_version(self, found: Certificate) -> None:
         """One table speaks of one model. Raises DriftError where this certificate is of another than those before."""
@@ -177,12 +182,10 @@ class Drive:
             )
         self._version = found.model_version
 
-    def _write_what_is_known(self, file: RunFile, until: Planned | None = None) -> None:
+    def _write_what_is_known(self, file: RunFile) -> None:
         """Pass over what is decided, in order, feeding the claim; images that cannot be read are told once."""
-        while self._place < len(self._planned):
+        while self._place < len(self._planned) and not self._is_claimed():
             one = self._planned[self._place]
-            if one is until or self._is_claimed():
-                return
             if one.image_sha256 is None:
                 if one.example.id not in self._told:
                     file.append_line(_unreadable(one))
@@ -197,7 +200,11 @@ class Drive:
         found = self._certificates.get(one.example.id)
         if found is None or found.stopped == "budget":
             return False
-        return found.stopped != "failed" or not self._api.retries_failures
+        again = self._api.retries_failures and one.example.id not in self._retried
+        return found.stopped != "failed" or not again
+
+    def _is_to_be_asked(self, one: Planned) -> bool:
+        return one.image_sha256 is not None and not self._is_done(one)
 
     def _is_claimed(self) -> bool:
         return self._claim is not None and self._claim.state != "open"
@@ -215,10 +222,25 @@ class Drive:
         for first in range(0, len(decided) if self._clean else 0, _TOGETHER):
             self._ask_unsmoothed(decided[first : first + _TOGETHER], file)
 
-    def _images(self, asked: Sequence[Planned], file: RunFile) -> Iterator[ImageLike]:
-        for number, one in enumerate(asked):
-            if self._clean and number % _TOGETHER == 0:
-                self._ask_unsmoothed(asked[number : number + _TOGETHER], file)
+    def _images(self, asked: deque[Planned], file: RunFile) -> Iterator[ImageLike | Later]:
+        """The images to be asked about, noting them in `asked`; LATER while it is not sure that more are needed."""
+        number = known = self._place  # what the service says without noise is known of those before `known`
+        while reach := self._reach:
+            if number >= self._place + reach:
+                if self.out_of_budget:
+                    return
+                yield LATER
+                continue
+            one, number = self._planned[number], number + 1
+            if not self._is_to_be_asked(one):
+                continue
+            if self._clean and number > known:
+                known = self._place + reach
+                ahead = [one for one in self._planned[number - 1 : known] if self._is_to_be_asked(one)]
+                if len(ahead) > _TOGETHER:
+                    known = self._planned.index(ahead[_TOGETHER])
+                self._ask_unsmoothed(ahead[:_TOGETHER], file)
+            asked.append(one)
             yield self._read(one)
 
     def _read(self, one: Planned) -> ImageLike:

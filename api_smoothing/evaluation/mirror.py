@@ -18,6 +18,7 @@ from typing import Final
 
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 from api_smoothing.home import home
+from api_smoothing.interrupts import uninterrupted
 from api_smoothing.remote import Remote
 
 _EVERY: Final = 30.0  # seconds between two checkpoints, at least
@@ -36,13 +37,20 @@ def mirrored(url: str, *, every: float = _EVERY) -> Iterator[Path]:
     mirror.fetch()
     stop = threading.Event()
     thread = threading.Thread(target=mirror.keep, args=(stop, every), name="upload", daemon=True)
-    thread.start()
     try:
+        with uninterrupted:
+            thread.start()
         yield mirror.local
     finally:
-        stop.set()
-        thread.join()
+        _ended(stop, thread)
         mirror.finish()
+
+
+def _ended(stop: threading.Event, thread: threading.Thread) -> None:
+    """End the thread that `stop` stops, and wait for it."""
+    with uninterrupted:  # it waits for the lock of `stop`, too
+        stop.set()
+    thread.join()
 
 
 class _Mirror:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
 from many_workers import Threads, asking, facts, pictures, service
 
-from api_smoothing import Budget, Certificate, SmoothedAPI
+from api_smoothing import Budget, Certificate, SmoothedAPI, evaluate
 from api_smoothing.cluster import Account, dispatch
 from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
@@ -146,6 +147,19 @@ def test_pure_work_is_done_again_where_it_is_slow(tmp_path: Any, monkeypatch: py
     assert {*engine.hired[0].given} <= {*engine.hired[1].given}
 
 
+def test_pure_work_need_not_be_kept(tmp_path: Any) -> None:
+    """A model in each worker, nothing paid and no answer on the disk: the certificates of one process."""
+    options = {"denoiser": None, "seed": 0, "device": "cpu", "cache": False}
+
+    def found(engine: Any = None) -> list[Certificate]:
+        with SmoothedAPI("torchvision", model="cifar10", **options) as api:
+            return list(api.certify_many(pictures(4, side=32), n=20, engine=engine))
+
+    assert facts(found(Threads(2))) == facts(found())
+    with closing(FolderStorage(home())) as storage:
+        assert storage.contents().answers == 0
+
+
 def test_a_paid_request_is_never_made_again_because_it_is_slow(
     server: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +231,24 @@ def test_a_run_that_is_left_keeps_what_was_paid(server: Sandbox, tmp_path: Any) 
     left = server.meter.images
     certified(server, 8, cache=tmp_path / "alone")
     assert left == server.meter.images - left
+
+
+def test_a_claim_keeps_its_workers(server: Sandbox, tmp_path: Any) -> None:
+    """They are handed the images that are sure to be needed, and wait while it depends on others whether more are."""
+    images = [(pixels, "dog" if number % 4 == 0 else "cat") for number, pixels in enumerate(pictures(40))]
+
+    def claimed(name: str, engine: Any = None) -> Any:
+        with asking(server.options(), cache=tmp_path / name) as api:
+            return evaluate(api, images, radii=(0.0,), n=40, at_least=0.4, engine=engine)
+
+    alone, engine = claimed("alone"), Threads(2)
+    asked = server.meter.images
+    many = claimed("many", engine)
+    assert facts(many.run.certificates) == facts(alone.run.certificates)
+    assert many.claim["state"] == alone.claim["state"] != "open"
+    assert 0 < many.left == alone.left
+    assert server.meter.images == 2 * asked
+    assert (len(engine.hired), engine.opened) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from interrupting import never_left_locked
 from many_workers import asking, facts, pictures, service
 
 from api_smoothing.cluster import Account, Processes
+from api_smoothing.cluster.messages import Task
 from api_smoothing.cluster.processes import Process
 from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ConfigurationError
@@ -77,3 +82,57 @@ def test_this_process_must_be_one_of_the_accounts(server: Sandbox) -> None:
     with asking(server.options()) as api, pytest.raises(ConfigurationError, match="account='one'"):
         list(api.certify_many(pictures(1), n=30, engine=engine))
     assert server.meter.requests == 0
+
+
+@pytest.mark.usefixtures("as_from_a_terminal")
+def test_an_interrupt_never_cuts_a_message() -> None:
+    """Ctrl-C before any instruction: what a worker is told, and what it says, is whole or not there at all."""
+    task, word = Task(index=1, image=bytes(40_000)), Task(index=2, image=None)  # type: ignore[arg-type]
+
+    def telling() -> tuple[Callable[[], object], Callable[[], object]]:
+        worker, end = worker_of_nobody()
+
+        def hear() -> None:
+            worker.stop()
+            while (what := end.recv()) != "stop":
+                assert [one.index for one in what] == [1]
+
+        return partial(worker.put, [task]), hear
+
+    def hearing() -> tuple[Callable[[], object], Callable[[], object]]:
+        worker, end = worker_of_nobody()
+        end.send(task)
+
+        def go_on() -> None:
+            end.send(word)
+            indices = list[int]()
+            while 2 not in indices:
+                indices += [one.index for one in worker.heard()]  # type: ignore[union-attr]
+            assert indices in ([1, 2], [2])
+
+        return worker.heard, go_on
+
+    assert never_left_locked(telling, "cluster") > 50
+    assert never_left_locked(hearing, "cluster") > 50
+
+
+def worker_of_nobody() -> tuple[Process, Connection]:
+    """The driver's side of a worker, and the end of the pipe that it would have."""
+    worker = Process.__new__(Process)
+    worker.end, other = Pipe()
+    return worker, other
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_from_a_terminal")
+def test_workers_do_not_hear_what_a_terminal_tells_all(server: Sandbox, tmp_path: Path) -> None:
+    """Ctrl-C is for the driver, which ends them when what is under way has come in."""
+    engine = Noted()
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, AnswersCounted) and event.index == 1 and len(engine.hired) == 1:
+            os.kill(engine.hired[0], signal.SIGINT)
+
+    with asking(server.options(), cache=tmp_path / "many", observers=(interrupt,)) as api:
+        found = list(api.certify_many(pictures(3), n=20, engine=engine))
+    assert (len(found), len(engine.hired)) == (3, 1)

@@ -26,6 +26,7 @@ from api_smoothing.engine.sending import Stream
 from api_smoothing.engine.sending.sender import ATTEMPTS
 from api_smoothing.errors import DriftError, ImageError, ProviderError
 from api_smoothing.events import Event, ImageCertified, ImageStarted, VotesCounted
+from api_smoothing.images import LATER
 
 
 def pictures(count: int) -> list[np.ndarray[Any, Any]]:
@@ -65,10 +66,10 @@ def test_images_that_come_later_are_waited_for_while_others_are_asked_about() ->
 
     def images() -> Iterator[Any]:
         first, second = pictures(2)
-        yield scheduler.LATER
+        yield LATER
         yield first
         while not done:
-            yield scheduler.LATER
+            yield LATER
         yield second
 
     def hear(event: Event) -> None:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from object_store import bucket
+from interrupting import never_left_locked
+from object_store import azure, bucket, google
 
 from api_smoothing import SmoothedAPI, evaluate
 from api_smoothing.errors import ConfigurationError, ProviderError
-from api_smoothing.evaluation.mirror import mirrored
+from api_smoothing.evaluation.mirror import _ended, mirrored
 from api_smoothing.home import home
 from api_smoothing.remote import Remote
 
 fsspec = pytest.importorskip("fsspec")
 
 
-@pytest.fixture(params=["memory", "s3"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(params=["memory", "s3", "gs", "az"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A place in a store: in fsspec's own memory, and in a bucket where there is a server for one."""
-    if request.param == "s3":
-        with bucket() as found:
+    buckets = {"s3": bucket, "gs": google, "az": partial(azure, tmp_path / "azurite")}
+    if request.param in buckets:
+        with buckets[request.param]() as found:
             yield f"{found}/run.jsonl"
         return
     from fsspec.implementations.memory import MemoryFileSystem
@@ -129,3 +134,15 @@ def test_a_store_that_is_away_at_the_end_leaves_the_file_here(
     with mirrored(url):
         assert Remote(url).size() is None
     assert there(url) == b"one\n"
+
+
+@pytest.mark.usefixtures("as_from_a_terminal")
+def test_an_interrupt_does_not_leave_the_upload_waiting() -> None:
+    """Ctrl-C before any instruction of the end: no lock keeps the thread that uploads, which is waited for."""
+
+    def make() -> tuple[Callable[[], object], Callable[[], object]]:
+        stop, thread = threading.Event(), threading.Thread(target=lambda: None)
+        thread.start()
+        return partial(_ended, stop, thread), partial(stop.wait, 0.01)
+
+    assert never_left_locked(make, "mirror") > 20

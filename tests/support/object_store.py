@@ -1,8 +1,12 @@
-"""A bucket on this machine, by S3's own protocol (moto), for tests that read and write it through s3fs."""
+"""Buckets on this machine, for tests that read and write them through fsspec.
+
+S3's protocol is moto's, Google's gcp-storage-emulator's and Azure's azurite's (npm); what is not installed is skipped.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+#: The key of azurite's own account, which all of them have.
+_AZURITE = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _SERVER = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
 
 
@@ -25,9 +31,7 @@ def bucket(folder: Path | None = None) -> Iterator[str]:
     import fsspec
     import s3fs
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
+    port = _free_port()
     # Without PYTHONPATH: s3fs may lie in a folder with a botocore of its own.
     given = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
@@ -61,3 +65,64 @@ def bucket(folder: Path | None = None) -> Iterator[str]:
         fsspec.config.conf.pop("s3", None)
         process.kill()
         process.wait()
+
+
+@contextmanager
+def google() -> Iterator[str]:
+    """The URL of a new bucket by Google's protocol."""
+    pytest.importorskip("gcsfs")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    import fsspec
+
+    port = _free_port()
+    running = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="tests")
+    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks by gRPC, which the emulator has not
+        patch.setitem(fsspec.config.conf, "gcs", {"token": "anon", "project": "p"})
+        yield "gs://tests/set"
+    running.stop()
+
+
+@contextmanager
+def azure(folder: Path) -> Iterator[str]:
+    """The URL of a new container by Azure's protocol; the server keeps its files in `folder`."""
+    adlfs = pytest.importorskip("adlfs")
+    if (server := shutil.which("azurite-blob")) is None:
+        pytest.skip("azurite is not installed (npm install azurite)")
+    import fsspec
+
+    port = _free_port()
+    where = ["--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    process = subprocess.Popen([server, "--silent", "--skipApiVersionCheck", *where])
+    keys = {
+        "connection_string": f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={_AZURITE};"
+        f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+    }
+    try:
+        _wait_for(port)
+        adlfs.AzureBlobFileSystem(**keys).mkdir("tests")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(fsspec.config.conf, "az", keys)
+            patch.setitem(fsspec.config.conf, "abfs", keys)
+            yield "az://tests/set"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError

@@ -197,7 +197,8 @@ class There:
     """A service. Blocks are denoised while requests are under way, by `workers` threads at most.
 
     Without `workers` there are as many requests under way as use the quota at the latency seen so far. Requests are
-    filled with queries of different images.
+    filled with queries of different images. One that is not full leaves no room for those of others that are, and lets
+    no more queries through in its turn: so none is made while an earlier one waits for its turn.
     """
 
     fills = False  # each query is paid
@@ -214,6 +215,9 @@ class There:
         self._denoising = 0
         self._ready: deque[tuple[Query, NDArray[np.uint8]]] = deque()
         self._flying = self._requests = self._calls = 0
+        self._in_line = set[object]()  # requests whose turn has not come
+        self._no_work = Future[None]()  # in place of work that is done: something else is to be heard
+        self._no_work.set_result(None)
         self._dropped: dict[Query, Outcome] = {}
 
     @property
@@ -228,7 +232,8 @@ class There:
         if shape is None:
             return Wanted(1, _SENT_BLOCK)
         batch = self._batch(shape)
-        return Wanted(1, self._in_flight(batch) * batch + max(_SENT_BLOCK, batch) - self._queries)
+        ahead = max(_SENT_BLOCK, batch) if self._cleaner.denoises else batch
+        return Wanted(1, self._in_flight(batch) * batch + ahead - self._queries)
 
     def put(self, queries: Sequence[Query]) -> None:
         self._raw.extend(queries)
@@ -245,6 +250,10 @@ class There:
             return dropped
         future, then = self._done.get()
         outcomes = dict(then(future.result()))
+        while future is self._no_work and self._in_line:  # nobody needs to be asked for more
+            self._go_on()
+            future, then = self._done.get()
+            outcomes = dict(then(future.result()))
         while not self._done.empty():  # what came while others were counted is counted together
             future, then = self._done.get()
             if future.exception() is not None:
@@ -284,14 +293,16 @@ class There:
             batch = self._batch(shape)
             part = _alike(self._ready, batch)
             more = self._denoising or (self._raw and self._raw[0].stream.shape == shape)
-            fills_up = len(part) == len(self._ready) and bool(more)
+            fills_up = len(part) == len(self._ready) and bool(more or self._in_line)
             if self._requests >= self._in_flight(batch) or (len(part) < batch and fills_up):
                 return
             for _ in part:
                 self._ready.popleft()
             self._requests += 1
             self._flying += len(part)
-            self._submit(self._pool, partial(self._send, part), self._sent)
+            request = object()
+            self._in_line.add(request)
+            self._submit(self._pool, partial(self._send, part, request), partial(self._sent, request))
 
     def _is_short(self) -> bool:
         """Whether a block is full, or workers would soon be idle."""
@@ -319,12 +330,20 @@ class There:
         self._ready.extend(zip(block, pixels, strict=True))
         return {}
 
-    def _send(self, part: Sequence[tuple[Query, NDArray[np.uint8]]]) -> Mapping[Query, Outcome]:
+    def _send(
+        self, part: Sequence[tuple[Query, NDArray[np.uint8]]], request: object
+    ) -> Mapping[Query, Outcome]:
         factor = enlargement(*part[0][0].stream.shape, self._card)
         encoded = [encode(pixels, factor) for _, pixels in part]
-        return self._sender.send([query for query, _ in part], encoded)
+        leaving = partial(self._done.put, (self._no_work, partial(self._left, request)))
+        return self._sender.send([query for query, _ in part], encoded, leaving=leaving)
 
-    def _sent(self, outcomes: Mapping[Query, Outcome]) -> Mapping[Query, Outcome]:
+    def _left(self, request: object, _: object) -> Mapping[Query, Outcome]:
+        self._in_line.discard(request)
+        return {}
+
+    def _sent(self, request: object, outcomes: Mapping[Query, Outcome]) -> Mapping[Query, Outcome]:
+        self._in_line.discard(request)
         self._requests -= 1
         self._flying -= len(outcomes)
         return outcomes
@@ -341,14 +360,18 @@ class There:
         return self._batches[shape]
 
     def _in_flight(self, batch: int) -> int:
-        """Requests at once: enough to use the quota at the latency seen so far."""
+        """Requests at once: enough to use the quota at the latency seen so far.
+
+        Where others use the quota too, few leave: then there are those that left, and those next in line.
+        """
+        most = self._requests - len(self._in_line) + self._sender.near
         if self._workers is not None:
-            return self._workers
+            return min(self._workers, most)
         rate = self._card.queries_per_second
         if rate is None:
             return 16
         wanted = rate / batch * max(0.5, self._sender.latency.seconds) * 1.5
-        return max(1, min(_MOST_IN_FLIGHT, round(wanted) + 2))
+        return max(1, min(_MOST_IN_FLIGHT, round(wanted) + 2, most))
 
 
 def _alike(

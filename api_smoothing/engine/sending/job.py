@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -24,11 +24,13 @@ Images: TypeAlias = "Sequence[EncodedImage] | Tensor"
 class Job:
     """The queries of one `send`, how often each came to no answer, and how long the provider asked to wait.
 
-    `broken` counts all answers to a query that can be no vote, `same` those for one reason. `stop` ends its waits.
+    `broken` counts all answers to a query that can be no vote, `same` those for one reason. `stop` ends its waits;
+    `leaving` is called by each request whose turn has come.
     """
 
     queries: list[Query]
     images: Images
+    leaving: Callable[[], object] = lambda: None
     outcomes: dict[Query, Outcome] = field(default_factory=dict)
     again: list[Query] = field(default_factory=list)
     versions: dict[Stream, str] = field(default_factory=dict)

@@ -30,6 +30,11 @@ class Cleaner:
     def __init__(self, denoiser: Denoiser | None, sigma: float, device: str) -> None:
         self._denoiser, self._sigma, self._device = denoiser, sigma, device
 
+    @property
+    def denoises(self) -> bool:
+        """Whether a network is run, on batches of a fixed size."""
+        return self._denoiser is not None
+
     def clean(self, noisy: Tensor, queries: Sequence[Query]) -> Tensor:
         """uint8 (N,3,H,W) on the device of `noisy` (N,H,W,3); of a denoiser with K paths, query i gets path i mod K.
 

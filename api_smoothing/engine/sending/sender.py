@@ -59,21 +59,26 @@ class Sender:
         self._failed: dict[Query, str] = {}  # for good, and not yet remembered
         self._cut_short: dict[Query, Outcome] = {}
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_near_their_turn(adapter.card))
+        #: How many requests may be paid and wait for their turn.
+        self.near = _near_their_turn(adapter.card)
+        self._places = threading.BoundedSemaphore(self.near)
 
     @property
     def answering(self) -> bool:
         """Whether the service has answered anything in this session."""
         return self._gate.answering
 
-    def send(self, queries: Sequence[Query], images: Images) -> dict[Query, Outcome]:
+    def send(
+        self, queries: Sequence[Query], images: Images, *, leaving: Callable[[], object] = lambda: None
+    ) -> dict[Query, Outcome]:
         """The outcome of every query. Answers are kept before this returns or raises.
 
+        `leaving` is called by each request whose turn has come; it must not take time.
         Raises ProviderError when the provider failed for good or broke its contract. What concerns one stream alone is
         its `error`, and ends it.
         """
         self._check()
-        job = Job(list(queries), images)
+        job = Job(list(queries), images, leaving)
         with self._lock:
             self._jobs.add(job)
         try:
@@ -98,8 +103,8 @@ class Sender:
 
     def end(self, stream: Stream) -> None:
         """Send nothing more of this stream; what is under way comes in."""
-        stream.ended.set()
-        with self._lock:
+        with uninterrupted, self._lock:
+            stream.ended.set()
             for job in self._jobs:
                 if not job.wanted:
                     job.stop.set()
@@ -256,6 +261,7 @@ class Sender:
                     granted = self._still_wanted(job, reserved)
                     if not granted:
                         return None
+                job.leaving()
                 began, sent = time.monotonic(), True
                 reply = self._label(job.part(granted))
                 sent = not isinstance(reply, Verdict) or reply.sent

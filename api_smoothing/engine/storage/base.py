@@ -202,8 +202,13 @@ class Storage(Protocol):
 class Shareable(Protocol):
     """A storage that other processes can open by themselves, beside the methods of Storage."""
 
-    def opener(self) -> Callable[[], Storage] | None:
-        """Opens the same in another process, to which it can be sent; None where nothing is kept for others."""
+    @property
+    def keeps(self) -> bool:
+        """Whether others find the answers that it is given."""
+        ...
+
+    def opener(self) -> Callable[[], Storage]:
+        """Opens the same in another process, to which it can be sent."""
         ...
 
     def place(self) -> tuple[object, ...]:

@@ -143,11 +143,14 @@ class FolderStorage:
         with closing(DiskCache(self.folder)) as cache:
             return cache.repair(), aside
 
-    def opener(self) -> Callable[[], FolderStorage] | None:
-        """Opens the same for another process of this machine; None where answers are not kept."""
-        if not self._keep:
-            return None
-        return partial(FolderStorage, self._home, cache=self.folder, shared=self._shared)
+    @property
+    def keeps(self) -> bool:
+        """Whether answers are kept for other processes."""
+        return self._keep
+
+    def opener(self) -> Callable[[], FolderStorage]:
+        """Opens the same for another process of this machine."""
+        return partial(FolderStorage, self._home, cache=self.folder, keep=self._keep, shared=self._shared)
 
     def place(self) -> tuple[object, ...]:
         """What the folders are to those who see the same ones, on the machine whose processes may share them."""

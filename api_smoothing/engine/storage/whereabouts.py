@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from api_smoothing.interrupts import uninterrupted
+
 BEAT_SECONDS: Final = 10.0  # between two heartbeats
 LAPSE_SECONDS: Final = 60.0  # without a heartbeat, after which a holder that cannot be seen is given up
 
@@ -53,7 +55,8 @@ def in_background(beat: Callable[[], bool]) -> None:
         while beat():
             time.sleep(BEAT_SECONDS)
 
-    threading.Thread(target=work, name="heartbeat", daemon=True).start()
+    with uninterrupted:
+        threading.Thread(target=work, name="heartbeat", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

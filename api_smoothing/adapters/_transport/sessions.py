@@ -46,8 +46,8 @@ def body_of(response: Any) -> bytes:
         if len(body) > LONGEST_BODY:
             response.close()
             raise too_long()
-    response._content = bytes(body)
-    return response._content
+    response._content = found = bytes(body)
+    return found
 
 
 def check_encrypted(url: str, *, named: str, allowed: Sequence[str] = ()) -> None:

@@ -130,14 +130,14 @@ def _listed(description: Description, document: Json, item: Json) -> tuple[Label
 
 
 def _name(value: Json, classes: tuple[str, ...] | None) -> str:
-    value = name_of(value)
-    if classes is not None and value not in classes:
+    name = name_of(value)
+    if classes is not None and name not in classes:
         raise BrokenContract(
-            f"the answer has label {one_line(value, limit=40)!r}, which is not in answer.classes"
+            f"the answer has label {one_line(name, limit=40)!r}, which is not in answer.classes"
         )
-    if classes is None and any(map(_is_prose, value.split(","))):
-        raise BrokenContract(f"the label {_quoted(value)} is a text, not a name")
-    return value
+    if classes is None and any(map(_is_prose, name.split(","))):
+        raise BrokenContract(f"the label {_quoted(name)} is a text, not a name")
+    return name
 
 
 def _quoted(text: str) -> str:

@@ -160,6 +160,7 @@ class SmoothedAPI:
                 denoiser, sigma=self.sigma, size=size, card=self._adapter.card, device=self._device
             )
             self.size = parts.size(size, self._denoiser, self._adapter.card)
+            self._whole_side = parts.whole_side(denoiser, self._denoiser, self._adapter.card)
             self._labels = parts.label_map(labels, self._adapter.card)
             parts.check_cache(cache, self._adapter, self._denoiser)
             self._storage = parts.storage(store, cache)
@@ -332,6 +333,7 @@ class SmoothedAPI:
                         cost_usd=self._session.account.cost_usd(votes.count.sent),
                         look=look,
                         radii=read,
+                        whole_side=self._whole_side,
                     )
                 ),
             )

@@ -16,6 +16,7 @@ from api_smoothing.certify import advice
 from api_smoothing.certify.advice import LIKELY, RADII, prospect
 from api_smoothing.certify.spec import USUAL
 from api_smoothing.engine.parts import PHOTOGRAPH
+from api_smoothing.engine.report import is_thumbnail
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import ImageLike
 from api_smoothing.results import Certificate
@@ -35,7 +36,6 @@ DRAWS: Final = 20
 #: Queries that a radius is given where nobody has set a number.
 CAP: Final = 1000
 _SURE: Final = 0.95  # above LIKELY: of several σ the first that seems likely is taken, which flatters it
-_THUMBNAIL: Final = 64  # pixels of a side, with which little is left of a photograph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ def suggest(img: ImageLike, done: Certificate, *, adapter: Adapter, **settings: 
 def _larger(img: ImageLike, done: Certificate, adapter: Adapter, settings: dict[str, Any]) -> Iterator[Share]:
     """The share at the same σ and the size of photographs, of one that a service was shown as a thumbnail."""
     whole = done.space_original or done.space
-    if adapter.card.accepts != "tensor" and max(done.space) <= _THUMBNAIL < min(whole):
+    if adapter.card.accepts != "tensor" and is_thumbnail(done.space, whole):
         larger = {**settings, "size": PHOTOGRAPH}
         for share in shares(img, adapter=adapter, noise=done.noise, sigmas=(done.sigma,), **larger):  # type: ignore[arg-type]
             yield replace(share, size=PHOTOGRAPH)

@@ -58,9 +58,9 @@ def followed(api: SmoothedAPI, picture: Any, done: Certificate, size: int, by: s
             question = {"sigma": found.share.sigma, "n": found.n, "radius": found.radius}
     if not question:
         return {"hint": None, "certified": False}
-    settings = {name: value for name, value in question.items() if name != "sigma"}
-    if "sigma" in question:
-        with asking(question["sigma"], size) as other:
+    settings = {name: value for name, value in question.items() if name not in ("sigma", "size")}
+    if len(settings) < len(question):
+        with asking(question.get("sigma", done.sigma), question.get("size", size)) as other:
             then = other.certify(picture, **settings)
     else:
         then = api.certify(picture, **settings)

@@ -291,6 +291,7 @@ def test_nothing_is_unpickled() -> None:
 
 #: Tests that lie with a room and not with one of its modules, and why.
 OF_A_ROOM = {
+    "adapters/test_hostile.py": "one law of every provider's client: what is no answer is one line, and no vote",
     "adapters/test_plugin.py": "a provider of another package needs registry, labels, prices, sandbox and command",
     "adapters/test_wires.py": "one law of every provider's wire.py: what it writes, its adapter reads",
     "engine/storage/test_namespaces.py": "two containers with one folder need the whole facade, twice",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from counting_service import CountingService, api_of, says
 from torch import Tensor
 
 from api_smoothing import SmoothedAPI, adapters
@@ -55,3 +56,18 @@ def test_a_thumbnail_of_a_photograph_is_told_to_be_larger() -> None:
     assert list(_larger(grey, whole, google, settings)) == []
     own = parts.adapter(loud, model=None, device="cpu")
     assert list(_larger(grey, done, own, settings)) == [], "a model of this process has its own side"
+
+
+def test_a_python_user_is_told_the_size_that_would_work() -> None:
+    """The certificate itself names the side of photographs to one who asked a service about a thumbnail."""
+    photograph = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    service = CountingService(lambda first, images: [says("dog" if first % 2 else "cat")] * len(images))
+    with api_of(service, sigma=1.0, size=32, store="memory") as api:
+        told = api.certify(photograph, n=40)
+    assert (told.label, told.extra["hint"]) == (None, {"size": 224, "radius": None})
+    assert "size=224 at the same σ" in told.reason
+    fixed = CountingService(
+        lambda first, images: [says("dog" if first % 2 else "cat")] * len(images), native_side=32
+    )
+    with api_of(fixed, sigma=1.0, size=32, store="memory") as api:
+        assert "size" not in api.certify(photograph, n=40).extra.get("hint", {})

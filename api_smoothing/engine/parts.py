@@ -229,6 +229,17 @@ def size(
     return card.native_side or PHOTOGRAPH
 
 
+def whole_side(choice: object, chosen: Denoiser | None, card: AdapterCard) -> int | None:
+    """The side that does a photograph justice; None where the model, or the `choice` of a denoiser, sets another."""
+    free = (
+        choice is None
+        or choice == "auto"
+        or chosen is None
+        or PHOTOGRAPH in (chosen.card.sizes or (PHOTOGRAPH,))
+    )
+    return PHOTOGRAPH if free and card.accepts != "tensor" and card.native_side is None else None
+
+
 def denoiser_name(chosen: Denoiser) -> str:
     """`id@sha256`, shortened."""
     return f"{chosen.card.id}@{chosen.card.sha256[:16]}"

@@ -28,6 +28,7 @@ from api_smoothing.results import (
 )
 
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
+_THUMBNAIL: Final = 64  # pixels of a side, with which little is left of a photograph
 _NAMED: Final = 3  # more specific labels that are told of a general tag
 
 
@@ -43,10 +44,12 @@ def certificate(
     kind: Kind = "label",
     threshold: float | None = None,
     radii: Sequence[float] = (),
+    whole_side: int | None = None,
 ) -> Certificate:
     """The certificate of one image: `bound` in the noise space, carried back to the original image.
 
-    `radii` are to be read from a bound that was not made for them.
+    `radii` are to be read from a bound that was not made for them. `whole_side` is the size that is named for an image
+    that abstained as a thumbnail.
     """
     if count.unconfirmed:
         bound = _unconfirmed(bound, target)
@@ -63,7 +66,8 @@ def certificate(
         reason = _joined(reason, f"{silent} of {count.n} answers named no label that counts")
     extra: dict[str, Any] = {}
     if kind == "label" and (label is None or (target is not None and not bound.reached)):
-        hint, settings = _of_abstention(bound, silent, provenance, target)
+        side = whole_side if is_thumbnail(loaded.size, loaded.original_size) else None
+        hint, settings = _of_abstention(bound, silent, provenance, target, side)
         reason, extra = _joined(reason, hint), {"hint": settings} if settings else {}
     if kind == "label" and label is not None:
         general, specific = _of_general_tag(label, count.reports, provenance.alpha)
@@ -118,6 +122,11 @@ def certificate(
         epoch=provenance.epoch,
         extra=extra,
     )
+
+
+def is_thumbnail(space: tuple[int, int], original: tuple[int, int]) -> bool:
+    """Whether a photograph of these original sides, in pixels, is asked about at sides that leave little of it."""
+    return max(space) <= _THUMBNAIL < min(original)
 
 
 def _read(bound: Bound, stopped: str) -> tuple[RadiusReached, ...]:
@@ -183,9 +192,13 @@ def _of_general_tag(label: str, reports: Reports | None, alpha: float) -> tuple[
 
 
 def _of_abstention(
-    bound: Bound, silent: int, provenance: Provenance, target: float | None
+    bound: Bound, silent: int, provenance: Provenance, target: float | None, whole_side: int | None
 ) -> tuple[str, dict[str, Any]]:
-    """The words, and the settings they name, for a run that ended without what was asked of it."""
+    """The words, and the settings they name, for a run that ended without what was asked of it.
+
+    A `whole_side` is that of a photograph that was shown as a thumbnail. It comes before a smaller σ: less noise on a
+    thumbnail proves what the service takes that for, and not what the photograph shows.
+    """
     n, votes = bound.n, bound.votes
     if not n or bound.stopped in ("failed", None):
         return "", {}
@@ -210,6 +223,11 @@ def _of_abstention(
         )
     told = f"{votes} of {n}: at σ={provenance.sigma:g} more answers are unlikely to certify more"
     merge = "" if mapped else ", or gather the labels that share the votes into a class by --labels"
+    if whole_side is not None:
+        return (
+            f"{told}; it was shown as a thumbnail: size={whole_side} at the same σ would likely certify more",
+            {"size": whole_side, "radius": target},
+        )
     noise = _other_noise(bound, silent, provenance, target)
     if noise is None:
         return f"{told}; try a smaller σ, which `api-smooth plan IMAGE` compares for free{merge}", {}

@@ -123,7 +123,7 @@ def test_azures_session_lets_through_what_is_written(operation: str) -> None:
     from api_smoothing.adapters.azure.session import _look_at
 
     body = azure.write_answer(operation, LABELS, version="2023-10-01", width=8, height=9, format="Png")
-    response = SimpleNamespace(content=b"", status_code=200, json=lambda: body)
+    response = SimpleNamespace(iter_content=lambda size: [b""], status_code=200, json=lambda: body)
     place = ("tagsResult", "values") if operation == azure.NEW else ("tags",)
     _look_at(response, tags_at=place)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def certified(
     target: float | None = None,
     label_map: str | None = None,
     counts: dict[Hashable, int] | None = None,
+    whole_side: int | None = None,
 ) -> Certificate:
     bound = Bound(
         label=label, radius=radius, p_lower=0.9, votes=votes, n=100, n0=0, counts=counts or {"cat": 99}, failed=0,
@@ -44,7 +46,7 @@ def certified(
     )  # fmt: skip
     return certificate(
         bound, count or QueryCount(), images.load(pixels, size=size), provenance=provenance, target=target,
-        cost_usd=0.0,
+        cost_usd=0.0, whole_side=whole_side,
         look=Look(later=False, rule="no-split/1", looks=1, alpha_total=0.001, exploratory=False),
     )  # fmt: skip
 
@@ -120,6 +122,27 @@ def test_an_abstention_says_what_would_certify() -> None:
     assert "80 of 100 answers named no label that counts" in mute.reason
     assert "use another map by --labels" in mute.reason
     assert "use classes by --labels" in certified(None, radius=0.0, votes=20, count=silent).reason
+
+
+def test_a_photograph_that_was_shown_as_a_thumbnail_is_told_the_size() -> None:
+    """Before a smaller σ, and only where the photograph has more pixels, the size is free, and answers do not do."""
+    photograph = np.zeros((300, 400, 3), np.uint8)
+    told: dict[str, Any] = {
+        "radius": 0.0,
+        "votes": 45,
+        "counts": {"cat": 45, "dog": 30, "fox": 25},
+        "whole_side": 224,
+    }
+    found = certified(None, pixels=photograph, size=32, target=0.25, **told)
+    assert found.extra["hint"] == {"size": 224, "radius": 0.25}
+    assert "size=224 at the same σ would likely certify more" in found.reason
+    for other in (
+        certified(None, pixels=photograph, size=32, **{**told, "whole_side": None}),
+        certified(None, pixels=photograph, size=224, **told),
+        certified(None, size=32, **told),  # an image of 48×40 pixels, of which there is no more
+        certified(None, pixels=photograph, size=32, **{**told, "votes": 66}),
+    ):
+        assert "size" not in {**other.extra["hint"]}
 
 
 def test_a_certificate_that_did_what_was_asked_has_no_hint() -> None:

@@ -34,13 +34,14 @@ from api_smoothing.adapters._transport.service import (
     BrokenContract,
     OtherWords,
     missing_credentials,
+    name_of,
     one_line,
     read_each,
     sdk,
     seconds_of,
     seconds_told,
 )
-from api_smoothing.adapters._transport.sessions import check_encrypted, plain_session
+from api_smoothing.adapters._transport.sessions import body_of, check_encrypted, plain_session
 from api_smoothing.adapters._transport.wire import BadRequest
 
 __all__ = [
@@ -51,12 +52,14 @@ __all__ = [
     "Connection",
     "OtherWords",
     "best_first",
+    "body_of",
     "bound_boto",
     "check_encrypted",
     "check_proxy",
     "is_sendable",
     "kind_of",
     "missing_credentials",
+    "name_of",
     "on_this_machine",
     "one_image",
     "one_line",

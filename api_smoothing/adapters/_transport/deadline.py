@@ -1,4 +1,6 @@
-"""A response that comes in bounded time: a server that drips it, headers or body, would else hold a thread for ever."""
+"""A response that is bounded in time and in size: else a server that drips it, headers or body, would hold a thread for
+ever, and one that never stops would fill the memory.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,27 @@ from collections.abc import MutableMapping
 from functools import cache
 from typing import Any, Final
 
+from api_smoothing.adapters._transport.service import BrokenContract
+
 #: So many waits for one byte is what a whole response may take.
 _WAITS: Final = 2.0
+#: So many bytes a body may have, packed or not; the answer to a full batch has some hundred thousand.
+LONGEST_BODY: Final = 16 * 2**20
+_LONGEST_HEAD: Final = 2**20
+
+
+def too_long() -> BrokenContract:
+    """The error for a body that is longer than any answer."""
+    return BrokenContract(f"the answer is longer than {LONGEST_BODY // 2**20} MiB")
 
 
 class _Until(io.RawIOBase):
-    """Reads from a socket's file until the deadline. Raises TimeoutError after it."""
+    """Reads from a socket's file until the deadline. Raises TimeoutError after it, BrokenContract for a flood."""
 
     def __init__(self, raw: Any, connection: socket.socket) -> None:
         self._raw, self._connection = raw, connection
         self._wait = connection.gettimeout()
+        self._left = LONGEST_BODY + _LONGEST_HEAD
         self._deadline = time.monotonic() + _WAITS * (self._wait or 0.0)
 
     def readable(self) -> bool:
@@ -31,6 +44,9 @@ class _Until(io.RawIOBase):
                 raise TimeoutError("the answer did not end in time")
             self._connection.settimeout(min(self._wait, left))
         found: int | None = self._raw.readinto(buffer)
+        self._left -= found or 0
+        if self._left < 0:
+            raise too_long()
         return found
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
+from api_smoothing.adapters._transport.deadline import LONGEST_BODY
 from api_smoothing.adapters._transport.proxies import check_grpc_proxy
-from api_smoothing.adapters._transport.service import BrokenContract
+from api_smoothing.adapters._transport.service import BrokenContract, name_of
 from api_smoothing.adapters.base import Label, Verdict
 from api_smoothing.errors import ConfigurationError
 
-Kind = Literal["fatal", "transient", "throttled", "refused"]
+Kind = Literal["fatal", "transient", "throttled", "refused", "broken"]
+
+_LONGEST_MESSAGE: Final = 8 * LONGEST_BODY  # unpacked; some services send the images back
 
 _LASTING: Final = {
     "UNAUTHENTICATED",
@@ -27,13 +31,27 @@ _LASTING: Final = {
 }
 
 
-def kind_of(status: str) -> Kind:
-    """What the name of a gRPC status means when nothing more is known; most may pass, and are transient."""
+def kind_of(status: str, reported: str = "") -> Kind:
+    """What the name of a gRPC status means when nothing more is known than what was `reported`; most may pass.
+
+    Two reports are gRPC's own: of a response that cannot be read, and of one that is no gRPC, with its HTTP status.
+    """
+    if status == "INTERNAL" and reported.startswith("Exception deserializing response"):
+        return "broken"
+    if over_http := re.match(r"Received http2 header with status: (\d+)", reported):
+        return _kind_of_http(int(over_http[1]))
     if status == "RESOURCE_EXHAUSTED":
         return "throttled"
     if status in ("INVALID_ARGUMENT", "OUT_OF_RANGE"):
         return "refused"
     return "fatal" if status in _LASTING else "transient"
+
+
+def _kind_of_http(status: int) -> Kind:
+    """What a gateway says of a call that has not reached the service. What it says of the image, it says of others."""
+    if status == 429:
+        return "throttled"
+    return "transient" if status >= 500 or status == 408 else "fatal" if status >= 300 else "broken"
 
 
 class CallFailed(Exception):
@@ -87,7 +105,7 @@ class Address:
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", int(not self.local)),
             ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
@@ -145,8 +163,7 @@ def retry_delay(details: Sequence[Any]) -> float | None:
 def best_first(labels: Sequence[Label]) -> tuple[Label, ...]:
     """`labels` by falling score, equal ones by id and name. Raises BrokenContract for a label that is none."""
     for label in labels:
-        if not label.name:
-            raise BrokenContract("an answer has a label without a name")
+        name_of(label.name)
         if label.score is None or not 0.0 <= label.score <= 1.0:
             raise BrokenContract(f"an answer has a score of {label.score}, outside [0,1]")
     return tuple(sorted(labels, key=lambda label: (-(label.score or 0.0), label.id or "", label.name)))

@@ -14,6 +14,7 @@ from api_smoothing.errors import CredentialsError, MissingExtraError
 T = TypeVar("T")
 
 _SHORTEST_SECRET: Final = 8
+_LONGEST_NAME: Final = 1000  # characters; ImageNet's longest list of synonyms has 130
 _TOLD: Final = re.compile(
     r"(?:try again|retry|come back|wait)\D{0,12}?\s"
     r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?)\b",
@@ -27,6 +28,19 @@ class BrokenContract(Exception):
 
 class OtherWords(BrokenContract):
     """A model that may say anything named no class of this image. Never a vote; of another image it may name one."""
+
+
+def name_of(value: object, what: str = "a label") -> str:
+    """`value` as a name. Raises BrokenContract for what is no text, is empty, or is longer than any name."""
+    if not isinstance(value, str) or not value.strip():
+        raise BrokenContract(f"{what} has no name")
+    if len(value) > _LONGEST_NAME:
+        raise BrokenContract(f"{what} has a name of {len(value):,} characters")
+    if any(
+        "\ud800" <= sign <= "\udfff" for sign in value
+    ):  # half a character: no file and no terminal takes it
+        raise BrokenContract(f"{what} has a name that is no text")
+    return value
 
 
 def read_each(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from api_smoothing.adapters._transport.calls import on_this_machine
-from api_smoothing.adapters._transport.deadline import bounded_adapter
+from api_smoothing.adapters._transport.deadline import LONGEST_BODY, bounded_adapter, too_long
 from api_smoothing.adapters._transport.proxies import check_proxy
 from api_smoothing.adapters._transport.service import sdk
 from api_smoothing.errors import ConfigurationError
@@ -36,6 +36,18 @@ def plain_session(url: str, *, extra: str) -> Any:
     if session.trust_env:
         check_proxy(url)
     return session
+
+
+def body_of(response: Any) -> bytes:
+    """All of the body of a response of `requests`, which keeps it. Raises BrokenContract when there is too much."""
+    body = bytearray()
+    for piece in response.iter_content(65536):
+        body += piece
+        if len(body) > LONGEST_BODY:
+            response.close()
+            raise too_long()
+    response._content = found = bytes(body)
+    return found
 
 
 def check_encrypted(url: str, *, named: str, allowed: Sequence[str] = ()) -> None:

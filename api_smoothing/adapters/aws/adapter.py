@@ -18,6 +18,7 @@ from api_smoothing.adapters import (
     LabelMap,
     Verdict,
     filter_of,
+    name_of,
     one_image,
     one_line,
     place,
@@ -157,17 +158,23 @@ class RekognitionAdapter:
                 self._client, self._process = client, os.getpid()
             return self._client
 
-    def _look_at_body(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+    def _look_at_body(self, response_dict: dict[str, Any], **_: Any) -> None:
         """Refuse a success without a list of labels, before boto3 makes of it an answer with an empty one.
 
-        It does so with `{"Labels": {}}`, and from HTML or half a JSON it makes an answer without any key.
+        It does so with `{"Labels": {}}`, from HTML or half a JSON it makes an answer without any key, and a 202, which
+        says that the answer is to come, is a success to it. An error whose body cannot be read it would not tell.
         """
-        if response_dict["status_code"] != 200:
-            return
         try:
             body = json.loads(response_dict["body"])
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
+        status = response_dict["status_code"]
+        if status >= 300:
+            if not isinstance(body, dict):
+                response_dict["body"] = b"{}"
+            return
+        if status != 200:
+            raise BrokenContract(f"status {status} is no answer")
         entries = body.get(self._shape.labels) if isinstance(body, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise BrokenContract(f"the response has no list of {self._shape.labels}")
@@ -178,6 +185,8 @@ class RekognitionAdapter:
         if not isinstance(version, str) or not version:
             raise BrokenContract(f"the response has no {key}")
         labels = [_label(entry) for entry in response[self._shape.labels]]
+        if len(labels) > (self.card.max_labels or len(labels)):
+            raise BrokenContract(f"the response has {len(labels)} labels, more than were asked for")
         labels.sort(key=lambda label: -(label.score or 0.0))  # DetectLabels promises no order
         request = response.get("ResponseMetadata", {}).get("RequestId")
         return Answer(labels=tuple(labels), model_version=version, request_id=request)
@@ -185,13 +194,15 @@ class RekognitionAdapter:
 
 def _label(entry: Any) -> Label:
     try:
-        name, confidence = entry["Name"], entry["Confidence"]
+        name, confidence = name_of(entry["Name"], "a label of the response"), entry["Confidence"]
         parents = [parent["Name"] for parent in entry.get("Parents") or ()]
         if moderated := entry.get("ParentName"):  # one, "" at the top; other labels have a list of all
             parents.append(moderated)
         in_range = 0.0 <= confidence <= 100.0 and not isinstance(confidence, bool)
     except (AttributeError, KeyError, TypeError):
         raise BrokenContract("a label of the response cannot be read") from None
-    if not name or not in_range or not all(isinstance(text, str) for text in (name, *parents)):
-        raise BrokenContract("a label of the response has no name, or a confidence outside 0 to 100")
+    if not in_range:
+        raise BrokenContract("a label of the response has a confidence outside 0 to 100")
+    for parent in parents:
+        name_of(parent, "a parent of a label")
     return Label(name=name, score=confidence / 100.0, parents=tuple(parents))

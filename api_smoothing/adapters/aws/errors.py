@@ -99,8 +99,10 @@ def verdict_of(error: Exception) -> Verdict:
     response = getattr(error, "response", None)  # None on errors of the connection
     if isinstance(error, ApiSmoothError):
         return Verdict(kind="fatal", message=str(error), sent=False)
-    if isinstance(error, BrokenContract):
-        return Verdict(kind="broken", message=f"{error}; it is no vote")
+    inside = getattr(error, "kwargs", {}).get("error")  # boto3 wraps what stops the reading of a response
+    for cause in (error, inside):
+        if isinstance(cause, BrokenContract):
+            return Verdict(kind="broken", message=f"{cause}; it is no vote")
     if isinstance(response, Mapping):
         return _answered(response)
     if names & _NO_CREDENTIALS:
@@ -126,7 +128,7 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
     about = response.get("ResponseMetadata") or {}
     status = int(about.get("HTTPStatusCode") or 0)
     code = str(told.get("Code") or status)
-    reported = one_line(f"{code}: {told.get('Message') or 'no reason given'}")
+    reported = f"{code}: {one_line(told.get('Message') or '') or 'no reason given'}"
     wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after")) or seconds_told(reported)
     if code in _THROTTLED or status == 429:
         return Verdict(kind="throttled", message=reported, retry_after=wait)

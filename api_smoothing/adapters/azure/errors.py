@@ -97,7 +97,7 @@ def _told(response: Any) -> tuple[str, str]:
     text = response.text  # a method in azure-core
     try:
         body = json.loads(text() if callable(text) else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     error = body.get("error", body) if isinstance(body, dict) else None
     if not isinstance(error, dict):

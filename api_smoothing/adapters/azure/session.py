@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-from api_smoothing.adapters import BrokenContract, plain_session
+from api_smoothing.adapters import BrokenContract, body_of, name_of, plain_session
 
 #: Sends the bytes of one image; returns the tags, each with `name` and `confidence`, and the model version.
 Ask: TypeAlias = Callable[[bytes], tuple[Any, Any]]
@@ -39,12 +39,12 @@ def _look_at(response: Any, *_: Any, tags_at: tuple[str, ...], **__: Any) -> Non
     The SDKs make results of what is none: 4.0 reads `{"tagsResult": []}` as no tags; 3.2 reads an empty body as
     None, and raises a bare TypeError, without the status, for an error with an empty body.
     """
-    body = response.content  # read whatever the status: that frees the connection
+    body_of(response)  # whatever the status: that frees the connection
     if response.status_code != 200:
         raise StatusError(response)
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BrokenContract("the response is not JSON") from None
     tags = body
     for key in tags_at:
@@ -52,17 +52,15 @@ def _look_at(response: Any, *_: Any, tags_at: tuple[str, ...], **__: Any) -> Non
     if not isinstance(tags, list):
         raise BrokenContract("the response has no list of tags")
     if not all(isinstance(tag, dict) and _is_tag(**tag) for tag in tags):
-        raise BrokenContract("a tag of the response has no name, or no confidence in [0, 1]")
+        raise BrokenContract("a tag of the response has no confidence in [0, 1]")
+    for tag in tags:
+        name_of(tag.get("name"), "a tag of the response")
     version = body.get("modelVersion")
     if not isinstance(version, str) or not version:
         raise BrokenContract("the response has no model version")
 
 
-def _is_tag(*, name: Any = None, confidence: Any = None, **_: Any) -> bool:
+def _is_tag(*, confidence: Any = None, **_: Any) -> bool:
     return (
-        bool(name)
-        and isinstance(name, str)
-        and isinstance(confidence, int | float)
-        and not isinstance(confidence, bool)
-        and 0.0 <= confidence <= 1.0
+        isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0.0 <= confidence <= 1.0
     )

@@ -58,7 +58,7 @@ def of_call(error: Exception, clean: Clean) -> Verdict:
     status: str = getattr(code(), "name", "UNKNOWN")
     reported = clean(getattr(error, "details", str)())
     message = f"Clarifai answered {status}: {reported}"
-    kind = kind_of(status)
+    kind = kind_of(status, reported)
     if "larger than max" in reported:  # gRPC's own limit on messages, with the status of a throttle
         kind = "refused"
     wait = _retry_after(error)

@@ -54,7 +54,7 @@ def _judge(
 ) -> Verdict:
     """What a gRPC `status` means, with what Google `said`, its `reason` and the quota's `limit`."""
     message = f"Google answered {status}{f' ({reason})' if reason else ''}: {reported}"
-    kind = kind_of(status)
+    kind = kind_of(status, reported)
     if reason == "RATE_LIMIT_EXCEEDED":  # older quotas say PERMISSION_DENIED with it
         kind = "throttled"
     if kind == "throttled":

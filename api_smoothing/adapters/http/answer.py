@@ -6,7 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from api_smoothing.adapters import Answer, BrokenContract, Label, OtherWords, Verdict, one_line, read_each
+from api_smoothing.adapters import (
+    Answer,
+    BrokenContract,
+    Label,
+    OtherWords,
+    Verdict,
+    name_of,
+    one_line,
+    read_each,
+)
 from api_smoothing.adapters.http.path import Path
 from api_smoothing.adapters.http.schema import Description, Json, bare
 
@@ -121,15 +130,14 @@ def _listed(description: Description, document: Json, item: Json) -> tuple[Label
 
 
 def _name(value: Json, classes: tuple[str, ...] | None) -> str:
-    if not isinstance(value, str) or not value:
-        raise BrokenContract("a label has no name")
-    if classes is not None and value not in classes:
+    name = name_of(value)
+    if classes is not None and name not in classes:
         raise BrokenContract(
-            f"the answer has label {one_line(value, limit=40)!r}, which is not in answer.classes"
+            f"the answer has label {one_line(name, limit=40)!r}, which is not in answer.classes"
         )
-    if classes is None and any(map(_is_prose, value.split(","))):
-        raise BrokenContract(f"the label {_quoted(value)} is a text, not a name")
-    return value
+    if classes is None and any(map(_is_prose, name.split(","))):
+        raise BrokenContract(f"the label {_quoted(name)} is a text, not a name")
+    return name
 
 
 def _quoted(text: str) -> str:

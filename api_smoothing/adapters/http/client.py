@@ -5,19 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any
 
-from api_smoothing.adapters import BrokenContract, EncodedImage, plain_session
+from api_smoothing.adapters import EncodedImage, body_of, plain_session
 from api_smoothing.adapters.http.schema import Description
 from api_smoothing.adapters.http.template import fill, fill_text
 from api_smoothing.errors import ConfigurationError
-
-_LONGEST_BODY: Final = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,6 @@ class Client:
 
     def send(self, images: Sequence[EncodedImage]) -> Reply:
         """Send one request. Raises what `requests` and `urllib3` raise, TimeoutError, or BrokenContract."""
-        deadline = time.monotonic() + 2 * self._timeout
         response = self._session.request(
             self._description.request.method,
             self._url,
@@ -64,9 +60,7 @@ class Client:
             **self._content(images),
         )
         with closing(response):
-            return Reply(
-                status=response.status_code, headers=response.headers, body=_body(response.raw, deadline)
-            )
+            return Reply(status=response.status_code, headers=response.headers, body=body_of(response))
 
     def _content(self, images: Sequence[EncodedImage]) -> dict[str, Any]:
         """Headers and body, as arguments of `requests`."""
@@ -105,15 +99,3 @@ def _with_images(text: str, mark: str, images: Sequence[EncodedImage]) -> bytes:
     for number, part in enumerate(re.split(f"{mark}-([0-9]+)-", text)):
         parts.append(base64.b64encode(images[int(part)].data) if number % 2 else part.encode())
     return b"".join(parts)
-
-
-def _body(raw: Any, deadline: float) -> bytes:
-    """All of a body, in the pieces in which it arrives."""
-    body = bytearray()
-    while piece := raw.read1(65536, decode_content=True):
-        body += piece
-        if len(body) > _LONGEST_BODY:
-            raise BrokenContract(f"the answer is longer than {_LONGEST_BODY // 2**20} MiB")
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer did not end in time")
-    return bytes(body)

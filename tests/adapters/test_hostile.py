@@ -133,7 +133,7 @@ def test_what_it_says_is_a_verdict(hostile: tuple[Hostile, str]) -> None:
 
 
 def test_a_run_ends_in_one_line_for_little(hostile: tuple[Hostile, str]) -> None:
-    """A service that is hostile from the start ends the run, booked as it was asked; recovered, it gets none twice."""
+    """A service that is hostile from the start is asked a few times, which are booked, and certifies nothing."""
     service, way = hostile
     first = told_by(service)[0]
     service.begin(way, service.way)
@@ -150,8 +150,6 @@ def test_a_run_ends_in_one_line_for_little(hostile: tuple[Hostile, str]) -> None
         assert is_one_line(str(found))
     passing = isinstance(first, Verdict) and first.kind in ("transient", "throttled")
     assert service.requests <= (5 if passing else 3)
-    if not way.startswith("HTTP "):  # there is no better side to those
-        check_resumes(service)
 
 
 @pytest.mark.parametrize("hostile", BETWEEN, ids=" - ".join, indirect=True)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 _PREFACE: Final = 24
-_DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
+_DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
+_STREAM_WINDOW, _WINDOW = 4, 2**30  # a setting, and its bytes: requests of any size are taken at once
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _NAMES: Final = {"content-type": 31, "retry-after": 53}  # of the static table of RFC 7541
 
@@ -41,7 +42,8 @@ class Http2Service:
         with connection, connection.makefile("rb") as stream:
             try:
                 stream.read(_PREFACE)
-                connection.sendall(_frame(_SETTINGS, 0, 0, b""))
+                connection.sendall(_frame(_SETTINGS, 0, 0, struct.pack(">HI", _STREAM_WINDOW, _WINDOW)))
+                connection.sendall(_frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW)))
                 while head := stream.read(9):
                     size = int.from_bytes(head[:3])
                     kind, flags, number = head[3], head[4], int.from_bytes(head[5:]) & 0x7FFFFFFF

@@ -412,8 +412,9 @@ class RunHeader:
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values, those of `extra` among them."""
-        return _plain(self)
+        """All fields as plain JSON values, those of `extra` among them; no `command` where none began the run."""
+        values = _plain(self)
+        return {name: value for name, value in values.items() if (name, value) != ("command", None)}
 
     def to_json(self) -> str:
         """One line of JSON."""

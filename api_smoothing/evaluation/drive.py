@@ -130,7 +130,7 @@ class Drive:
 
     def _recall(self) -> None:
         """Have the images that are decided answer for those within their radius, where that is asked for."""
-        if self._api.settings()["reuse"] is None:
+        if self._api.settings().get("reuse") is None:
             return
         for one in self._planned:
             if self._is_done(one):

@@ -87,6 +87,8 @@ def test_the_figures_are_those_of_the_file(tmp_path: Path) -> None:
     assert made.row("Abstained")[1].startswith(f"{100 * abstained / 300:.1f} %")
     assert made.row("Queries")[1].startswith(f"{sum(line['queries'] for line in lines):,} ")
     assert made.row("Dollars")[1] == f"${sum(line['cost_usd'] for line in lines):,.2f}"
+    assert {line["queries"] + line["cached"] for line in images} == {1000}
+    assert "Every image took 1,000 queries; canaries and kept answers count." in made.text
     assert hashlib.sha256(path.read_bytes()).hexdigest() in made.text
 
 

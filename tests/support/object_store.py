@@ -70,7 +70,9 @@ def bucket(folder: Path | None = None) -> Iterator[str]:
 @contextmanager
 def google() -> Iterator[str]:
     """The URL of a new bucket by Google's protocol."""
-    pytest.importorskip("gcsfs")
+    with pytest.MonkeyPatch.context() as patch:  # it would ask by gRPC, which the emulator has not
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        pytest.importorskip("gcsfs")
     emulator = pytest.importorskip("gcp_storage_emulator.server")
     import fsspec
 
@@ -79,7 +81,7 @@ def google() -> Iterator[str]:
     running.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks by gRPC, which the emulator has not
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         patch.setitem(fsspec.config.conf, "gcs", {"token": "anon", "project": "p"})
         yield "gs://tests/set"
     running.stop()

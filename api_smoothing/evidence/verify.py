@@ -1,6 +1,6 @@
 """Check a run file of api-smooth from the file alone: `python verify.py RUN [CHAIN …]`.
 
-With verify_claim.py beside it this file can be copied and run anywhere: it needs the standard library (Python 3.11).
+With the two files verify_….py beside it, it can be copied and run anywhere with the standard library (Python 3.11).
 Votes, bounds, radii, errors, dollars, claims and what was committed to before the first query are derived again from
 the answers in RUN, to one part in 10⁹. A CHAIN published while it was made must stand in it. Exit code 0: verified; 1:
 not, each fault on a line; 2: no run file that can be read. docs/evidence.md: the format, and what is not checked.
@@ -22,7 +22,6 @@ from typing import Any
 
 FAILED, SETTINGS = object(), ("provider", "model", "denoiser", "label_map", "sigma", "alpha", "noise", "seed")
 GRID = [math.erfc(-i / 1000 / math.sqrt(2)) / 2 for i in range(7000)]  # of the confidence sequence
-ORIGINALS = {"RGB": (1.0, 1.0), "grey": (3**0.5, 3.0), "RGBA": (2.0, 3.0), "grey with alpha": (6**0.5, 3.0)}  # ℓ2, ℓ1
 
 class Fault(ValueError): ...  # what does not hold, in a line
 def need(truth: object, says: str) -> None:
@@ -146,12 +145,10 @@ def capped(plan: Any, votes: list[Any], slack: float, line: Any, *_: Any) -> Any
 METHODS = {"no-split/1": "fixed", "cohen/1": "clopper-pearson", "runner-up/1": "runner-up"}
 RULES: dict[str, Any] = {**dict.fromkeys(METHODS, fixed), "anytime/1": anytime, "capped/2": capped}
 KINDS = ("commitment", "planned", "boundary", "answers", "unreadable", "clean", "certificate", "claim")
-def carried(c: Any, radius: float) -> float:  # to the image as given, no less than follows: T keeps grey as it is
-    (h, w), (height, width), l1, size = c["space_original"], c["space"], c["norm"] == "l1", 3 * math.prod(c["space"])
-    step = min(h / height, w / width)
-    seen = [b if step == 1 else min(a, b * step + 2 * max(step, 1) + 1) for a, b in ((h, height), (w, width))]
-    by = (size / 3 / math.prod(seen)) ** (0.5 + l1 / 2) * ORIGINALS.get(c.get("original") or "RGB", (math.inf,) * 2)[l1]
-    return float(max(0.0, radius - (step != 1) * (0.5 + 1e-6) / 65280 * (size if l1 else math.sqrt(size))) / by)
+@cache
+def beside(name: str) -> Any:  # what is too long for this file
+    need((file := Path(__file__).with_name(name)).exists(), f"what needs {name} beside this file is not checked")
+    return runpy.run_path(str(file))
 def same(a: Any, b: Any) -> bool:
     real = isinstance(a, float) or isinstance(b, float)
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if real and None not in (a, b) else bool(a == b)
@@ -210,9 +207,8 @@ class Run:  # what the lines have told so far; a method for each kind of line
         need(same(line["cost_usd"], queries * self.price), "the dollars are not those of whole queries")
         self.unsmoothed[line["item"]] = line["label"]
     def claim(self, line: Any) -> None:
-        need((beside := Path(__file__).with_name("verify_claim.py")).exists(), f"no claim is checked without {beside}")
         self.claimed = True
-        need(not (found := [*runpy.run_path(str(beside))["faults"](self, line)]), "; ".join(found))
+        need(not (found := [*beside("verify_claim.py")["faults"](self, line)]), "; ".join(found))
     def certificate(self, c: Any) -> None:
         plan, rule, image = self.plan, c["rule"].partition("+")[0], c["image_sha256"]  # +: the prior of a boundary
         item, n, tries = self.items[self.places[c["item"]["id"]]], c["n"] + c["n0"], self.open[image]
@@ -257,7 +253,9 @@ class Run:  # what the lines have told so far; a method for each kind of line
             "stopped": "failed" if failed else "target" if hit else c["stopped"], "cost_usd": c["queries"] * self.price,
             "linf_radius": radius / math.sqrt(3 * math.prod(c["space"])) if c["norm"] == "l2" else None,
         })
-        need(0 <= c["radius_original"] <= carried(c, radius) * (1 + 1e-9), "radius_original is more than follows")
+        seen = radius, c["norm"], tuple(c["space_original"]), tuple(c["space"]), c.get("original")
+        most = beside("verify_original.py")["carried"](*seen) if radius else 0.0
+        need(0 <= c["radius_original"] <= most * (1 + 1e-9), "radius_original is more than follows")
         said = [[r["radius"], r["label"], r["n"]] if r["reached"] else [r["radius"], r["label"]] for r in c["radii"]]
         right = [[r, *hits.get(r, [None])] for r in plan["radii"]]
         need(said == right, f"radii, labels and n are {said}, and not {right}")

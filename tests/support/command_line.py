@@ -66,8 +66,9 @@ def wait_for_answers(count: int) -> None:
 
 
 def _as_from_a_terminal() -> None:
-    """A job started in the background ignores SIGINT, and its children inherit that."""
+    """A job started in the background ignores SIGINT, one under nohup SIGHUP, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Terminal(io.StringIO):

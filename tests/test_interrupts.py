@@ -131,7 +131,7 @@ def test_other_threads_do_not_keep_signals_back() -> None:
 
 @pytest.mark.parametrize("kind", ["write", "read", "note"])
 def test_a_database_is_never_left_locked(kind: str) -> None:
-    """Ctrl-C before any instruction of a call, and the other threads write on."""
+    """Ctrl-C at any place of a call, and the other threads write on."""
 
     def make() -> tuple[Callable[[], object], Callable[[], object]]:
         database = Database(None, "CREATE TABLE IF NOT EXISTS t (x)", version=1)
@@ -144,17 +144,17 @@ def test_a_database_is_never_left_locked(kind: str) -> None:
         }
         return work[kind], add
 
-    assert never_left_locked(make) > 50
+    assert never_left_locked(make) > 10
 
 
 def test_calls_made_together_are_never_left_waiting() -> None:
-    """Ctrl-C before any instruction of the one that leads, and the next one leads."""
+    """Ctrl-C at any place of the one that leads, and the next one leads."""
 
     def make() -> tuple[Callable[[], object], Callable[[], object]]:
         together = Together[int, int](lambda many: [2 * one for one in many], at_once=1)
         return partial(together, 1), partial(together, 2)
 
-    assert never_left_locked(make) > 50
+    assert never_left_locked(make) > 10
 
 
 def test_the_end_of_a_stream_leaves_no_wait_locked() -> None:
@@ -171,4 +171,4 @@ def test_the_end_of_a_stream_leaves_no_wait_locked() -> None:
 
         return partial(one.sender.end, one.stream), wait
 
-    assert never_left_locked(make) > 50
+    assert never_left_locked(make) > 10

@@ -1,7 +1,7 @@
 """Ctrl-C at each single place of a call where Python looks for signals, and what others can still do then.
 
-Those are the beginnings of functions, the ends of calls and the backward jumps: elsewhere, as between the end of a `with`
-block and the release of its lock, no exception comes from a signal.
+Those are the beginnings of functions, the ends of calls and the backward jumps: elsewhere, as between the end of a
+`with` block and the release of its lock, no exception comes from a signal.
 """
 
 from __future__ import annotations

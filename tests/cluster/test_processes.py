@@ -67,12 +67,15 @@ def test_a_killed_process_is_replaced(server: Sandbox, tmp_path: Path) -> None:
 def test_the_quotas_of_accounts_add_up(
     server: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two accounts of 10 a second send more than one may, and neither more than it may."""
+    """Two accounts of 10 a second send more than one may, and neither more than it may.
+
+    A worker that is ready first holds some images already, so that there must be many.
+    """
     monkeypatch.setenv("ONE", "first")
     accounts = [Account(name=name, rate=10.0, variables={"SOME_KEY": "ONE"}) for name in ("one", "two")]
     with asking(server.options(), rate=10, account="one") as api:
-        found = list(api.certify_many(pictures(6), n=40, engine=Processes(accounts=accounts)))
-    assert len(found) == 6
+        found = list(api.certify_many(pictures(16), n=40, engine=Processes(accounts=accounts)))
+    assert len(found) == 16
     assert 12 <= server.meter.busiest(1.0) <= 22, "20, but for what a busy machine crowds"
 
 

@@ -57,9 +57,12 @@ class _Uninterrupted:
         if in_main_thread():
             self._depth = max(0, self._depth - 1)
             if not self._depth:
-                for number, handler in self._before.items():
+                before = self._before
+                for number, handler in before.items():
                     _bare.signal(number, handler)
-                self.heed()
+                waiting, self._waiting, self._before = self._waiting, [], {}
+                if waiting:
+                    before[waiting[0]](waiting[0], None)
 
     def heed(self) -> None:
         """Have the signal that waits taken up by who would have got it."""

@@ -107,6 +107,7 @@ def test_a_handler_of_the_user_gets_its_signal() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with uninterrupted:
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "a handler that was taken away came back"
     finally:
         signal.signal(signal.SIGTERM, before[0])
 

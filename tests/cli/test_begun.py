@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 from command_line import TOY, one_line
+from object_store import in_memory
 
 import api_smoothing.evidence.verify as verifier
 from api_smoothing import runs
@@ -71,28 +71,14 @@ def test_a_run_in_an_object_store_is_resumed_by_its_address(
 ) -> None:
     """As a file of this machine is."""
     pytest.importorskip("fsspec")
-    from fsspec import register_implementation
-    from fsspec.implementations.memory import MemoryFileSystem
-    from fsspec.registry import _registry
-
-    class Store(MemoryFileSystem):
-        protocol = "s3"
-        store: ClassVar[dict[str, Any]] = {}
-        pseudo_dirs: ClassVar[list[str]] = [""]
-
-        @classmethod
-        def _strip_protocol(cls, path: str) -> str:
-            return str(MemoryFileSystem._strip_protocol(path.replace("s3://", "memory://")))
-
-    monkeypatch.setitem(_registry, "s3", Store)
-    register_implementation("s3", Store, clobber=True)
-    monkeypatch.chdir(project)
-    url = "s3://tests/run.jsonl"
-    told = ["evaluate", "images", *TOY, *QUESTION, "--output", url, "--budget-usd", "0.06"]
-    assert main(told) == 3
-    monkeypatch.chdir(project.parent)
-    assert main(["evaluate", "--resume", url, "--budget-usd", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3
+    with in_memory() as bucket:
+        url = f"{bucket}/run.jsonl"
+        monkeypatch.chdir(project)
+        told = ["evaluate", "images", *TOY, *QUESTION, "--output", url, "--budget-usd", "0.06"]
+        assert main(told) == 3
+        monkeypatch.chdir(project.parent)
+        assert main(["evaluate", "--resume", url, "--budget-usd", "1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3
 
 
 @pytest.mark.parametrize(

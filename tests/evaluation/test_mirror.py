@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from interrupting import never_left_locked
-from object_store import azure, bucket, google
+from object_store import azure, bucket, google, in_memory
 
 from api_smoothing import SmoothedAPI, evaluate
 from api_smoothing.errors import ConfigurationError, ProviderError
@@ -32,25 +32,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         with buckets[request.param]() as found:
             yield f"{found}/run.jsonl"
         return
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    class Store(MemoryFileSystem):  # type: ignore[misc]
-        protocol = "s3"
-        store: ClassVar[dict[str, Any]] = {}
-        pseudo_dirs: ClassVar[list[str]] = [""]
-
-        @classmethod
-        def _strip_protocol(cls, path: str) -> str:
-            return str(MemoryFileSystem._strip_protocol(path.replace("s3://", "memory://")))
-
-    from fsspec.registry import _registry
-
-    before = _registry.get("s3")
-    fsspec.register_implementation("s3", Store, clobber=True)
-    yield "s3://tests/run.jsonl"
-    _registry.pop("s3", None)
-    if before is not None:
-        _registry["s3"] = before
+    with in_memory() as found:
+        yield f"{found}/run.jsonl"
 
 
 def there(url: str) -> bytes:

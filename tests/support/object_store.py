@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -128,3 +129,29 @@ def _wait_for(port: int) -> None:
         except OSError:
             time.sleep(0.1)
     raise TimeoutError
+
+
+@contextmanager
+def in_memory() -> Iterator[str]:
+    """A bucket in this process, which fsspec takes for S3's; it ends with the block."""
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.registry import _registry
+
+    class Store(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "s3"
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return str(MemoryFileSystem._strip_protocol(path.replace("s3://", "memory://")))
+
+    before = _registry.get("s3")
+    fsspec.register_implementation("s3", Store, clobber=True)
+    try:
+        yield "s3://tests"
+    finally:
+        _registry.pop("s3", None)
+        if before is not None:
+            _registry["s3"] = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,6 +14,7 @@ from many_workers import Threads, asking, facts, pictures, service
 
 from api_smoothing import Budget, Certificate, SmoothedAPI, evaluate
 from api_smoothing.cluster import Account, dispatch
+from api_smoothing.cluster.messages import Message, Told
 from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 from api_smoothing.events import AnswersCounted, Event, ImageCertified, ImageStarted
@@ -36,6 +37,19 @@ def certified(
         return list(api.certify_many(pictures(count), n=n, engine=engine))
 
 
+def begun(index: int, *, times: int) -> Callable[[Message], bool]:
+    """The first word of that image, so many times."""
+    left = iter(range(times))
+
+    def is_it(message: Message) -> bool:
+        of = (
+            isinstance(message, Told) and message.index == index and isinstance(message.event, AnswersCounted)
+        )
+        return of and next(left, None) is not None
+
+    return is_it
+
+
 def test_the_certificates_are_those_of_one_process(server: Sandbox, tmp_path: Any) -> None:
     """Field by field, in order, whatever the number of workers; no query is asked twice."""
     alone = certified(server, 7, cache=tmp_path / "alone")
@@ -53,13 +67,9 @@ def test_the_certificates_are_those_of_one_process(server: Sandbox, tmp_path: An
 def test_a_lost_worker_costs_only_what_it_had_under_way(server: Sandbox, tmp_path: Any) -> None:
     """Its images are handed out again, and the answers it kept are read, not bought."""
     alone = certified(server, 6, cache=tmp_path / "alone")
-    asked, engine = server.meter.images, Threads(2)
-    with asking(server.options(), cache=tmp_path / "shared") as api:
-        found = []
-        for one in api.certify_many(pictures(6), n=30, engine=engine):
-            found.append(one)
-            if len(found) == 1:
-                engine.hired[0].lose()
+    asked, fatal = server.meter.images, begun(3, times=1)
+    engine = Threads(2, fatal=fatal)
+    found = certified(server, 6, engine, cache=tmp_path / "shared")
     assert facts(found) == facts(alone)
     assert len(engine.hired) == 3
     assert server.meter.images == 2 * asked
@@ -67,17 +77,9 @@ def test_a_lost_worker_costs_only_what_it_had_under_way(server: Sandbox, tmp_pat
 
 def test_an_image_that_ends_every_worker_ends_the_run(server: Sandbox) -> None:
     """After five workers the image is named, and no sixth is sacrificed."""
-    engine = Threads(1)
-
-    def lose(event: Event) -> None:
-        if isinstance(event, ImageStarted) and event.index == 1:
-            engine.hired[-1].lost = True
-
-    with (
-        asking(server.options(), observers=(lose,)) as api,
-        pytest.raises(ProviderError, match="5 workers were lost"),
-    ):
-        list(api.certify_many(pictures(3), n=30, engine=engine))
+    engine = Threads(1, fatal=begun(1, times=6))
+    with pytest.raises(ProviderError, match="5 workers were lost"):
+        certified(server, 3, engine)
     assert len(engine.hired) == 5
 
 

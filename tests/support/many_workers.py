@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -44,12 +44,17 @@ def asking(options: Mapping[str, Any], **more: Any) -> SmoothedAPI:
 
 
 class Threads:
-    """Workers as threads of this process, which can be lost when a test says so; the `deaf`-th hears no image."""
+    """Workers as threads of this process; the `deaf`-th hears no image, the one that says a `fatal` word is lost."""
 
     def __init__(
-        self, workers: int = 2, accounts: Sequence[Account] = (), *, deaf: int | None = None
+        self,
+        workers: int = 2,
+        accounts: Sequence[Account] = (),
+        *,
+        deaf: int | None = None,
+        fatal: Callable[[Message], bool] = lambda message: False,
     ) -> None:
-        self.accounts, self.count, self._deaf = accounts, workers, deaf
+        self.accounts, self.count, self._deaf, self._fatal = accounts, workers, deaf, fatal
         self.hired: list[Thread] = []
         self.opened = 0
 
@@ -59,7 +64,7 @@ class Threads:
 
     def hire(self, recipe: Recipe) -> Thread:
         deaf = len(self.hired) == self._deaf
-        self.hired.append(Thread(recipe, deaf=deaf))
+        self.hired.append(Thread(recipe, deaf=deaf, fatal=self._fatal))
         while deaf and self.hired[-1].is_silent:  # it is to be the first that is ready
             time.sleep(0.01)
         return self.hired[-1]
@@ -75,12 +80,12 @@ class Threads:
 
 
 class Thread:
-    """One worker. `lose` ends it as a killed process ends: nothing it says later is heard."""
+    """One worker. Once it is `lost` it is as a killed process: nothing it says later is heard."""
 
-    def __init__(self, recipe: Recipe, *, deaf: bool = False) -> None:
-        self.recipe, self.given, self._deaf = recipe, list[int](), deaf
+    def __init__(self, recipe: Recipe, *, deaf: bool, fatal: Callable[[Message], bool]) -> None:
+        self.recipe, self.given, self._deaf, self._fatal = recipe, list[int](), deaf, fatal
         self._said: SimpleQueue[Message] = SimpleQueue()
-        self.host = Host(recipe, self._said.put)
+        self.host = Host(recipe, self._say)
         self.lost = False
         self.host.start()
 
@@ -99,14 +104,17 @@ class Thread:
     def kill(self) -> None:
         self.host.stop()
 
-    def lose(self) -> None:
-        """End it, as far as anybody can see."""
-        self.host.stop()
-        self.host.join(20)
-        self.lost = True
+    def _say(self, message: Message) -> None:
+        if not self.lost and self._fatal(message):
+            self.lost = True
+            self.host.stop()
+        if not self.lost:
+            self._said.put(message)
 
     def heard(self, seconds: float) -> list[Message]:
         if self.lost:
+            if not self._deaf:
+                self.host.join(20)  # what it had under way is kept before another one asks
             return [Lost("it was killed")]
         found = list[Message]()
         try:

@@ -187,6 +187,7 @@ class SmoothedAPI:
             )
             self.retries_failures = retry_failures
             self._prior, self._lessons = prior, list[Lesson]()
+            self._teacher: Lessons | None = None
             self._neighbours = Neighbours(stands=self._session.stands) if reuse else None
             self._exit = stack.pop_all()
 
@@ -241,9 +242,10 @@ class SmoothedAPI:
         """
         spec = self._spec(radius, n, n0, radii)
         question = {"radius": radius, "radii": tuple(radii), "n": n, "n0": n0}
-        work = None if engine is None else _workers().work(self, engine, spec, question)
+        lessons, visits = self._teacher or Lessons(self._lessons), list[Visit]()
+        learning = lessons if self._prior == "learn" and spec.learns else None
+        work = None if engine is None else _workers().work(self, engine, spec, question, learning)
         self._begin_run(spec.n, self._unset_cap(_aim(radius, spec.radii), n, spec.n))
-        lessons, visits = Lessons(self._lessons), list[Visit]()
         if work is not None:
             results = work(img if isinstance(img, images.Later) else self._loaded(img) for img in imgs)
         else:
@@ -369,6 +371,10 @@ class SmoothedAPI:
         They may be of other settings. What they have taught about an image itself is left out of its prior.
         """
         self._lessons += map(lesson_of, done)
+
+    def learn_from(self, teacher: Lessons) -> None:
+        """With prior="learn": have the priors from there, as a worker does whose driver knows what others have done."""
+        self._teacher = teacher
 
     def recall(self, img: images.ImageLike, found: Certificate) -> None:
         """With reuse="ball": let an image that was certified before answer for those within its radius.

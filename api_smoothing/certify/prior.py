@@ -6,8 +6,8 @@ supermartingale under p ≤ p0 (`mixture`), and the boundary drawn from them is 
 adversary: a bad prior costs answers, never soundness. Proof: given the prior, the image's votes are still independent
 draws with P(vote for c) = p_c, as every image has a noise stream of its own. So the error given the prior is at most α,
 and its mean over priors is. ∎ Weights learned from the image's own votes, under whatever σ, would void this: a learner
-knows images by their digest and leaves one out of the prior it gives for it. A prior is a value with a digest; a run
-with several workers freezes one at its start, and a question goes on under the prior it was begun with.
+knows images by their digest and leaves one out of the prior it gives for it. A prior is a value with a digest: a
+run with several workers hands it out with the image, and a question goes on under the prior it was begun with.
 
 An image with k of n votes counts as its posterior over a fixed grid of shares, not as the point k/n, which chance has
 moved. That grid prior does not depend on the other images, so what is learnt does not depend on their order.

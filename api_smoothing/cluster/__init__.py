@@ -25,6 +25,7 @@ from api_smoothing.cluster.engine import Engine, Worker, engine_of
 from api_smoothing.cluster.on_ray import Ray
 from api_smoothing.cluster.processes import Processes
 from api_smoothing.cluster.recipe import recipes
+from api_smoothing.engine.lessons import Lessons
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.images import Later, Loaded
 from api_smoothing.results import Certificate
@@ -34,9 +35,12 @@ __all__ = ["Account", "Engine", "Processes", "Ray", "Worker", "read_accounts", "
 
 
 def work(
-    api: SmoothedAPI, choice: object, spec: Spec, question: Mapping[str, Any]
+    api: SmoothedAPI, choice: object, spec: Spec, question: Mapping[str, Any], lessons: Lessons | None
 ) -> Callable[[Iterator[Loaded | Later]], Generator[Certificate]]:
-    """What certifies images by the workers of an engine, as `api` would. Raises ConfigurationError."""
+    """What certifies images by the workers of an engine, as `api` would. Raises ConfigurationError.
+
+    `lessons` are those of the run, where its images teach one another.
+    """
     engine = engine_of(choice)
     accounts = checked(engine.accounts)
     if accounts and api.made["account"] not in [account.name for account in accounts]:
@@ -48,6 +52,7 @@ def work(
         recipes(api, question, accounts),
         pays=partial(_pays, api, spec, limited=any(account.usd is not None for account in accounts)),
         tell=api.tell,
+        lessons=lessons,
     )
     return dispatch.results
 

@@ -21,6 +21,7 @@ from api_smoothing import errors
 from api_smoothing.cluster.engine import Engine, Worker
 from api_smoothing.cluster.messages import Done, Ended, Failed, Lost, Message, Ready, Task, Told
 from api_smoothing.cluster.recipe import Recipe
+from api_smoothing.engine.lessons import Lessons, lesson_of
 from api_smoothing.errors import ProviderError
 from api_smoothing.events import Event, ImageStarted
 from api_smoothing.images import Later, Loaded
@@ -52,7 +53,7 @@ class _Place:
 class Dispatch:
     """One run. `pays` says whether the budget surely pays for so many images at once; `tell` hears the events.
 
-    `fail` raises in the turn of an image what a worker has said of it.
+    With `lessons` an image is handed out when those that teach it are done, with the prior that they have taught.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Dispatch:
         *,
         pays: Callable[[int], bool],
         tell: Callable[[Event], object],
+        lessons: Lessons | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._lessons = lessons
         self._engine, self._recipes, self._pays, self._tell, self._clock = engine, recipes, pays, tell, clock
         self._pure = recipes[0].pure
         self._places: dict[Worker, _Place] = {}
@@ -145,6 +148,8 @@ class Dispatch:
                 return task
         if self._exhausted or self._error is not None or self._read - self._next >= _MOST_AHEAD:
             return None
+        if self._lessons is not None and not self._lessons.ready(self._read):
+            return None
         try:
             image = next(images, None)
         except Exception as error:
@@ -154,7 +159,8 @@ class Dispatch:
             self._exhausted = True
         if image is None or isinstance(image, Later):
             return None
-        task = self._tasks[self._read] = Task(index=self._read, image=image)
+        prior = None if self._lessons is None else self._lessons.prior(self._read, image.digest.hex())
+        task = self._tasks[self._read] = Task(index=self._read, image=image, prior=prior)
         self._read += 1
         return task
 
@@ -238,6 +244,8 @@ class Dispatch:
         self._losses = 0
         if since is not None:
             self._took.append(self._clock() - since)
+        if self._lessons is not None:
+            self._lessons.done(index, lesson_of(found))
         for gone in (self._tasks, self._told, self._lost):
             gone.pop(index, None)
         self._results[index] = found

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 from api_smoothing.cluster.messages import Boundary, Done, Ended, Failed, Message, Ready, Task, Told
 from api_smoothing.cluster.recipe import Recipe
+from api_smoothing.engine.lessons import Handed
 from api_smoothing.errors import ApiSmoothError
 from api_smoothing.events import AnswersCounted, Event, ImageStarted, TurnAwaited, VotesCounted
 from api_smoothing.images import LATER, Later, Loaded
@@ -26,6 +27,7 @@ class Host:
         self._recipe, self._emit = recipe, emit
         self._inbox: SimpleQueue[Task] = SimpleQueue()
         self._order: list[int] = []  # the indices of the images, as this worker counts them
+        self._handed = Handed()
         self._done = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="certify", daemon=True)
@@ -51,6 +53,7 @@ class Host:
     def _run(self) -> None:
         try:
             with self._recipe.opened() as api, api.observed(self._hear):
+                api.learn_from(self._handed)
                 self._emit(Ready())
                 with closing(api.certify_many(self._feed(), **self._recipe.question)) as results:  # type: ignore[type-var, arg-type]
                     for certificate in results:
@@ -77,6 +80,7 @@ class Host:
                 yield LATER
                 continue
             self._order.append(task.index)
+            self._handed.put(task.prior)
             yield task.image
 
     def _heed(self) -> None:

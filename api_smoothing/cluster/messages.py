@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from api_smoothing.certify.prior import Prior
 from api_smoothing.events import Event
 from api_smoothing.images import Loaded
 from api_smoothing.results import Certificate
@@ -13,10 +14,11 @@ from api_smoothing.results import Certificate
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """An image to be certified, the `index`-th of the run."""
+    """An image to be certified, the `index`-th of the run, under the prior that images before it have taught."""
 
     index: int
     image: Loaded
+    prior: Prior | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def own_run(run: str, account: Account) -> str:
 
 
 def _check(api: SmoothedAPI) -> None:
-    """Refuse what another process cannot make, or what makes images wait for one another."""
+    """Refuse what another process cannot make, or cannot know."""
     made = api.made
     if not isinstance(made["provider"], str) or not isinstance(made["denoiser"], str | Path | None):
         raise ConfigurationError(
@@ -150,9 +150,9 @@ def _check(api: SmoothedAPI) -> None:
         )
     if not isinstance(made["labels"], str | Path | LabelMap | None):
         raise ConfigurationError("several processes load the label map by name, or are given a LabelMap")
-    if made["prior"] == "learn" or made["reuse"] is not None:
+    if made["reuse"] is not None:
         raise ConfigurationError(
-            'with prior="learn" and reuse="ball" images wait for one another: leave them out, or leave engine out'
+            'with reuse="ball" an image may wait for any other: leave it out, or leave engine out'
         )
     pays = not registry.provider(made["provider"]).local  # what one worker has paid for, others must find
     if not isinstance(api.storage, Shareable) or (pays and not api.storage.keeps):

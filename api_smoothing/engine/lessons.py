@@ -67,3 +67,26 @@ class Lessons:
     def done(self, index: int, lesson: Lesson) -> None:
         """The image `index` is done. Thread-safe."""
         self._done[index] = lesson
+
+
+class Handed(Lessons):
+    """Priors that come with the images: a worker has some of a run's, and others taught them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handed = list[Prior | None]()
+
+    def put(self, prior: Prior | None) -> None:
+        """The prior of the next image."""
+        self._handed.append(prior)
+
+    def ready(self, index: int) -> bool:
+        """Always: it came when its teachers were done."""
+        return True
+
+    def prior(self, index: int, image_digest: str) -> Prior | None:
+        """As it was handed in."""
+        return self._handed[index]
+
+    def done(self, index: int, lesson: Lesson) -> None:
+        """Teaches nobody here."""

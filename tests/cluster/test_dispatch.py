@@ -253,13 +253,29 @@ def test_a_claim_keeps_its_workers(server: Sandbox, tmp_path: Any) -> None:
     assert (len(engine.hired), engine.opened) == (2, 0)
 
 
+def test_images_teach_one_another_whoever_has_them(server: Sandbox, tmp_path: Any) -> None:
+    """With a learned prior: the ninth image waits for the first eight, and its certificate is that of one process."""
+    images = pictures(12, side=8)
+
+    def learned(name: str, engine: Any = None) -> list[Certificate]:
+        with asking(server.options(), cache=tmp_path / name, prior="learn") as api:
+            return list(api.certify_many(images, radius=0.1, n=60, engine=engine))
+
+    alone, engine = learned("alone"), Threads(3, fatal=begun(9, times=1))
+    asked = server.meter.images
+    found = learned("many", engine)
+    assert facts(found) == facts(alone)
+    assert [one.prior is not None for one in alone] == [index >= 8 for index in range(12)]
+    assert len(engine.hired) == 4, "one was lost with an image that had been taught"
+    assert server.meter.images == 2 * asked
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"store": "memory"}, "answers that are kept"),
         ({"cache": False}, "answers that are kept"),
-        ({"prior": "learn"}, "wait for one another"),
-        ({"reuse": "ball"}, "wait for one another"),
+        ({"reuse": "ball"}, "wait for any other"),
     ],
 )
 def test_what_workers_cannot_share_is_refused(server: Sandbox, options: dict[str, Any], words: str) -> None:

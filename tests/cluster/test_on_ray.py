@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from at_image import AtImage
 from many_workers import asking, facts, pictures, service
 
 import api_smoothing.evidence.verify as verifier
@@ -21,6 +22,10 @@ pytest.importorskip("requests")
 ray = pytest.importorskip("ray")
 
 
+#: A variable that the processes of this cluster have, and those of another one on the machine have not.
+OURS = "API_SMOOTH_TESTS_CLUSTER"
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head and one more node, one processor each."""
@@ -30,6 +35,7 @@ def cluster() -> Iterator[Any]:
         support, root = Path(__file__).parents[1] / "support", Path(__file__).parents[2]
         patch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(support)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv(OURS, str(os.getpid()))
         handler = signal.getsignal(signal.SIGTERM)
         running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         running.add_node(num_cpus=1)
@@ -58,11 +64,12 @@ sys.meta_path.insert(0, Without())
 
 
 def hosts() -> list[int]:
-    """The processes of this machine's actors."""
-    found = []
+    """The processes of this cluster's actors."""
+    found, ours = [], f"{OURS}={os.getpid()}".encode()
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::Hosting"):
+            is_actor = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::Hosting")
+            if is_actor and ours in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -79,11 +86,11 @@ def test_an_evaluation_is_the_same_though_a_worker_is_killed(
         alone = evaluate(api, data, radii=(0,), n=40, output=tmp_path / "alone.jsonl")
     paid, killed = server.meter.images, list[int]()
 
-    def kill(event: object) -> None:
-        if type(event).__name__ == "ImageCertified" and not killed:
-            killed.append(hosts()[0])
-            os.kill(killed[0], signal.SIGKILL)
+    def kill() -> None:
+        killed.append(hosts()[0])
+        os.kill(killed[0], signal.SIGKILL)
 
+    server.classifier = AtImage(server.classifier, 100, kill)
     with asking(server.options(), cache=tmp_path / "many", rate=60) as api:
         many = evaluate(
             api,
@@ -91,7 +98,6 @@ def test_an_evaluation_is_the_same_though_a_worker_is_killed(
             radii=(0,),
             n=40,
             output=tmp_path / "many.jsonl",
-            observers=(kill,),
             engine=Ray(cluster.address),
         )
     assert killed

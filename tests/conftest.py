@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -34,9 +35,14 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's secret seed, cache or configuration, or waits for another one's turn."""
+    """No test reads or writes the user's secret seed, cache or configuration, or waits for another one's turn.
+
+    Nor does it find answers that an earlier one, in a folder of the same name, has kept where temporary files are.
+    """
     monkeypatch.setenv("API_SMOOTH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("API_SMOOTH_MACHINE", str(tmp_path / "machine"))
+    elsewhere = SimpleNamespace(gettempdir=lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr("api_smoothing.engine.storage.spill.tempfile", elsewhere)
 
 
 @pytest.fixture(autouse=True)

@@ -294,7 +294,9 @@ def test_an_answer_beside_one_that_has_to_be_asked_again_counts_when_the_run_end
                 change.notify_all()
                 if dark[0] == n:
                     beside[0] = len(own) - 1
-                    return [says("dog") if mine else Verdict(kind="throttled", retry_after=30.0) for mine in own]
+                    return [
+                        says("dog") if mine else Verdict(kind="throttled", retry_after=30.0) for mine in own
+                    ]
             elif first and not parked and (before := dark[0]) < n:  # the others do not run ahead of the first
                 parked.append(first)
                 assert change.wait_for(lambda: dark[0] > before, 60)

@@ -10,7 +10,7 @@ from api_smoothing.sandbox.classifier import Classifier
 
 
 class AtImage:
-    """A classifier that does something before it answers image number `at`, counted from 1; nobody is answered meanwhile.
+    """A classifier that does something before it answers image number `at`, counted from 1, and meanwhile no other.
 
     So whoever asks it about more images than that is amid its run when it happens, however late it happens.
     """

@@ -36,7 +36,9 @@ def one_line(error: str, *words: str) -> None:
 
 
 def start(*arguments: str, told: tuple[int, int] = (0, 0)) -> subprocess.Popen[str]:
-    """The command in a process of its own, as a user would have it; `told` is a signal, and the toy's query it comes at.
+    """The command in a process of its own, as a user would have it.
+
+    `told` is a signal, and the number of the toy's query that it comes at.
     """
     number, query = told
     path = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])

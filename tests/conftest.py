@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,13 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No estimate of seconds hangs on what else this machine does."""
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What torch draws without a seed, weights of new networks too, is the same whatever was run before."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,32 @@ pytest.importorskip("requests")
 ray = pytest.importorskip("ray")
 
 
-#: A variable that the processes of this cluster have, and those of another one on the machine have not.
-OURS = "API_SMOOTH_TESTS_CLUSTER"
+class Patient:
+    """Python's `time`, by a clock that goes ten times slower: Ray gives a node thirty seconds to start, and no more."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() / 10
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head and one more node, one processor each."""
+    from ray._private import node
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         support, root = Path(__file__).parents[1] / "support", Path(__file__).parents[2]
         patch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(support)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv(OURS, str(os.getpid()))
+        patch.setattr(node, "time", Patient())
         handler = signal.getsignal(signal.SIGTERM)
-        running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        running.add_node(num_cpus=1)
+        running = Cluster()
         try:
+            for more in ({"include_dashboard": False}, {}):
+                running._wait_for_node(running.add_node(wait=False, num_cpus=1, **more), timeout=300)
             yield running
         finally:
             running.shutdown()
@@ -64,15 +73,23 @@ sys.meta_path.insert(0, Without())
 
 
 def hosts() -> list[int]:
-    """The processes of this cluster's actors."""
-    found, ours = [], f"{OURS}={os.getpid()}".encode()
+    """The processes of this cluster's actors, which are descendants of this one."""
+    parents, actors = dict[int, int](), list[int]()
     for entry in Path("/proc").iterdir():
         try:
-            is_actor = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::Hosting")
-            if is_actor and ours in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+            if entry.name.isdigit():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if (entry / "cmdline").read_bytes().startswith(b"ray::Hosting"):
+                    actors.append(int(entry.name))
         except OSError:
             continue
+    return [actor for actor in actors if os.getpid() in ancestors(actor, parents)]
+
+
+def ancestors(process: int, parents: dict[int, int]) -> set[int]:
+    found = set[int]()
+    while (process := parents.get(process, 0)) > 1:
+        found.add(process)
     return found
 
 

@@ -325,6 +325,11 @@ class Hostile:
             self.seen = self.requests = 0
             self.answered.clear()
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether it looks into no request, so that it knows of one image in each."""
+        return isinstance(self.protocol, Rpc) and str(self.name).startswith("HTTP ")
+
     def sees(self, images: int) -> bool:
         """Whether it was sent so many; those that are still being read are waited for.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import Adapter, Answer, Verdict
 from api_smoothing.adapters.testing.calls import (
+    ask,
     hides,
     names_of,
     outcome,
@@ -35,10 +36,19 @@ FAULTS: Final[dict[str, frozenset[str]]] = {
 
 
 def check_fault(
-    fault: str, adapter: Adapter, server: Any, images: Sequence[NDArray[np.uint8]], *, secrets: Sequence[str]
+    fault: str,
+    adapter: Adapter,
+    server: Any,
+    images: Sequence[NDArray[np.uint8]],
+    *,
+    secrets: Sequence[str],
+    patient: Adapter,
 ) -> None:
-    """Spoil one request with `fault`, and assert what has to come of it; then the usual answers must come again."""
-    usual = patiently(adapter, images)
+    """Spoil one request with `fault`, and assert what has to come of it; then the usual answers must come again.
+
+    What they are is asked by `patient`, the same adapter where that one gives up soon: all its requests are counted.
+    """
+    usual = ask(patient, images)
     assert all(isinstance(answer, Answer) for answer in usual)
 
     before = server.meter.requests

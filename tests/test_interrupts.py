@@ -119,11 +119,11 @@ def test_other_threads_do_not_keep_signals_back() -> None:
     def work() -> None:
         with uninterrupted:
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=work)
     thread.start()
-    inside.wait(10)
+    assert inside.wait(60)
     with pytest.raises(KeyboardInterrupt):
         ctrl_c()
     leave.set()
@@ -168,7 +168,7 @@ def test_the_end_of_a_stream_leaves_no_wait_locked() -> None:
 
         def wait() -> None:
             one.halt()
-            assert job.stop.wait(5)
+            assert job.stop.wait(60)
 
         return partial(one.sender.end, one.stream), wait
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import multiprocessing
 import os
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -293,18 +294,40 @@ def test_rounding_real_noise_on_the_grid_is_integer_noise() -> None:
     assert np.array_equal(np.floor(x + epsilon + 0.5), x + np.floor(epsilon + 0.5))
 
 
-def _read_seed(folder: str) -> bytes:
-    os.environ["API_SMOOTH_HOME"] = folder
-    return installation_seed()
+RACER = """
+import sys
+from api_smoothing.secret import installation_seed
+print("ready", flush=True)
+sys.stdin.readline()
+print(installation_seed().hex())
+"""
 
 
 def test_processes_that_race_agree_on_one_secret_seed(tmp_path: Path) -> None:
     """Eight processes starting at once in an empty home read one and the same seed."""
-    folder = str(tmp_path / "fresh")
-    with multiprocessing.get_context("fork").Pool(8) as pool:
-        seeds = set(pool.map(_read_seed, [folder] * 32, chunksize=1))
+    folder = tmp_path / "fresh"
+    environment = {**os.environ, "API_SMOOTH_HOME": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    seeds = {racer.communicate()[0] for racer in racers}
     assert len(seeds) == 1
-    assert [p.name for p in Path(folder).iterdir()] == ["seed"]
+    assert len(seeds.pop()) == 2 * 16 + 1
+    assert [p.name for p in folder.iterdir()] == ["seed"]
 
 
 def test_secret_seed_is_private_and_stable() -> None:

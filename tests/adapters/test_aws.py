@@ -207,7 +207,7 @@ def test_body_shorter_than_announced_is_no_answer(wire: Wire) -> None:
     """boto3 does not compare the length of a body with what its header said."""
     body = json.dumps(HONEST).encode()
     wire.answer = (200, body[:-2], {"Content-Length": str(len(body)), "Connection": "close"})
-    adapter = adapter_at(wire, timeout=0.3)
+    adapter = adapter_at(wire)
     assert adapter.verdict(error_of(adapter)).kind == "broken"
     assert wire.count() == 1
 

@@ -92,7 +92,7 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adapter(service: GrpcService, **options: Any) -> clarifai.Clarifai:
-    return clarifai.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 10.0, **options})
+    return clarifai.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 60.0, **options})
 
 
 def always(answer: Any) -> Callable[[Any, Any], Any]:
@@ -202,7 +202,7 @@ def test_request_says_what_was_asked_for(service: GrpcService) -> None:
     assert request.model.output_info.output_config.max_concepts == 7
     assert call.metadata["authorization"] == f"Key {KEY}"
     assert call.seconds_left is not None
-    assert 0 < call.seconds_left < 11  # on the wire it is rounded up
+    assert 0 < call.seconds_left < 61  # on the wire it is rounded up
 
 
 def test_a_closed_set_is_asked_of_the_server(service: GrpcService) -> None:
@@ -498,9 +498,9 @@ def test_one_bad_image_fails_alone(service: GrpcService) -> None:
 def test_an_answer_that_never_comes_ends_at_the_deadline(service: GrpcService) -> None:
     """Every request has a deadline, after which it may have been paid for."""
     over = threading.Event()
-    service.reply = lambda request, context: over.wait(30) and response(output())
+    service.reply = lambda request, context: over.wait(100) and response(output())
     try:
-        _, verdict = failure(adapter(service, timeout=0.5))
+        _, verdict = failure(adapter(service, timeout=6.0))
     finally:
         over.set()
     assert (verdict.kind, verdict.sent) == ("transient", True)
@@ -514,7 +514,7 @@ def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: G
         ended = threading.Event()
         context.add_callback(ended.set)
         service.server.stop(None)
-        ended.wait(10)
+        ended.wait(60)
         return response(output())
 
     service.reply = stop

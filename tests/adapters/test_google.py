@@ -93,7 +93,7 @@ def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adapter(service: GrpcService, **options: Any) -> google.GoogleVision:
-    return google.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 10.0, **options})
+    return google.load(**{"endpoint": service.endpoint, "key": KEY, "timeout": 60.0, **options})
 
 
 def rich(status: str, text: str, *details: Any) -> bytes:
@@ -188,7 +188,7 @@ def test_request_says_what_was_asked_for(service: GrpcService) -> None:
     assert (feature.max_results, feature.model) == (7, "builtin/latest")
     assert call.metadata["x-goog-api-key"] == KEY
     assert call.seconds_left is not None
-    assert 0 < call.seconds_left < 11  # on the wire it is rounded up
+    assert 0 < call.seconds_left < 61  # on the wire it is rounded up
 
 
 def test_labels_are_keyed_by_mid_and_best_first(service: GrpcService) -> None:
@@ -427,9 +427,9 @@ def test_one_bad_image_fails_alone(service: GrpcService) -> None:
 def test_an_answer_that_never_comes_ends_at_the_deadline(service: GrpcService) -> None:
     """Every request has a deadline, after which it may have been paid for."""
     over = threading.Event()
-    service.reply = lambda request, context: over.wait(30) and labelled("cat")
+    service.reply = lambda request, context: over.wait(100) and labelled("cat")
     try:
-        _, verdict = failure(adapter(service, timeout=0.5))
+        _, verdict = failure(adapter(service, timeout=6.0))
     finally:
         over.set()
     assert (verdict.kind, verdict.sent) == ("transient", True)
@@ -443,7 +443,7 @@ def test_a_connection_lost_after_the_request_was_read_is_not_repeated(service: G
         ended = threading.Event()
         context.add_callback(ended.set)
         service.server.stop(None)
-        ended.wait(10)
+        ended.wait(60)
         return labelled("cat")
 
     service.reply = stop
@@ -468,7 +468,7 @@ def test_a_listener_that_says_nothing_may_have_got_the_request() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        ask = google.load(endpoint=f"127.0.0.1:{silent.getsockname()[1]}", key=KEY, timeout=0.3)
+        ask = google.load(endpoint=f"127.0.0.1:{silent.getsockname()[1]}", key=KEY, timeout=6.0)
         _, verdict = failure(ask)
     assert (verdict.kind, verdict.sent) == ("transient", True)
 

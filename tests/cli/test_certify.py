@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import TOY, objects, one_line, resume, start, wait_for_answers
+from command_line import TOY, objects, one_line, resume, start
 from PIL import Image
 
 from api_smoothing import runs
@@ -176,15 +176,12 @@ def test_one_bad_image_costs_no_query(project: Path, certify: Any) -> None:
 
 def test_kill_9_loses_no_paid_answer(project: Path, certify: Any) -> None:
     """Killed in the middle and run again: every query is asked once, and the certificate is the undisturbed one."""
-    slow = ["--model", "share=0.9,delay=0.01"]
-    command = ["certify", *TOY, *slow, "--json", "-n", "600", "images/a.png"]
-    process = start(*command)
-    wait_for_answers(50)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    asked = ["--model", "share=0.9", "-n", "600", "images/a.png"]
+    process = start("certify", *TOY, *asked, "--json", told=(signal.SIGKILL, 200))
+    process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    _, [again], _ = certify(*slow, "-n", "600", "images/a.png")
-    assert again["cached"] >= 50
+    _, [again], _ = certify(*asked)
+    assert 100 <= again["cached"] < 200, "but for those under way"
     assert again["queries"] > 0
     assert again["queries"] + again["cached"] == 600
     _, [undisturbed], _ = certify("--model", "share=0.9", "--cache", "other", "-n", "600", "images/a.png")
@@ -201,17 +198,16 @@ def test_a_signal_ends_a_run_resumably(
     number: int, code: int, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted by Ctrl-C, a manager or a hang-up: its exit code, one line that says how to resume, and it does."""
-    process = start("certify", *TOY, "--model", "share=0.9,delay=0.01", "--json", "-n", "600", "images/a.png")
-    wait_for_answers(50)
-    process.send_signal(number)
-    out, error = process.communicate(timeout=60)
+    asked = ["--model", "share=0.9", "-n", "600", "images/a.png"]
+    process = start("certify", *TOY, *asked, "--json", told=(number, 60))
+    out, error = process.communicate(timeout=120)
     assert process.returncode == code
     assert out == ""
     assert "Traceback" not in error
     assert "interrupted; 0 of 1 image decided, all answers are kept" in error.splitlines()[-1]
     assert main(resume(error.splitlines()[-1])) == 0
     done = json.loads(capsys.readouterr().out)
-    assert done["cached"] >= 50
+    assert 60 <= done["cached"] < 600
     assert done["queries"] + done["cached"] == 600
 
 

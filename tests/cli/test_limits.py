@@ -119,6 +119,7 @@ def test_an_unknown_price_is_said_once(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err.count("the price of toy is unknown, so that no dollars are counted") == 1
 
 
+@pytest.mark.usefixtures("before_midnight")
 def test_a_day_has_one_budget_for_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Different commands spend one day's dollars, each other's without a limit too; tomorrow the same one goes on."""
     assert main(["predict", "a.png", *CHEAP, "-n", "20", "--json"]) == 0

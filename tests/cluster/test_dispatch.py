@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +12,7 @@ from many_workers import Threads, asking, facts, pictures, service
 
 from api_smoothing import Budget, Certificate, SmoothedAPI, evaluate
 from api_smoothing.cluster import Account, dispatch
-from api_smoothing.cluster.messages import Message, Told
+from api_smoothing.cluster.messages import Done, Message, Told
 from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
 from api_smoothing.events import AnswersCounted, Event, ImageCertified, ImageStarted
@@ -121,20 +119,26 @@ def test_what_a_worker_raises_is_raised_here(server: Sandbox) -> None:
 
 
 def test_the_driver_holds_few_images(server: Sandbox) -> None:
-    """No more are read than workers have and are about to have."""
-    read = 0
+    """No more are read, and not certified, than workers have and are about to have."""
+    done, held = 0, list[int]()
 
     def images() -> Iterator[Any]:
-        nonlocal read
-        for image in pictures(60, side=8):
-            read += 1
+        for number, image in enumerate(pictures(60, side=8), start=1):
+            held.append(number - done)
             yield image
 
+    class Counting(Threads):
+        def wait(self, workers: Iterable[Any], seconds: float) -> list[tuple[Any, Message]]:
+            nonlocal done
+            heard = super().wait(workers, seconds)
+            done += sum(isinstance(message, Done) for _, message in heard)
+            return heard
+
     with asking(server.options(), concurrency=1) as api:
-        results = api.certify_many(images(), n=30, engine=Threads(2))
+        results = api.certify_many(images(), n=30, engine=Counting(2))
         next(results)
-        assert read < 40
         results.close()  # type: ignore[attr-defined]
+    assert 0 < max(held) < 40
 
 
 def test_pure_work_is_done_again_where_it_is_slow(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,24 +166,36 @@ def test_pure_work_need_not_be_kept(tmp_path: Any) -> None:
         assert storage.contents().answers == 0
 
 
+class GivesUp(Threads):
+    """Two workers, the first of them deaf; it is lost when the other one has had nothing to do for a few looks."""
+
+    def __init__(self) -> None:
+        super().__init__(2, deaf=0)
+        self.others, self._done, self._idle = list[int](), 0, 0
+
+    def wait(self, workers: Iterable[Any], seconds: float) -> list[tuple[Any, Message]]:
+        deaf, other = self.hired[:2]
+        if other.given and self._done == len(other.given) and not deaf.lost:
+            self._idle += 1
+            if self._idle == 5:
+                self.others = list(other.given)
+                deaf.lose()
+        heard = super().wait(workers, seconds)
+        self._done += sum(isinstance(message, Done) for _, message in heard)
+        return heard
+
+
 def test_a_paid_request_is_never_made_again_because_it_is_slow(
     server: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image waits for its worker as long as there is one; once that is lost another one has it."""
-    monkeypatch.setattr(dispatch, "_SLOW_SECONDS", 0.5)
-    engine = Threads(2, deaf=0)
-
-    def give_up() -> None:
-        time.sleep(4.0)
-        others.extend(engine.hired[1].given)
-        engine.hired[0].lost = True
-
-    others, waiting = list[int](), threading.Thread(target=give_up)
+    monkeypatch.setattr(dispatch, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(dispatch, "_SLOW", 0.0)  # every look finds them late
+    engine = GivesUp()
     with asking(server.options()) as api:
-        waiting.start()
         assert len(list(api.certify_many(pictures(12), n=30, engine=engine))) == 12
-    assert engine.hired[0].given
-    assert not {*engine.hired[0].given} & {*others}
+    assert 0 < len(engine.others) == 12 - len(engine.hired[0].given) < 12
+    assert not {*engine.hired[0].given} & {*engine.others}
 
 
 def test_a_budget_is_spent_on_the_earliest_images(server: Sandbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import Pipe
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from at_image import AtImage
 from interrupting import never_left_locked
 from many_workers import asking, facts, pictures, service
 
@@ -19,7 +21,6 @@ from api_smoothing.cluster.messages import Task
 from api_smoothing.cluster.processes import Process
 from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ConfigurationError
-from api_smoothing.events import AnswersCounted, Event
 from api_smoothing.sandbox import Sandbox
 
 pytest.importorskip("requests")
@@ -51,12 +52,8 @@ def test_a_killed_process_is_replaced(server: Sandbox, tmp_path: Path) -> None:
     with asking(server.options(), cache=tmp_path / "alone") as api:
         alone = list(api.certify_many(pictures(6), n=40))
     paid, engine = server.meter.images, Noted()
-
-    def kill(event: Event) -> None:
-        if isinstance(event, AnswersCounted) and event.index == 2 and len(engine.hired) == 1:
-            os.kill(engine.hired[0], signal.SIGKILL)
-
-    with asking(server.options(), cache=tmp_path / "many", rate=30, observers=(kill,)) as api:
+    server.classifier = AtImage(server.classifier, 100, lambda: os.kill(engine.hired[0], signal.SIGKILL))
+    with asking(server.options(), cache=tmp_path / "many", concurrency=2) as api:
         found = list(api.certify_many(pictures(6), n=40, engine=engine))
     assert len(engine.hired) == 2
     assert facts(found) == facts(alone)
@@ -73,10 +70,13 @@ def test_the_quotas_of_accounts_add_up(
     """
     monkeypatch.setenv("ONE", "first")
     accounts = [Account(name=name, rate=10.0, variables={"SOME_KEY": "ONE"}) for name in ("one", "two")]
+    began = time.monotonic()
     with asking(server.options(), rate=10, account="one") as api:
         found = list(api.certify_many(pictures(16), n=40, engine=Processes(accounts=accounts)))
     assert len(found) == 16
-    assert 12 <= server.meter.busiest(1.0) <= 22, "20, but for what a busy machine crowds"
+    assert server.meter.busiest(1.0) >= 12
+    # Ten of each may leave in their first moment. How many arrive in a second is up to the machine as well.
+    assert time.monotonic() - began > (server.meter.images - 20) / 20
 
 
 def test_this_process_must_be_one_of_the_accounts(server: Sandbox) -> None:
@@ -131,11 +131,7 @@ def worker_of_nobody() -> tuple[Process, Connection]:
 def test_workers_do_not_hear_what_a_terminal_tells_all(server: Sandbox, tmp_path: Path) -> None:
     """Ctrl-C is for the driver, which ends them when what is under way has come in."""
     engine = Noted()
-
-    def interrupt(event: Event) -> None:
-        if isinstance(event, AnswersCounted) and event.index == 1 and len(engine.hired) == 1:
-            os.kill(engine.hired[0], signal.SIGINT)
-
-    with asking(server.options(), cache=tmp_path / "many", observers=(interrupt,)) as api:
+    server.classifier = AtImage(server.classifier, 30, lambda: os.kill(engine.hired[0], signal.SIGINT))
+    with asking(server.options(), cache=tmp_path / "many") as api:
         found = list(api.certify_many(pictures(3), n=20, engine=engine))
     assert (len(found), len(engine.hired)) == (3, 1)

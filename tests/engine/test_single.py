@@ -76,5 +76,5 @@ def test_it_takes_its_turn() -> None:
     """The request counts in the account's quota, which other processes share, and its seconds are its own."""
     quota = Quota(unit="image", count=3, seconds=0.1)
     reply = ask_once(Service(CAT, quotas=(quota,)), images.load(np.zeros((8, 8, 3), np.uint8)))
-    assert 0 <= reply.seconds < 5
+    assert 0 <= reply.seconds < 60
     assert (home() / "rate.db").is_file()

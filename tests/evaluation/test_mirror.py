@@ -40,6 +40,12 @@ def there(url: str) -> bytes:
     return Remote(url).read_bytes()
 
 
+def append(path: Path, text: bytes) -> None:
+    """As a run writes: what was there is never away for a moment."""
+    with path.open("ab") as file:
+        file.write(text)
+
+
 def test_an_evaluation_is_gone_on_with_from_another_machine(url: str) -> None:
     """What is in the store is enough: nothing is asked twice, and the file is whole."""
     asked = list[int]()
@@ -61,12 +67,12 @@ def test_an_evaluation_is_gone_on_with_from_another_machine(url: str) -> None:
 def test_a_checkpoint_is_there_before_the_end(url: str) -> None:
     """Whole lines only; what a killed run had more of is on the disk, and goes on from there."""
     with mirrored(url, every=0.1) as path:
-        path.write_bytes(b"one\ntw")
-        until = time.monotonic() + 20
-        while Remote(url).size() is None and time.monotonic() < until:
+        append(path, b"one\ntw")
+        until = time.monotonic() + 60
+        while not Remote(url).size() and time.monotonic() < until:
             time.sleep(0.05)
         assert there(url) == b"one\n"
-        path.write_bytes(b"one\ntwo\n")
+        append(path, b"o\n")
     assert there(url) == b"one\ntwo\n"
     path.write_bytes(b"one\ntwo\nthree\n")
     with mirrored(url) as again:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import pytest
+from at_image import AtImage
 from torch import Tensor
 
 from api_smoothing import Budget, SmoothedAPI, evidence, runs
@@ -141,7 +143,15 @@ t.evaluate(path, api_of, pictures, t.Spec(sigma=0.25, n=80), price=0.001)
 def test_a_run_that_is_killed_goes_on_and_verifies(tmp_path: Path) -> None:
     """kill -9 among the answers, twice: the next run tells them as kept, asks for the others, and pays none twice."""
     path = tmp_path / "run.jsonl"
-    with Sandbox("aws", classifier=scripted_brain({"cat": 0.9, "dog": 0.1}), latency=0.05) as sandbox:
+    brain, children = scripted_brain({"cat": 0.9, "dog": 0.1}), SimpleQueue[subprocess.Popen[bytes]]()
+
+    def kill() -> None:
+        child = children.get()
+        child.kill()
+        child.wait()
+
+    environment = os.environ | {"PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with Sandbox("aws", classifier=brain) as sandbox:
         command = [
             sys.executable,
             "-c",
@@ -150,14 +160,14 @@ def test_a_run_that_is_killed_goes_on_and_verifies(tmp_path: Path) -> None:
             json.dumps(sandbox.options()),
             str(path),
         ]
-        for paid in (60, 150):
-            child = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
-            while sandbox.meter.billed < paid and child.poll() is None:
-                time.sleep(0.02)
-            child.kill()
-            child.wait()
+        for image in (60, 90):
+            sandbox.classifier = AtImage(brain, image, kill)
+            child = subprocess.Popen(command, env=environment)
+            children.put(child)
+            assert child.wait() == -signal.SIGKILL
+        sandbox.classifier = brain
         assert not check(str(path))["verified"], "it is not finished"
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=environment)
         found = check(str(path))
         assert found["faults"] == []
         answers = [

@@ -73,16 +73,16 @@ def test_settings_may_change_while_it_runs(provider: str) -> None:
 @pytest.mark.parametrize("provider", ASKS)
 def test_latency_is_waited_for_without_holding_others_up(provider: str) -> None:
     """No answer comes before the latency has passed; the waits of calls in flight overlap."""
-    with asking(provider, latency=0.4) as (_, ask), ThreadPoolExecutor(32) as threads:
-
-        def seconds(number: int) -> float:
-            start = time.monotonic()
-            ask([picture(number)])
-            return time.monotonic() - start
-
+    with ThreadPoolExecutor(32) as threads, asking(provider, latency=0.4) as (sandbox, ask):
         start = time.monotonic()
-        assert min(threads.map(seconds, range(32))) >= 0.4
-        assert time.monotonic() - start < 32 * 0.4 / 2
+        ask([picture(1)])
+        assert time.monotonic() - start >= 0.4
+        sandbox.latency = 3600
+        held = [threads.submit(failure_of, lambda: ask([picture(1)], timeout=300)) for _ in range(32)]
+        while sandbox.meter.requests < 33:
+            time.sleep(0.01)
+        assert not any(call.done() for call in held)
+        sandbox.stop()
 
 
 @pytest.mark.parametrize("provider", ASKS)
@@ -124,13 +124,12 @@ def test_held_calls_leave_room_and_end_with_the_server(provider: str) -> None:
         sandbox.faults.inject("timeout", 40)
         sandbox.faults.inject("drip", 40)
         held = [threads.submit(failure_of, lambda: ask([picture(1)], timeout=300)) for _ in range(80)]
-        deadline = time.monotonic() + 20
-        while sandbox.meter.requests < 80 and time.monotonic() < deadline:
+        while sandbox.meter.requests < 80:
             time.sleep(0.01)
         assert said(ask([picture(1)]))[0]
         assert not any(call.done() for call in held)
         sandbox.stop()
-        assert {call.result(timeout=20).code().name for call in held} == {"UNAVAILABLE"}
+        assert {call.result(timeout=100).code().name for call in held} == {"UNAVAILABLE"}
         assert (sandbox.meter.requests, sandbox.meter.billed) == (81, 81)
 
 
@@ -204,7 +203,7 @@ def test_a_fault_takes_one_request(provider: str, kind: str) -> None:
     images = [picture(number) for number in range(PICTURES)]
     with asking(provider) as (sandbox, ask):
         sandbox.faults.inject(kind)
-        call = lambda: ask(images, timeout=0.5 if kind in ("timeout", "drip") else 20)  # noqa: E731
+        call = lambda: ask(images, timeout=6 if kind in ("timeout", "drip") else 60)  # noqa: E731
         if isinstance(status, str) and status != "OK":
             assert failure_of(call).code().name == status
         else:

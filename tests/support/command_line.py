@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,33 +35,21 @@ def one_line(error: str, *words: str) -> None:
         assert word in error
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a process of its own, as a user would have it."""
+def start(*arguments: str, told: tuple[int, int] = (0, 0)) -> subprocess.Popen[str]:
+    """The command in a process of its own, as a user would have it.
+
+    `told` is a signal, and the number of the toy's query that it comes at.
+    """
+    number, query = told
     path = os.pathsep.join([str(PLUGIN), str(Path(__file__).parents[2])])
     return subprocess.Popen(
         [sys.executable, "-m", "api_smoothing", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "TOY_SIGNAL": f"{int(number)}@{query}"},
         preexec_fn=_as_from_a_terminal,
     )
-
-
-def wait_for_answers(count: int) -> None:
-    """Until the cache holds `count` answers."""
-    from contextlib import closing
-
-    from api_smoothing.engine.storage.answers import DiskCache
-    from api_smoothing.home import home
-
-    for _ in range(1800):  # machines may be busy
-        if (home() / "votes" / "cache.db").is_file():
-            with closing(DiskCache(home() / "votes")) as cache:
-                if sum(answers for _, _, answers in cache.streams()) >= count:
-                    return
-        time.sleep(0.1)
-    raise AssertionError("the run did not get anywhere")
 
 
 def _as_from_a_terminal() -> None:

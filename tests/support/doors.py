@@ -46,7 +46,7 @@ class Said:
 
 
 def send(
-    server: Sandbox, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout: float = 10.0
+    server: Sandbox, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout: float = 60.0
 ) -> Said:
     connection = http.client.HTTPConnection(server.endpoint.removeprefix("http://"), timeout=timeout)
     try:
@@ -70,7 +70,7 @@ class Door:
     labels: tuple[str | int, ...]
 
     def ask(
-        self, server: Sandbox, image: bytes = PNG, *, key: str | None = None, timeout: float = 10.0
+        self, server: Sandbox, image: bytes = PNG, *, key: str | None = None, timeout: float = 60.0
     ) -> Said:
         given = {} if key == "" else {self.key: self.form.format(server.key if key is None else key)}
         return send(server, self.path, self.wrap(image), {**self.headers, **given}, timeout=timeout)

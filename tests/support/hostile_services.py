@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -323,6 +324,22 @@ class Hostile:
             self.name, self.way, self.spoils = name, way, spoils
             self.seen = self.requests = 0
             self.answered.clear()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it looks into no request, so that it knows of one image in each."""
+        return isinstance(self.protocol, Rpc) and str(self.name).startswith("HTTP ")
+
+    def sees(self, images: int) -> bool:
+        """Whether it was sent so many; those that are still being read are waited for.
+
+        Not always of gRPC's calls that were given up: what no thread has by then is never read.
+        """
+        given_up = isinstance(self.protocol, Rpc) and self.name in SLOW
+        until = time.monotonic() + 60
+        while self.seen < images and not given_up and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.seen <= images if given_up else self.seen == images
 
     def recover(self) -> None:
         """Be a good service from now on."""

@@ -74,7 +74,7 @@ def never_left_locked(
         said = list[BaseException | None]()
         thread = threading.Thread(target=_heard, args=(then, said), daemon=True)
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert said == [None], f"interrupted at place {step}: {said or 'it is locked'}"
         if not reached:
             return step

@@ -80,7 +80,7 @@ class Threads:
 
 
 class Thread:
-    """One worker. Once it is `lost` it is as a killed process: nothing it says later is heard."""
+    """One worker. `lose` makes of it a killed process: what it has said is heard, and nothing it says later."""
 
     def __init__(self, recipe: Recipe, *, deaf: bool, fatal: Callable[[Message], bool]) -> None:
         self.recipe, self.given, self._deaf, self._fatal = recipe, list[int](), deaf, fatal
@@ -104,17 +104,20 @@ class Thread:
     def kill(self) -> None:
         self.host.stop()
 
+    def lose(self) -> None:
+        self.lost = True
+        self.host.stop()
+
     def _say(self, message: Message) -> None:
         if not self.lost and self._fatal(message):
-            self.lost = True
-            self.host.stop()
+            self.lose()
         if not self.lost:
             self._said.put(message)
 
     def heard(self, seconds: float) -> list[Message]:
-        if self.lost:
+        if self.lost and self._said.empty():
             if not self._deaf:
-                self.host.join(20)  # what it had under way is kept before another one asks
+                self.host.join(60)  # what it had under way is kept before another one asks
             return [Lost("it was killed")]
         found = list[Message]()
         try:

@@ -65,7 +65,7 @@ def google_ask(sandbox: Sandbox, channel: Any) -> Ask:
         *,
         results: int = 0,
         features: Sequence[int] = (4,),
-        timeout: float = 20.0,
+        timeout: float = 60.0,
         metadata: Sequence[tuple[str, str]] | None = None,
     ) -> Any:
         wanted = [vision.Feature(type_=feature, max_results=results) for feature in features]
@@ -91,7 +91,7 @@ def clarifai_ask(sandbox: Sandbox, channel: Any) -> Ask:
     def ask(
         images: Sequence[bytes],
         *,
-        timeout: float = 20.0,
+        timeout: float = 60.0,
         metadata: Sequence[tuple[str, str]] | None = None,
         user: str = "clarifai",
         model: str = "general-image-recognition",

@@ -50,7 +50,7 @@ def patiently(adapter: Adapter, images: Sequence[NDArray[np.uint8]]) -> Sequence
 
 def requests_seen(server: Any, expected: int) -> int:
     """The requests the server has seen; one it is still reading is waited for."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while server.meter.requests < expected and time.monotonic() < until:
         time.sleep(0.01)
     return int(server.meter.requests)

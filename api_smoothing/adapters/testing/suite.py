@@ -239,9 +239,8 @@ class AdapterSuite:
     ) -> None:
         """A fault costs one request, is never taken for an answer, and is over with the next call."""
         asked = _given(twin, "twin") if fault in ("timeout", "drip") else adapter
-        check_fault(
-            fault, asked, _given(server, "server"), images[: min(asked.card.batch, 3)], secrets=secrets
-        )
+        few = images[: min(asked.card.batch, 3)]
+        check_fault(fault, asked, _given(server, "server"), few, secrets=secrets, patient=adapter)
 
     def test_where_nobody_listens_nothing_is_sent(
         self, nowhere: Adapter | None, secrets: tuple[str, ...], images: list[NDArray[np.uint8]]

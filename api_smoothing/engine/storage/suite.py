@@ -27,6 +27,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -225,6 +226,8 @@ class StorageSuite:
 
     def test_processes_spend_the_day_to_the_last_query(self, place: str) -> None:
         """Processes of different runs, some of which die, never spend more in a day than its limit together."""
+        if (left := _DAY_SECONDS - time.time() % _DAY_SECONDS) < 180:
+            time.sleep(left + 1)  # they would have two days
         killed = self._start(_SPEND_A_DAY, place, "die")
         others = [self._start(_SPEND_A_DAY, place, run) for run in ("live", "longer")]
         kept = sum(int(line) for process in (killed, *others) for line in _output(process))
@@ -496,7 +499,7 @@ class StorageSuite:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert float(_output(self._start(_FOLLOW, place))[0]) < 10.0
+        assert float(_output(self._start(_FOLLOW, place))[0]) < 40.0
 
     def test_throttles_slow_everyone_and_answers_speed_up(
         self, opened: Callable[..., Storage], clock: Clock
@@ -531,7 +534,7 @@ class StorageSuite:
         running = [self._start(_TAKE_TURNS, place) for _ in range(2)]
         times = [float(line) for process in running for line in _output(process)]
         assert len(times) == 40
-        assert _busiest(times, 0.5) <= 12
+        assert _busiest(times, 2.0) <= 12
 
     # ------------------------------------------------------------------ the seed
 
@@ -547,7 +550,7 @@ class StorageSuite:
     def _start(self, code: str, place: str, *arguments: str) -> subprocess.Popen[str]:
         if self.build is None:
             pytest.skip("it lives in one process")
-        program = f"import sys\nplace = sys.argv[1]\n{self.build}\n{_COMMON}\n{code}"
+        program = f"import sys\nplace = sys.argv[1]\n{_LOOKS}\n{self.build}\n{_COMMON}\n{code}"
         return subprocess.Popen(  # noqa: S603  # the code is the test's own
             [sys.executable, "-c", program, place, *arguments],
             stdout=subprocess.PIPE,
@@ -582,6 +585,15 @@ def _busiest(times: Iterable[float], seconds: float) -> int:
     return max(sum(start <= at < start + seconds for at in ordered) for start in ordered)
 
 
+#: Every look at the clock is noted: the last one before a request leaves is when it leaves, however late it is told.
+_LOOKS: Final = """
+import threading, time
+looks, monotonic = threading.local(), time.monotonic
+def noted():
+    looks.last = monotonic()
+    return looks.last
+time.monotonic = noted
+"""
 _COMMON: Final = """
 import os, threading, time
 from api_smoothing.adapters.base import Answer, Label, Quota
@@ -670,11 +682,11 @@ limiter.wait(1)
 print(time.monotonic() - began)
 """
 _TAKE_TURNS: Final = """
-limiter = storage.limiter("account", [Quota(unit="image", count=12, seconds=0.5)])
+limiter = storage.limiter("account", [Quota(unit="image", count=12, seconds=2.0)])
 def work():
     for _ in range(10):
         limiter.wait(1)
-        print(time.monotonic(), flush=True)
+        print(repr(looks.last), flush=True)
 threads = [threading.Thread(target=work) for _ in range(2)]
 [t.start() for t in threads]
 [t.join() for t in threads]

@@ -133,6 +133,7 @@ def test_a_run_without_a_budget_has_five_dollars(caplog: pytest.LogCaptureFixtur
     assert [event.unset for event in events if isinstance(event, RunStarted)] == [(told,)] * 2
 
 
+@pytest.mark.usefixtures("before_midnight")
 @pytest.mark.parametrize(
     ("budget", "sent"),
     [(Budget(usd=None), 20), (Budget(queries=8), 8), (Budget(usd=7), 7), (Budget(usd_per_day=6), 6)],
@@ -173,6 +174,7 @@ def test_an_estimate_says_what_the_usual_budget_does() -> None:
     assert "no budget is given, which means $5.00 a run" in open_ended.assumptions
 
 
+@pytest.mark.usefixtures("before_midnight")
 def test_a_day_is_the_accounts(tmp_path: Any) -> None:
     """Objects with one quota key share the day, whatever their runs and their folders of answers."""
     sent = []

@@ -111,7 +111,7 @@ def test_a_first_canary_that_the_budget_cannot_repeat_is_a_spent_budget(concurre
 
 def test_an_interrupted_canary_does_not_wait_out_its_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the canary is throttled ends the run at once."""
-    monkeypatch.setattr(attempt, "_pause", lambda job, state: 2.0)
+    monkeypatch.setattr(attempt, "_pause", lambda job, state: 120.0)
 
     def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
         timer.start()
@@ -127,7 +127,7 @@ def test_an_interrupted_canary_does_not_wait_out_its_pauses(monkeypatch: pytest.
         began = time.monotonic()
         with pytest.raises((ProviderError, RuntimeError)):
             api._drive(asked, Everything(1), sender, most=1)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 60
 
 
 class Changing(CountingService):

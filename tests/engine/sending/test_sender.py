@@ -345,12 +345,18 @@ def test_a_wrong_key_costs_one_request(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_does_not_wait_out_its_pauses(tmp_path: Path) -> None:
     """A sender that is halted ends its waits and sends nothing more."""
-    service = replying(RuntimeError(Verdict(kind="throttled", retry_after=50.0)))
+
+    def reply(first: int, images: Sequence[EncodedImage]) -> Sequence[Any]:
+        threading.Timer(0.2, sender.halt).start()
+        raise RuntimeError(Verdict(kind="throttled", retry_after=50.0))
+
+    service = CountingService(reply)
     sender = sender_of(service, answers=StreamAnswers(DiskCache(tmp_path), "s", shared=False))
-    threading.Timer(0.2, sender.halt).start()
+    began = time.monotonic()
     with pytest.raises(ProviderError, match="ended"):
         sender.send([0], images(1))
     assert service.requests == [1]
+    assert time.monotonic() - began < 45
 
 
 def test_a_wrong_number_of_answers_is_a_broken_contract(tmp_path: Path) -> None:
@@ -431,7 +437,7 @@ def waiting(sender: OneStream, turns: Turns, count: int, near: int) -> list[thre
     ]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while turns.log.count("waits") < near and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(0.05)
@@ -618,11 +624,12 @@ def test_after_an_answer_was_lost_nothing_leaves(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("fatal", [False, True], ids=["halted", "fatal"])
 def test_nothing_leaves_after_the_end(fatal: bool) -> None:
     """After Ctrl-C, or after an error that ends the run, requests that waited for their turn are not sent."""
-    turn = threading.Event()
+    turn, in_line = threading.Event(), threading.Semaphore(0)
 
     class Closed:
         def wait(self, images: int, stop: threading.Event) -> None:
-            turn.wait(10)
+            in_line.release()
+            assert turn.wait(60)
 
         def spare(self, images: int) -> None: ...
 
@@ -644,7 +651,8 @@ def test_nothing_leaves_after_the_end(fatal: bool) -> None:
     threads = [threading.Thread(target=send, args=(index,)) for index in range(6)]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
+    for _ in threads:
+        assert in_line.acquire(timeout=60)
     if fatal:
         sender.sender._stopped = ProviderError("another request failed for good")
     else:

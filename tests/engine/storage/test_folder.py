@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,15 +157,18 @@ def test_todays_files_have_todays_names() -> None:
     assert not (home() / "votes" / "ledger.db").exists()
 
 
+@pytest.mark.usefixtures("before_midnight")
 def test_a_day_is_one_wherever_the_answers_lie(tmp_path: Path) -> None:
     """Runs of one installation share the day's limit of their account, though their ledgers lie in several folders."""
-    left, threads = [], []
+    left: list[int] = []
+    threads, all_begun = list[threading.Thread](), threading.Barrier(3)
     for name in ("b", None, "a"):  # before and after the home by name, and in it
         cache = None if name is None else tmp_path / name
         storage = FolderStorage(tmp_path / "aa", cache=cache)
         day = Budget(usd_per_day=0.000_060)
         account = storage.budget(day, run="r", provider="p", micro_usd=1, account="k")
-        threads.append(threading.Thread(target=lambda account=account: left.append(spend_all(account))))
+        spend = partial(spend_all, account, all_begun)
+        threads.append(threading.Thread(target=lambda spend=spend: left.append(spend())))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -173,13 +177,15 @@ def test_a_day_is_one_wherever_the_answers_lie(tmp_path: Path) -> None:
     assert min(left) > 0
 
 
-def spend_all(account: BudgetAccount) -> int:
-    """How many queries were granted, one after the other, every fourth of which never left."""
+def spend_all(account: BudgetAccount, all_begun: threading.Barrier) -> int:
+    """How many queries were granted, one after the other, every fourth of which never left; all spend one first."""
     kept = turn = 0
     while (granted := account.reserve("s", [turn])).granted:
         turn += 1
         account.settle(granted, sent=turn % 4 > 0)
         kept += turn % 4 > 0
+        if turn == 1:
+            all_begun.wait(60)
         time.sleep(0.002)
     return kept
 

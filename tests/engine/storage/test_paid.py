@@ -41,7 +41,7 @@ def test_the_claims_of_a_zombie_lapse(tmp_path: Path) -> None:
     assert holder.stdout is not None
     holder.stdout.readline()
     holder.send_signal(signal.SIGKILL)
-    time.sleep(0.3)  # it is dead by then, and nobody has waited for it
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and nobody has collected it
     try:
         assert DiskCache(tmp_path).claim("s", [1]).granted == (1,)
     finally:

@@ -27,7 +27,7 @@ def named(name: str) -> Answer:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The temporary folder."""
     (tmp_path / "tmp").mkdir(mode=0o700)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(spill.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     return tmp_path / "tmp"
 
 

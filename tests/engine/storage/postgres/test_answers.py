@@ -60,10 +60,8 @@ def test_answers_a_full_disk_refuses_are_kept_here_and_taken_over(
     postgres: PostgresServer,
     database: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The error is one line and says where they are; the next to open the database brings them in."""
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     cache = storage.answers(paid=True)
     cache.claim("s", [0])
     full = (

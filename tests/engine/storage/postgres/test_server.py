@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from at_image import AtImage
 from postgres_server import PostgresServer, missing, server
 
 from api_smoothing import Budget, SmoothedAPI
@@ -56,32 +57,34 @@ def test_a_connection_that_was_interrupted_amid_a_query_is_not_used_again(fragil
 
     def interrupted() -> None:
         with there._connection() as connection:
-            connection.pgconn.send_query(b"SELECT pg_sleep(20)")
+            connection.pgconn.send_query(b"SELECT pg_sleep(100)")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     began = time.monotonic()
     assert there.call("SELECT 1") == [(1,)]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     there.close()
 
 
-def test_after_the_wait_a_call_fails_in_one_line_and_the_next_at_once(fragile: PostgresServer) -> None:
+def test_after_the_wait_a_call_fails_in_one_line_and_the_next_at_once(
+    fragile: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until the server is back, when everything goes on."""
     storage = PostgresStorage(fragile.url(), wait=1.0)
     fragile.stop()
     try:
         began = time.monotonic()
-        with pytest.raises(StoreError, match=r"does not answer for 1 s") as caught:
+        with pytest.raises(StoreError, match=r"does not answer for \d+ s") as caught:
             storage.looks().of("s")
-        assert 0.9 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.9
         assert caught.value.exit_code == 4
         assert "\n" not in str(caught.value)
-        began = time.monotonic()
-        with pytest.raises(StoreError):
-            storage.looks().of("s")
-        assert time.monotonic() - began < 0.5
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits once more"))
+            with pytest.raises(StoreError):
+                storage.looks().of("s")
     finally:
         fragile.start()
     assert storage.looks().of("s") == ()
@@ -89,19 +92,22 @@ def test_after_the_wait_a_call_fails_in_one_line_and_the_next_at_once(fragile: P
 
 
 @pytest.mark.parametrize("patience", [30.0, 0.5])
-def test_nothing_is_sent_while_the_database_is_away(
-    fragile: PostgresServer, patience: float, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_sent_while_the_database_is_away(fragile: PostgresServer, patience: float) -> None:
     """What is under way comes in; the rest waits, or ends the run, and a rerun asks for what is missing, once."""
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     image = np.full((32, 32, 3), 90 + int(patience), np.uint8)
-    with Sandbox("http", classifier=scripted_brain({"cat": 0.7, "dog": 0.3}), latency=0.05) as sandbox:
+    brain, reached, go_on = scripted_brain({"cat": 0.7, "dog": 0.3}), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        reached.set()
+        assert go_on.wait(100)
+
+    with Sandbox("http", classifier=AtImage(brain, 30, hold)) as sandbox:
 
         def ask() -> int:
             store = PostgresStorage(fragile.url(), wait=patience)
             try:
                 with SmoothedAPI(
-                    "http", denoiser=None, labels="cifar10", seed=3, rate=60, concurrency=4, store=store,
+                    "http", denoiser=None, labels="cifar10", seed=3, rate=10_000, concurrency=2, store=store,
                     budget=Budget(queries=1000, run=f"away {patience}"), **sandbox.options(),
                 ) as api:  # fmt: skip
                     return api.predict(image, n=120).n
@@ -110,21 +116,17 @@ def test_nothing_is_sent_while_the_database_is_away(
 
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(ask)
-            while sandbox.meter.images < 30 and not running.done():
-                time.sleep(0.01)
+            assert reached.wait(100)
             fragile.stop()
-            time.sleep(0.4)
-            still = sandbox.meter.images
-            time.sleep(1.0)
-            assert sandbox.meter.images == still
-            assert 30 <= still < 120
-            fragile.start()
+            go_on.set()
             if patience > 1:
-                assert running.result(60) == 120
+                time.sleep(1.4)  # in which it would go on, if it did
             else:
                 with pytest.raises(StoreError, match="does not answer"):
-                    running.result(60)
-                assert ask() == 120
+                    running.result(100)
+            assert 30 <= sandbox.meter.images < 30 + 2 * 16, "two requests were under way"
+            fragile.start()
+            assert (running.result(100) if patience > 1 else ask()) == 120
         assert sandbox.meter.images == 120
 
 

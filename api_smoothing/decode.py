@@ -152,8 +152,7 @@ def _from_file(file: Any, name: str) -> Pixels:
     with _quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            Image.init()
-            image = Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+            image = _opened(file)
         except Image.DecompressionBombError as error:
             raise _too_large(name, "far more pixels") from error
         except UnidentifiedImageError as error:
@@ -161,10 +160,20 @@ def _from_file(file: Any, name: str) -> Pixels:
         except Exception as error:  # decoders of hostile files raise anything
             raise _broken(name, error) from error
         with image:
-            return _from_pil(image, name, of_file(image), again=lambda: _opened_again(file))
+            return _from_pil(image, name, of_file(image), again=lambda: _opened(file))
 
 
-def _opened_again(file: Any) -> Image.Image:
+def _opened(file: Any) -> Image.Image:
+    """What Pillow makes of a file; its decoders of the less usual formats are imported when no other knows the file."""
+    Image.preinit()
+    try:
+        return _opened_as_known(file)
+    except UnidentifiedImageError:
+        Image.init()
+        return _opened_as_known(file)
+
+
+def _opened_as_known(file: Any) -> Image.Image:
     file.seek(0)
     return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
 

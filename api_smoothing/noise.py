@@ -24,6 +24,7 @@ from .thresholds import (
     OPEN,
     NoiseKind,
     NoiseTable,
+    grid_scale,
     laplace_scale,
     noise_table,
     uniform_half_width,
@@ -61,10 +62,10 @@ class NoiseStream:
     shape: tuple[int, int, int]
     sub: int = 1
     _key: int = field(init=False, repr=False, compare=False)
-    _table: NoiseTable = field(init=False, repr=False, compare=False)
+    _drawn_from: NoiseTable | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the settings, derive the key and build the table."""
+        """Check the settings and derive the key."""
         if not (math.isfinite(self.sigma) and self.sigma > 0.0):
             raise ConfigurationError(f"sigma must be positive, in [0,1] pixel units, not {self.sigma!r}")
         if len(self.seed) != 16 or len(self.image_digest) != 32:
@@ -73,10 +74,18 @@ class NoiseStream:
             raise ConfigurationError(f"the shape must be (height, width, channels), not {self.shape!r}")
         if not 1 <= self.sub <= 65536:
             raise ConfigurationError(f"sub must be a whole number from 1 to 65536, not {self.sub!r}")
-        object.__setattr__(self, "_table", noise_table(self.kind, float(self.sigma), self.sub))
+        grid_scale(self.kind, float(self.sigma), self.sub)
         settings = struct.pack("<16sd4I", self.kind.encode(), self.sigma, *self.shape, self.sub)
         key = hashlib.sha256(_LABEL + self.seed + self.image_digest + settings).digest()[:16]
         object.__setattr__(self, "_key", int.from_bytes(key, "little"))
+
+    @property
+    def _table(self) -> NoiseTable:
+        """What noise is drawn from; on the fine grid it takes a second, which who only counts answers does without."""
+        if self._drawn_from is None:
+            object.__setattr__(self, "_drawn_from", noise_table(self.kind, float(self.sigma), self.sub))
+        assert self._drawn_from is not None
+        return self._drawn_from
 
     @property
     def slack(self) -> float:

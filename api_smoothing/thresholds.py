@@ -9,13 +9,13 @@ enters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from itertools import takewhile
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,15 +82,7 @@ class NoiseTable:
 @lru_cache(maxsize=16)
 def noise_table(kind: NoiseKind, sigma: float, sub: int) -> NoiseTable:
     """The table for noise of standard deviation `sigma`, in [0,1] units, on the grid of step 1/(255·sub)."""
-    steps = 255 * sub
-    if kind == "gaussian":
-        tail = _gaussian_tail(Fraction(sigma) * steps)
-    elif kind == "uniform":
-        tail = _uniform_tail(Fraction(uniform_half_width(sigma)) * steps)
-    elif kind == "laplace":
-        tail = _laplace_tail(Fraction(laplace_scale(sigma)) * steps)
-    else:
-        raise ConfigurationError(f"unknown noise {kind!r}: choose gaussian, uniform or laplace")
+    tail = _TAILS[kind](grid_scale(kind, sigma, sub))
     rounded = ((q + _HALF_ULP) >> (_BITS - 64) for q in tail)
     upper = np.fromiter(takewhile(bool, rounded), dtype=np.uint64)  # upper[j] = round(2⁶⁴·P(ε > (j+½)h))
     thresholds = np.concatenate([upper[::-1], np.uint64(0) - upper])  # symmetric: T₋ⱼ₋₁ = 2⁶⁴ − T_j
@@ -106,11 +98,17 @@ def noise_table(kind: NoiseKind, sigma: float, sub: int) -> NoiseTable:
     )
 
 
-def _entries(reach: Fraction) -> int:
-    """How many values j ≥ 0 lie within `reach` grid steps, where that is a table of reasonable size."""
-    if reach > _MAX_ENTRIES:
+def grid_scale(kind: NoiseKind, sigma: float, sub: int) -> Fraction:
+    """σ, λ or b, whichever is the kind's own, in steps of 1/(255·sub).
+
+    Raises ConfigurationError where the kind is unknown, or the table would be unreasonably large.
+    """
+    if kind not in _TAILS:
+        raise ConfigurationError(f"unknown noise {kind!r}: choose gaussian, uniform or laplace")
+    scale = Fraction(_LENGTHS[kind](sigma)) * (255 * sub)
+    if _ENDS[kind] * scale > _MAX_ENTRIES:
         raise ConfigurationError("sigma is too large for this grid: give it in [0,1] pixel units, as 0.25")
-    return math.ceil(reach)
+    return scale
 
 
 def _gaussian_tail(scale: Fraction) -> Iterator[int]:
@@ -122,7 +120,7 @@ def _gaussian_tail(scale: Fraction) -> Iterator[int]:
     numerator, denominator = scale.denominator << (_BITS - 1), scale.numerator
     node = -1
     tail, series = 0, [0]
-    for j in range(_entries(_GAUSSIAN_END * scale)):
+    for j in range(math.ceil(_GAUSSIAN_END * scale)):
         x = (2 * j + 1) * numerator // denominator
         nearest = (x * _NODES_PER_SIGMA + (_ONE >> 1)) >> _BITS
         if nearest != node:
@@ -156,7 +154,7 @@ def _gaussian_node(x: Fraction) -> tuple[int, list[int]]:
 def _uniform_tail(half_width: Fraction) -> Iterator[int]:
     """Yield 2¹²⁸·(λ − (j+½))/(2λ) for j = 0, 1, … while positive; λ in grid steps."""
     num, den = half_width.numerator, half_width.denominator
-    for j in range(_entries(half_width)):
+    for j in range(math.ceil(half_width)):
         yield max(0, (2 * num - (2 * j + 1) * den) * _ONE // (4 * num))
 
 
@@ -167,6 +165,24 @@ def _laplace_tail(scale: Fraction) -> Iterator[int]:
         guard = 64  # each product loses one unit in the last of these bits
         factor = int((-rate).exp() * (_ONE << guard))
         value = int((-rate / 2).exp() * (_ONE << guard) / 2)
-    for _ in range(_entries(_LAPLACE_END * scale)):
+    for _ in range(math.ceil(_LAPLACE_END * scale)):
         yield value >> guard
         value = value * factor >> (_BITS + guard)
+
+
+#: By kind: the length that sets its scale, how many of those its table reaches, and what is beyond each value.
+_LENGTHS: Final[dict[NoiseKind, Callable[[float], float]]] = {
+    "gaussian": float,
+    "uniform": uniform_half_width,
+    "laplace": laplace_scale,
+}
+_ENDS: Final[dict[NoiseKind, Fraction]] = {
+    "gaussian": _GAUSSIAN_END,
+    "uniform": Fraction(1),
+    "laplace": Fraction(_LAPLACE_END),
+}
+_TAILS: Final[dict[NoiseKind, Callable[[Fraction], Iterator[int]]]] = {
+    "gaussian": _gaussian_tail,
+    "uniform": _uniform_tail,
+    "laplace": _laplace_tail,
+}

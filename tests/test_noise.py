@@ -382,3 +382,15 @@ GAUSSIAN = [51, 56, 58, 93, -60, 73, 61, -75, 58, 12, -75, 53]
 UNIFORM = [-3, 55, -89, -72, -44, -7, 99, 41, 104, 47, 52, -49]
 LAPLACE = [20, -40, 34, -162, 19, -108, 6, -45, -47, -5, 62, -32]
 GAUSSIAN_FINE = [15672, -18089, -7240, 1420, -8424, -21476, 25583, -49702, -3749, 16721, 8969, -20704]
+
+
+def test_who_draws_nothing_makes_no_table() -> None:
+    """A stream has its name and refuses what is out of range without one: on a fine grid it takes a second."""
+    made = noise_table.cache_info().misses
+    fine = stream(sigma=0.1875, sub=255)
+    assert noise_table.cache_info().misses == made
+    with pytest.raises(ConfigurationError, match="too large"):
+        stream(sigma=1e5, sub=255)
+    assert noise_table.cache_info().misses == made
+    assert fine.slack > 0.0
+    assert noise_table.cache_info().misses == made + 1

@@ -160,6 +160,9 @@ class Adapter(Protocol):
 
     An adapter may also have `connect()`, which does what the first call needs besides the call: import the SDK,
     look up credentials, make a client. It is called before each request, and outside of the request's turn. And
+    `find_credentials()`, which only looks for them, and raises CredentialsError where there are surely none: without a
+    request to the service, and without its SDK where that can be said without, as the command line calls it before
+    anything that takes long. And
     `variables`, the names of environment variables it takes values from, beside those of its declaration's sandbox:
     workers on other machines are given them.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module, resources
+from importlib import import_module
 from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
@@ -95,6 +95,8 @@ def text_of(resource: str) -> str:
     """The text of a file "PACKAGE:FILE" that comes with a package. Raises ConfigurationError where it is not there."""
     package, _, file = resource.partition(":")
     try:
+        from importlib import resources
+
         return resources.files(package).joinpath(file).read_text("utf-8")
     except (ImportError, OSError) as error:
         raise ConfigurationError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.adapters.base import Adapter
 from api_smoothing.adapters.provider import Provider, resolve
 from api_smoothing.errors import ConfigurationError, UnknownOption, unknown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "api_smoothing.adapters"
 #: Each built-in provider's declaration, imported when it is asked for.
@@ -111,4 +113,6 @@ def _check(provider: str, factory: Callable[..., Any], options: Mapping[str, Any
 
 
 def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}

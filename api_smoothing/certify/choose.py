@@ -141,7 +141,7 @@ def _to_target(spec: Spec) -> TargetCertifier:
     least = upper.reach(0, 0)
     if least is None or (limit is not None and least > limit):
         raise _unreachable(spec, limit)
-    levels = _levels(replace(spec, cap=None)) if spec.max_classes == 1 else ()
+    levels = partial(_levels, replace(spec, cap=None))
     hopeless = hopeless_share(upper, p0)
     return TargetCertifier(
         target=spec.radius,
@@ -152,7 +152,7 @@ def _to_target(spec: Spec) -> TargetCertifier:
         lower=futility_boundary(hopeless),
         limit=limit,
         limit_name="n" if limit == n else "budget",
-        fallback=Fallback(levels) if levels else None,
+        fallback=Fallback(levels) if spec.max_classes == 1 else None,
         method="sequential",
     )
 

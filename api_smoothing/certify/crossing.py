@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 _TINY = 1e-17  # mass dropped at either end of the band, per trim; all of it is charged to `dropped`
 _TRIM = 16  # answers between two trims
 _GONE = 1e-12
+_MARKS = 32  # along a boundary, from which the next one is followed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,49 +38,98 @@ class Passage:
     dropped: float
 
 
+_START = Passage(upper=0.0, lower=0.0, calls=0.0, first=0, alive=np.ones(1), dropped=0.0)
+
+
 def passage(upper: Counts, p: float, lower: Counts | None = None) -> Passage:
     """First passage of a Bernoulli(`p`) count to `upper` or above, or to `lower` or below.
 
     `upper[n-1]` is the smallest count that stops at n (n+1 or more: none does); `lower[n-1]` the largest one
     that stops from below (−1: none does). Answers after the horizon are not looked at.
     """
-    tops = upper.tolist()
-    floors = None if lower is None else lower.tolist()
-    mass = np.ones(1)
-    first = 0
-    crossed = fallen = calls = dropped = 0.0
+    return _onward(_START, 0, upper, p, lower)
+
+
+class Passages:
+    """`passage` over the upper boundaries of a search, each followed from where it leaves the one before it.
+
+    Those are mostly alike up to a late answer. Every figure is that of `passage`, bit for bit: the same operations on
+    the same numbers.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been followed yet."""
+        self._followed: dict[float, tuple[Counts, list[tuple[int, Passage]]]] = {}
+
+    def __call__(self, upper: Counts, p: float) -> Passage:
+        """`passage(upper, p)`."""
+        before, marks = self._followed.get(p, (upper, [(0, _START)]))
+        both = min(upper.size, before.size)
+        apart = np.flatnonzero(upper[:both] != before[:both])
+        alike = int(apart[0]) if apart.size else both
+        while marks[-1][0] > alike:
+            marks.pop()
+        since, ran = marks[-1]
+        every = -(-upper.size // _MARKS)
+        while since < upper.size:
+            until = min(since + every, upper.size)
+            ran = _onward(ran, since, upper[:until], p)
+            marks.append((until, ran))
+            since = until
+        self._followed[p] = upper.copy(), marks
+        return ran
+
+
+def _onward(ran: Passage, since: int, upper: Counts, p: float, lower: Counts | None = None) -> Passage:
+    """Where the count is after `upper.size` answers, from where it was after `since`."""
+    tops = upper[since:].tolist()
+    floors = None if lower is None else lower[since:].tolist()
+    crossed, fallen, calls, dropped = ran.upper, ran.lower, ran.calls, ran.dropped
+    base, low, high = ran.first, 0, ran.alive.size
+    mass, hits = np.zeros(high + len(tops)), np.empty(high + len(tops))  # of the counts from `base` on
+    mass[:high] = ran.alive  # the alive ones are mass[low:high], and there is none above
+    hit, miss = np.array(p), np.array(1.0 - p)  # arrays, as numpy takes twice as long with a Python float
     for i, top in enumerate(tops):
-        calls += 1.0 - crossed - fallen - dropped
-        step = np.empty(mass.size + 1)
-        step[0] = 0.0
-        np.multiply(mass, p, out=step[1:])
-        mass *= 1.0 - p
-        step[:-1] += mass
-        over = first + step.size - top
-        if over > 0:
-            over = min(over, step.size)
-            crossed += float(step[-1] if over == 1 else step[step.size - over :].sum())
-            step = step[: step.size - over]
-        if floors is not None and floors[i] >= first:
-            under = min(floors[i] - first + 1, step.size)
-            fallen += float(step[0] if under == 1 else step[:under].sum())
-            step = step[under:]
-            first += under
-        if i % _TRIM == 0 and step.size > 1:
-            low = 0 if step[0] >= _TINY else int(np.searchsorted(np.cumsum(step), _TINY))
-            above = 0 if step[-1] >= _TINY else int(np.searchsorted(np.cumsum(step[::-1]), _TINY))
-            high = step.size - above
-            if low >= high:
-                dropped += float(step.sum())
-                step = step[:0]
-            else:
-                dropped += float(step[:low].sum() + step[high:].sum())
-                step = step[low:high]
-                first += low
-        mass = step
-        if mass.size == 0:
+        if low == high:
             break
-    return Passage(upper=crossed, lower=fallen, calls=calls, first=first, alive=mass, dropped=dropped)
+        calls += 1.0 - crossed - fallen - dropped
+        alive, more = mass[low:high], hits[low:high]
+        np.multiply(alive, hit, more)
+        np.multiply(alive, miss, alive)
+        high += 1
+        alive = mass[low + 1 : high]
+        np.add(alive, more, alive)
+        if base + high > top:
+            met = max(low, top - base)
+            crossed += _sum(mass[met:high])
+            mass[met:high] = 0.0
+            high = met
+        if floors is not None and base + low <= floors[i]:
+            left = min(high, floors[i] + 1 - base)
+            fallen += _sum(mass[low:left])
+            low = left
+        if (since + i) % _TRIM == 0 and high - low > 1:
+            step = mass[low:high]
+            below, above = _negligible(step), _negligible(step[::-1])
+            if below + above >= step.size:
+                dropped += float(step.sum())
+                high = low
+            else:
+                end = step.size - above
+                dropped += float(step[:below].sum() + step[end:].sum())
+                step[end:] = 0.0
+                low, high = low + below, low + end
+    alive = mass[low:high].copy()
+    return Passage(upper=crossed, lower=fallen, calls=calls, first=base + low, alive=alive, dropped=dropped)
+
+
+def _sum(mass: Floats) -> float:
+    return float(mass[0] if mass.size == 1 else mass.sum())
+
+
+def _negligible(mass: Floats) -> int:
+    """How many of the first entries sum to less than `_TINY`."""
+    return 0 if mass[0] >= _TINY else int(np.searchsorted(np.cumsum(mass), _TINY))
 
 
 def passages(upper: Counts, p: Floats, lower: Counts) -> tuple[Floats, Floats]:

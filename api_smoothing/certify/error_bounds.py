@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from api_smoothing.certify.boundary import CappedBoundary, OpenBoundary
-from api_smoothing.certify.crossing import passage
+from api_smoothing.certify.crossing import Counts, Passage, passage
 
 #: In place of M: the one class was fixed beforehand on other votes, so only its own error counts.
 CHOSEN: Final = 0
@@ -76,7 +76,14 @@ def open_crossing(boundary: OpenBoundary, horizon: int, p: float) -> float:
     return ran.upper + ran.dropped + float((ran.alive * later).sum())
 
 
-def capped_crossing(boundary: CappedBoundary, p0: float, at_p0: float, p: float) -> float:
+def capped_crossing(
+    boundary: CappedBoundary,
+    p0: float,
+    at_p0: float,
+    p: float,
+    *,
+    passage: Callable[[Counts, float], Passage] = passage,
+) -> float:
     """Bound P(a class of probability `p` ≤ `p0` meets `boundary`), given that `at_p0` bounds it for p = p0.
 
     Exact while it matters: after the n from which every meeting point has a likelihood ratio of p to p0 below

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from functools import cached_property
 
 from api_smoothing.certify.boundary import OpenBoundary
 from api_smoothing.certify.error_bounds import open_crossing
@@ -68,11 +69,16 @@ def fallback_levels(
 class Fallback:
     """The largest level proved so far, for one run."""
 
-    def __init__(self, levels: tuple[Level, ...]) -> None:
-        """Nothing proved yet."""
-        self.levels = levels
+    def __init__(self, levels: Callable[[], tuple[Level, ...]]) -> None:
+        """Nothing proved yet; `levels` are made at the first look, as one who only plans has no use for them."""
+        self._levels = levels
         self._proved = 0
         self._label: Hashable | None = None
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels, lowest first; none where α does not suffice."""
+        return self._levels()
 
     def look(self, leader: Hashable | None, top: int, n: int) -> None:
         """Take the counts after an answer: `top` votes for `leader` among n."""

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from api_smoothing.certify.boundary import CappedBoundary
-from api_smoothing.certify.crossing import Counts, passage
+from api_smoothing.certify.crossing import Counts, Passages
 from api_smoothing.certify.error_bounds import capped_crossing, null_error, null_weight
 from api_smoothing.certify.mixture import tuned_mixture
 from api_smoothing.certify.sequential import calibrate
@@ -59,20 +59,20 @@ def spending_boundary(
     """
     mixture = tuned_mixture(p0, alpha, longest=float(cap), version=version, prior=prior)
     n = np.arange(1, cap + 1)
-    weight = null_weight(p0, max_classes)
+    errors = _Errors(p0, max_classes)
 
+    @cache
     def early(log_threshold: float) -> Counts:
         counts = mixture.smallest_counts(n, log_threshold)
         return _closed_at_the_cap(counts)
 
-    def error(log_threshold: float) -> float:  # steers only: the total is proved at the end
-        ran = passage(early(log_threshold), p0)
-        return weight * (ran.upper + ran.dropped)
-
     def spent(share: float) -> Counts:
         budget = share * alpha
-        counts = early(calibrate(error, budget, math.log(max(weight, 1.0 / p0) / budget), close=0.97))
-        counts[-1] = _final_count(counts, p0, alpha, max_classes)
+        ceiling = math.log(max(errors.weight, 1.0 / p0) / budget)
+        counts = early(
+            calibrate(lambda trial: errors.at_p0(early(trial)), budget, ceiling, close=0.97)
+        ).copy()
+        counts[-1] = _final_count(counts, alpha, errors)
         return counts
 
     if version == 1:
@@ -83,7 +83,7 @@ def spending_boundary(
         safe = spent(_SAFE)
         counts = safe if counts[-1] > safe[-1] else counts
     if counts[-1] <= cap:
-        counts = _spend_the_rest(np.minimum(counts, counts[-1]), p0, alpha, max_classes)
+        counts = _spend_the_rest(np.minimum(counts, counts[-1]), alpha, errors)
     return CappedBoundary(counts)
 
 
@@ -97,7 +97,7 @@ def rough_boundary(p0: float, cap: int, alpha: float) -> CappedBoundary:
     mixture = tuned_mixture(p0, alpha, longest=float(cap))
     log_threshold = math.log(1.0 / (_CHEAP * alpha)) - _OVERSHOOT
     early = _closed_at_the_cap(mixture.smallest_counts(np.arange(1, cap + 1), log_threshold))
-    final = _enough_at_the_cap(early, p0, alpha, 1)
+    final = _enough_at_the_cap(early, alpha, _Errors(p0, 1))
     return CappedBoundary(np.append(np.minimum(early[:-1], final), min(final, int(early[-1]))))
 
 
@@ -113,53 +113,64 @@ def _closed_at_the_cap(counts: Counts) -> Counts:
     return closed
 
 
-def _error(counts: Counts, p0: float, max_classes: int) -> float:
-    ran = passage(counts, p0)
-    at_p0 = ran.upper + ran.dropped
-    boundary = CappedBoundary(counts)
-    return null_error(lambda p: capped_crossing(boundary, p0, at_p0, p), p0, max_classes)
+class _Errors:
+    """The errors against p ≤ `p0` of the boundaries that one search tries."""
+
+    def __init__(self, p0: float, max_classes: int) -> None:
+        self.p0, self._max_classes = p0, max_classes
+        self.weight = null_weight(p0, max_classes)
+        self.passage = Passages()
+
+    def at_p0(self, counts: Counts) -> float:
+        """Without the classes below p0: it steers the search, and proves nothing."""
+        ran = self.passage(counts, self.p0)
+        return self.weight * (ran.upper + ran.dropped)
+
+    def proved(self, counts: Counts) -> float:
+        """Over all classes."""
+        ran = self.passage(counts, self.p0)
+        at_p0 = ran.upper + ran.dropped
+        boundary = CappedBoundary(counts)
+
+        def crossing(p: float) -> float:
+            return capped_crossing(boundary, self.p0, at_p0, p, passage=self.passage)
+
+        return null_error(crossing, self.p0, self._max_classes)
 
 
-def _final_count(early: Counts, p0: float, alpha: float, max_classes: int) -> int:
+def _final_count(early: Counts, alpha: float, errors: _Errors) -> int:
     """The smallest K(N) with a total error of at most `alpha`, N+1 if none; `early` is closed at N."""
     cap = early.size
-    count = _enough_at_the_cap(early, p0, alpha, max_classes)
+    count = _enough_at_the_cap(early, alpha, errors)
 
     def error(count: int) -> float:
-        counts = early.copy()
-        counts[-1] = count
-        return _error(counts, p0, max_classes)
+        return errors.proved(np.append(early[:-1], count))
 
     while count <= cap and error(count) > alpha:
         count += 1
     return min(count, int(early[-1]))  # never above where it is out of reach anyway
 
 
-def _enough_at_the_cap(early: Counts, p0: float, alpha: float, max_classes: int) -> int:
-    """The smallest K(N) with which a class of probability `p0` errs by at most `alpha`, N+1 if none."""
+def _enough_at_the_cap(early: Counts, alpha: float, errors: _Errors) -> int:
+    """The smallest K(N) with which a class of probability p0 errs by at most `alpha`, N+1 if none."""
     cap = early.size
-    ran = passage(early, p0)
+    ran = errors.passage(early, errors.p0)
     tail = np.cumsum(ran.alive[::-1])[::-1]
-    enough = np.nonzero(null_weight(p0, max_classes) * (ran.upper + ran.dropped + tail) <= alpha)[0]
-    return max(1 + math.ceil(p0 * (cap - 1)), ran.first + int(enough[0]) if enough.size else cap + 1)
+    enough = np.nonzero(errors.weight * (ran.upper + ran.dropped + tail) <= alpha)[0]
+    return max(1 + math.ceil(errors.p0 * (cap - 1)), ran.first + int(enough[0]) if enough.size else cap + 1)
 
 
-def _spend_the_rest(counts: Counts, p0: float, alpha: float, max_classes: int) -> Counts:
+def _spend_the_rest(counts: Counts, alpha: float, errors: _Errors) -> Counts:
     """`counts` lowered where it is late, until the exact error uses `alpha` as nearly as the integers let it.
 
     `counts` never exceeds its last one, K(N). Whatever is lowered, a boundary stays a boundary: the answers that may
     miss the class, n − K(n), do not fall, and k − 1 ≥ p0·(n − 1) wherever it is met, which is all that `error_bounds`
     asks of it. The error of the result is computed as that of any other.
     """
-    weight, budget = null_weight(p0, max_classes), alpha
-
-    def steer(trial: Counts) -> float:
-        ran = passage(trial, p0)
-        return weight * (ran.upper + ran.dropped)
-
+    budget = alpha
     for _ in range(_TRIES):
-        trial = _lowered(counts, p0, budget, steer)
-        error = _error(trial, p0, max_classes)
+        trial = _lowered(counts, errors.p0, budget, errors.at_p0)
+        error = errors.proved(trial)
         if error <= alpha:
             return trial
         budget *= _SPENT * alpha / error  # steering left out the classes below p0, the proof does not

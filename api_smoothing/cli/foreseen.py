@@ -62,18 +62,15 @@ class Foreseen:
     denoiser: ForeseenDenoiser | None
 
 
-def foresee(
-    settings: Settings, *, native_side: int | None, about_images: bool
-) -> tuple[Sequence[Foreseen], bool]:
+def foresee(settings: Settings, *, native_side: int | None, kept: bool) -> tuple[Sequence[Foreseen], bool]:
     """The ways in which the networks may be named here, and whether kept answers are found by them.
 
-    `native_side` is the side the model was made for, where it names one. `about_images` says that the answers kept of
-    certain images are to be counted.
+    `native_side` is the side the model was made for, where it names one. `kept` says that there may be answers which
+    are to be counted.
     """
     from api_smoothing.adapters import registry
 
     local = registry.provider(settings.provider).local
-    kept = about_images and _may_have_answers(settings)
     usual = settings.device == "cpu" or (settings.device == "auto" and not (kept and _accelerated()))
     bundled = settings.model in (None, BUNDLED[0]) and not settings.options
     found, paths, exact = (None, 1, True) if settings.denoiser is None else _denoiser(settings, native_side)
@@ -130,8 +127,8 @@ def _bundled(compute: str) -> AdapterCard:
     )
 
 
-def _may_have_answers(settings: Settings) -> bool:
-    """Whether the folder of the answers holds any; a database may."""
+def kept_answers(settings: Settings, *, of: str | None = None) -> bool:
+    """Whether the folder of the answers holds any, `of` this provider if one is named; a database may."""
     if settings.store is not None:
         return True
     if settings.cache is False:
@@ -142,7 +139,14 @@ def _may_have_answers(settings: Settings) -> bool:
     from api_smoothing.engine.storage import FolderStorage
 
     with closing(FolderStorage(home(), cache=folder)) as storage:
-        return storage.contents().answers > 0
+        return storage.contents().answers > 0 if of is None else storage.has_answers_of(of)
+
+
+def kept_budgets(settings: Settings) -> bool:
+    """Whether something may have been spent already; where nothing has, an estimate has no use for the databases."""
+    if settings.store is not None or settings.cache not in (True, False):
+        return True
+    return any((folder / "ledger.db").exists() for folder in (home(), answers_folder(home())))
 
 
 def _accelerated() -> bool:

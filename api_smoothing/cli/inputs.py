@@ -20,13 +20,13 @@ def find_images(paths: Sequence[str], *, tell: Callable[[str], None] = complain)
     leave behind. `tell` gets one line for each folder of which something was passed over. Raises ImageError for a
     path that is not there and for a folder without images.
     """
-    from api_smoothing.datasets.folders import images_below, passed_over
-
     found: list[str] = []
     if "" in paths:
         raise ImageError("the name of an image is empty: name a file or a folder")
     for path in map(Path, paths):
         if path.is_dir():
+            from api_smoothing.datasets.folders import images_below, passed_over
+
             inside, skipped = images_below(path)
             if skipped:
                 tell(f"{path}: {passed_over(skipped)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,15 +14,22 @@ from api_smoothing.cli.options import refuse_unknown_option
 from api_smoothing.errors import ConfigurationError, UnknownOption, WeightsError, unknown
 
 if TYPE_CHECKING:
+    from api_smoothing.adapters.base import AdapterCard
     from api_smoothing.cli.settings import Settings
 
 _REGISTERED: Final = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.M)
 
 
-def refuse_early(settings: Settings, options: Mapping[str, Any]) -> int | None:
+def refuse_early(
+    settings: Settings,
+    options: Mapping[str, Any],
+    *,
+    asks: Callable[[AdapterCard], bool] = lambda card: False,
+) -> int | None:
     """Raise what the facade would of these settings and of the provider's `options`, as far as no network is needed.
 
-    What it lets pass the facade still checks. Returns the side that the model names as its own.
+    What it lets pass the facade still checks. `asks` tells whether a service will surely be asked, which takes
+    credentials. Returns the side that the model names as its own.
     """
     declared = registry.provider(settings.provider)
     if settings.labels is not None:
@@ -40,7 +47,11 @@ def refuse_early(settings: Settings, options: Mapping[str, Any]) -> int | None:
             _refuse_unknown_model(str(settings.model))
     else:
         given = {name: value for name, value in options.items() if value is not None}
-        side = registry.load(settings.provider, **given).card.native_side
+        adapter = registry.load(settings.provider, **given)
+        side = adapter.card.native_side
+        find = getattr(adapter, "find_credentials", None)
+        if find is not None and asks(adapter.card):
+            find()
     _refuse_radius(settings)
     if side is not None or not declared.local or settings.size is not None:
         _refuse_denoiser(settings, side)
@@ -84,7 +95,8 @@ def refuse_unknown_denoiser(name: str) -> str:
 
     file, _, words = name.partition("?")
     _, words = samplers.split(words)
-    if not set(file) & set(":./\\") and file not in ("auto", *denoisers.names()):
+    known = file == "auto" or file in denoisers.PINNED  # without a look at what is installed
+    if not (known or set(file) & set(":./\\") or file in denoisers.names()):
         denoisers.load(file)  # which says that there is none
     if words and file in ("auto", *denoisers.PINNED):
         option = words.partition("=")[0]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee
+from api_smoothing.cli.foreseen import Foreseen, ForeseenModel, foresee, kept_answers, kept_budgets
 from api_smoothing.cli.options import as_meant, refuse_unknown_option
 from api_smoothing.cli.progress import Progress
 from api_smoothing.cli.refusals import refuse_early
@@ -96,10 +96,19 @@ def open_api(
     retry_failures: bool = False,
     epoch: str | None = None,
     account: str | None = None,
+    goes_on: bool = False,
 ) -> Iterator[SmoothedAPI]:
-    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it."""
+    """The facade for these settings, reporting to `progress`; with `sandbox`, on a server started for it.
+
+    Raises CredentialsError, before anything that takes long, where there are none and a service will surely be asked:
+    it has no answers here, and no run `goes_on` that may be complete.
+    """
+
+    def asks(card: AdapterCard) -> bool:
+        return not (goes_on or kept_answers(settings, of=card.provider))
+
     with _options(settings, sandbox=sandbox, sends=False) as options:
-        refuse_early(settings, options)
+        refuse_early(settings, options, asks=asks)
     if progress is not None:
         progress.say("loading …")
     with (
@@ -118,16 +127,24 @@ def estimates(
     more: dict[str, Any] = {} if settings.n0 is None else {"n0": settings.n0}
     with _options(settings, sandbox=sandbox, sends=False) as options:
         side = refuse_early(settings, options)
-        ways, named = foresee(settings, native_side=side, about_images=not isinstance(images, int))
+        kept = not isinstance(images, int) and kept_answers(settings)
+        ways, named = foresee(settings, native_side=side, kept=kept)
+        asked = images if isinstance(images, int) or (kept and named) else _readable(images)
         found = []
         for way in ways:
-            with _facade(settings, options, way=way) as api:
-                asked = images if named or isinstance(images, int) else len([*map(api.digest, images)])
+            with _facade(settings, options, way=way, remembers=kept or kept_budgets(settings)) as api:
                 found.append(api.estimate(asked, radius=settings.radius, radii=radii, n=settings.n, **more))
     best = min(found, key=lambda estimate: estimate.queries_expected)
     if named or isinstance(images, int):
         return best
     return replace(best, assumptions=[_UNCOUNTED, *best.assumptions])
+
+
+def _readable(images: Sequence[str]) -> int:
+    """How many images there are. Raises ImageError for the first that cannot be read."""
+    from api_smoothing.decode import decode
+
+    return len([*map(decode, images)])
 
 
 @contextmanager
@@ -140,8 +157,12 @@ def _facade(
     account: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
+    remembers: bool = True,
 ) -> Iterator[SmoothedAPI]:
-    """The facade itself; with `way`, on the cards of the networks in place of them."""
+    """The facade itself; with `way`, on the cards of the networks in place of them.
+
+    One that does not remember opens no database: nothing was ever kept where it would look.
+    """
     from api_smoothing import SmoothedAPI
 
     provider: str | ForeseenModel = settings.provider
@@ -168,6 +189,10 @@ def _facade(
         observers=() if progress is None else (progress,),
         **options,
     )
+    if not remembers:
+        with made(store="memory") as api:
+            yield api
+        return
     if settings.store is None:
         with made(cache=settings.cache) as api:
             yield api

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from api_smoothing.denoisers import samplers
 from api_smoothing.denoisers.adopted import adopt, asked
@@ -17,6 +16,9 @@ from api_smoothing.denoisers.base import Denoiser, DenoiserCard
 from api_smoothing.denoisers.samplers import Surrogates
 from api_smoothing.errors import ApiSmoothError, ConfigurationError, WeightsError, unknown
 from api_smoothing.precision import compute_type
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 WEIGHTS = Path(__file__).parent / "weights"
 GROUP = "api_smoothing.denoisers"
@@ -37,9 +39,7 @@ PINNED: dict[str, str] = {
 
 def names() -> list[str]:
     """The names `load` takes: the bundled ones, then those other packages add."""
-    return sorted(PINNED) + sorted(
-        entry.name for entry in entry_points(group=GROUP) if entry.name not in PINNED
-    )
+    return sorted(PINNED) + sorted(entry.name for entry in _plugins() if entry.name not in PINNED)
 
 
 def load(
@@ -95,12 +95,19 @@ def load(
         return _from_file(WEIGHTS / f"{name}.safetensors", PINNED[name], device, dtype)
     if name.endswith(".safetensors"):
         return _from_file(Path(name), None, device, dtype)
-    for entry in entry_points(group=GROUP):
+    for entry in _plugins():
         if entry.name == name:
             return _of_plugin(entry, device, dtype)
     raise ConfigurationError(
         f"{unknown('denoiser', name, ['auto', *names()])} Or give a .safetensors file or a checkpoint (.pth, …)"
     )
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    """What other packages declare."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
 
 
 def _of_plugin(entry: EntryPoint, device: str, dtype: str) -> Denoiser:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
 from api_smoothing.engine.sending import encode, enlargement
+from api_smoothing.engine.sending.outcome import in_words
 from api_smoothing.engine.storage import FolderStorage, Storage
 from api_smoothing.errors import ApiSmoothError, ImageError, ProviderError
 from api_smoothing.home import home
@@ -74,13 +75,13 @@ def _wait_for_a_turn(card: AdapterCard, storage: Storage) -> None:
 
 def _failure(card: AdapterCard, loaded: Loaded, verdict: Verdict, fallback: str) -> ApiSmoothError:
     """The error for a verdict; its message carries no secret, the exception's own text might."""
-    reason = verdict.message or fallback
+    reason, wait = verdict.message or fallback, verdict.retry_after
     if verdict.kind == "refused":
         return ImageError(f"{card.provider} refuses this image: {reason} ({loaded.source})")
     then = {
         "fatal": "no query can succeed until this is put right",
         "transient": "it may work the next time: try again",
         "broken": "what it answered can be no vote",
-        "throttled": f"try again in {verdict.retry_after:g} s" if verdict.retry_after else "try again later",
+        "throttled": f"try again in {in_words(wait)}" if wait else "try again later",
     }[verdict.kind]
     return ProviderError(f"{card.provider} failed: {reason}; {then}")

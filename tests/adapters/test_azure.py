@@ -418,9 +418,11 @@ def test_redirects_are_not_followed(wire: Wire, api: Any) -> None:
     """A redirect would send image and key again, to whoever it names."""
     adapter = adapter_at(wire, api)
     for status in (301, 302, 303, 307, 308):
-        wire.answer = (status, b"", {"Location": f"{wire.endpoint}/elsewhere"})
+        wire.answer = (status, b"", {"Location": f"{wire.endpoint}/elsewhere", "Retry-After": "1"})
         wire.requests.clear()
-        assert adapter.verdict(error_of(adapter)).kind == "transient"
+        verdict = adapter.verdict(error_of(adapter))
+        assert verdict.kind == "fatal"  # asked again it would say the same, for another fee
+        assert "it sends elsewhere" in verdict.message
         assert wire.count() == 1, status
 
 

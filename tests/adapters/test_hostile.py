@@ -48,6 +48,8 @@ BETWEEN = [
     in ("400", "403", "429", "500", "deep under 200", "junk", "truncated", "reset", "one answer too few")
     or way in ("INVALID_ARGUMENT", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "NaN", "flood")
 ]
+REDIRECTS = [(name, way) for name in PROTOCOLS for way in ("301", "302")]
+TOO_LONG = [(name, f"{status}, Retry-After huge") for name in PROTOCOLS for status in (429, 503)]
 N = 12
 
 
@@ -167,6 +169,27 @@ def test_a_run_ends_in_one_line_for_little(hostile: tuple[Hostile, str]) -> None
         assert is_one_line(str(found))
     passing = isinstance(first, Verdict) and first.kind in ("transient", "throttled")
     assert service.requests <= (5 if passing else 3)
+
+
+@pytest.mark.parametrize("hostile", REDIRECTS, ids=" - ".join, indirect=True)
+def test_a_redirect_is_one_request(hostile: tuple[Hostile, str]) -> None:
+    """It is not followed, and not asked for again: it would say the same."""
+    service, _ = hostile
+    found, paid = certified(service)
+    assert isinstance(found, ApiSmoothError)
+    assert "sends elsewhere" in str(found)
+    assert service.requests == 1
+    assert paid == service.seen
+
+
+@pytest.mark.parametrize("hostile", TOO_LONG, ids=" - ".join, indirect=True)
+def test_a_wait_beyond_reason_is_told_in_words(hostile: tuple[Hostile, str]) -> None:
+    """Four hundred digits are more seconds than a float holds: the run ends, and says nothing untrue."""
+    service, _ = hostile
+    found, _ = certified(service)
+    assert isinstance(found, ApiSmoothError)
+    assert "asks to wait more than a year" in str(found)
+    assert service.requests == 1
 
 
 @pytest.mark.parametrize("hostile", BETWEEN, ids=" - ".join, indirect=True)

@@ -99,7 +99,7 @@ def test_the_fallback_claims_in_order() -> None:
     """A level is claimed only after all lower ones, and by one class only."""
     _, made = fallback_run()
     levels = made._fallback.levels
-    fresh = Fallback(levels)
+    fresh = Fallback(lambda: levels)
     fresh.look("a", 60, 60)
     assert fresh.best[0] == "a"
     assert fresh.best[2] == levels[-1][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from api_smoothing.certify import spending
 from api_smoothing.certify.crossing import passage
 from api_smoothing.certify.error_bounds import CHOSEN, null_error
 from api_smoothing.certify.spending import constant_boundary, spending_boundary
@@ -138,3 +140,28 @@ def test_a_cap_too_small_is_out_of_reach() -> None:
     """Where even unanimous answers do not suffice the boundary says so."""
     assert spending_boundary(P0, 20, ALPHA).reach(0, 0) is None
     assert spending_boundary(P0, 60, ALPHA).reach(0, 0) is not None
+
+
+GRID = [
+    (float(ndtr(z)), cap, alpha, classes, version)
+    for z in (0.0, 1.0, 3.0)
+    for cap in (1, 5, 60, 300)
+    for alpha in (1e-5, ALPHA, 0.05)
+    for classes, version in ((CHOSEN, 2), (1, 1), (1, 2), (3, 2))
+]
+
+
+def test_boundaries_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a grid: each is that of a search that follows every trial from its start, and all are those once released.
+
+    Whoever goes on with a question, or checks a certificate, must find the counts that it was begun with.
+    """
+    found = [spending_boundary.__wrapped__(*row[:4], version=row[4]) for row in GRID]
+    digest = hashlib.sha256()
+    for boundary in found:
+        digest.update(boundary.counts(boundary.cap or 0).tobytes())
+    assert digest.hexdigest() == "f993c75caaec8575083a74bdec22045fbd7c9d77fff1ff67e98d23ed4e58c744"
+    monkeypatch.setattr(spending, "Passages", lambda: passage)
+    for row, boundary in zip(GRID, found, strict=True):
+        whole = spending_boundary.__wrapped__(*row[:4], version=row[4])
+        assert whole.counts(row[1]).tolist() == boundary.counts(row[1]).tolist(), row

@@ -68,7 +68,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
         def load() -> Any:
             return made
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Entry()])
+    monkeypatch.setattr(registry, "_plugins", lambda: [Entry()])
 
 
 def test_what_is_whole_is_left_alone() -> None:

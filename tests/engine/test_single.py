@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,8 @@ def test_a_local_model_gets_the_image_on_the_8_bit_grid() -> None:
         (ValueError("fatal"), ProviderError, "it is fatal"),
         (ValueError("transient"), ProviderError, "try again"),
         (ValueError("throttled"), ProviderError, "try again in 7 s"),
+        (Verdict(kind="throttled", retry_after=math.inf), ProviderError, "try again in more than a year"),
+        (Verdict(kind="throttled", retry_after=0.5), ProviderError, "try again in 0.5 s"),
         (ValueError("refused"), ImageError, "refuses this image: it is refused"),
         (Verdict(kind="refused", message="too dark"), ImageError, "too dark"),
         (Verdict(kind="transient"), ProviderError, "try again"),

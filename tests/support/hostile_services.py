@@ -34,6 +34,7 @@ WAITS: Final = {
     "seconds": "2",
     "date": format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True),
     "a date without a zone": "Wed, 21 Oct 2026 07:28:00",
+    "a date of twenty digits": f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT",
     "garbage": "soon, \x85perhaps",
     "negative": "-5",
     "huge": "9" * 400,

@@ -135,6 +135,6 @@ def seconds_of(retry_after: str | None) -> float | None:
 
     try:
         at = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits
         return None
     return max(0.0, (at - datetime.now(UTC)).total_seconds()) if at.tzinfo else None

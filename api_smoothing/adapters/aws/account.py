@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +21,7 @@ from api_smoothing.adapters import (
     one_line,
     sdk,
 )
-from api_smoothing.errors import ConfigurationError
+from api_smoothing.errors import ConfigurationError, CredentialsError
 
 #: The variables that name another place for the service, the first one set counts.
 ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_REKOGNITION", "AWS_ENDPOINT_URL")
@@ -43,14 +45,17 @@ class Account:
     def secrets(self) -> tuple[str | None, ...]:
         return (self.secret_access_key, self.session_token, self.access_key_id)
 
+    def find(self) -> None:
+        """Raise CredentialsError unless there is a region, and something to sign with or a machine that may have it."""
+        self._check_region()
+        if not self.access_key_id and not _source(self.profile):
+            with self._translated():
+                if self._session().get_credentials() is None:
+                    raise _none_found()
+
     def connect(self) -> tuple[Any, tuple[str | None, ...]]:
         """A client, and the secrets it signs with. Raises CredentialsError for what is missing or unusable."""
-        boto3 = sdk("boto3", extra="aws")
-        errors = sdk("botocore.exceptions", extra="aws")
-        if self.region is None:
-            raise missing_credentials(
-                "aws", "AWS_REGION is not set; set it to the region to ask, such as us-east-1"
-            )
+        self._check_region()
         config = sdk("botocore.config", extra="aws").Config(
             connect_timeout=self.timeout,
             read_timeout=self.timeout,
@@ -58,30 +63,16 @@ class Account:
             retries={"total_max_attempts": 1, "mode": "standard"},
             proxies={} if on_this_machine(self.endpoint) else None,
         )
-        try:
-            # A session of our own: the default one is shared with the rest of the process and keeps stale keys.
-            session = boto3.Session(
-                aws_access_key_id=self.access_key_id,
-                aws_secret_access_key=self.secret_access_key,
-                aws_session_token=self.session_token,
-                profile_name=self.profile,
-            )
+        with self._translated():
+            session = self._session()
             held = session.get_credentials()
             keys = held and held.get_frozen_credentials()
             client = session.client(
                 "rekognition", region_name=self.region, endpoint_url=self.endpoint, config=config
             )
-        except errors.BotoCoreError as error:
-            reason = one_line(error, secrets=self.secrets)
-            raise missing_credentials(
-                "aws", f"{reason}; check AWS_PROFILE, AWS_REGION and the AWS keys"
-            ) from None
         bound_boto(client)
         if keys is None:
-            raise missing_credentials(
-                "aws",
-                "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            )
+            raise _none_found()
         secrets = (keys.secret_key, keys.token, keys.access_key)
         if not all(is_sendable(text) for text in secrets if text):
             raise missing_credentials(
@@ -96,6 +87,38 @@ class Account:
         if not on_this_machine(self.endpoint):
             check_proxy(client.meta.endpoint_url)
         return client, secrets
+
+    def _check_region(self) -> None:
+        if self.region is None:
+            raise missing_credentials(
+                "aws", "AWS_REGION is not set; set it to the region to ask, such as us-east-1"
+            )
+
+    def _session(self) -> Any:
+        """A session of our own: the default one is shared with the rest of the process and keeps stale keys."""
+        return sdk("boto3", extra="aws").Session(
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            aws_session_token=self.session_token,
+            profile_name=self.profile,
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn errors of the SDK's own chain into CredentialsError."""
+        try:
+            yield
+        except sdk("botocore.exceptions", extra="aws").BotoCoreError as error:
+            reason = one_line(error, secrets=self.secrets)
+            raise missing_credentials(
+                "aws", f"{reason}; check AWS_PROFILE, AWS_REGION and the AWS keys"
+            ) from None
+
+
+def _none_found() -> CredentialsError:
+    return missing_credentials(
+        "aws", "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    )
 
 
 def credentials() -> Credentials:

@@ -146,6 +146,10 @@ class RekognitionAdapter:
         verdict = verdict_of(error)
         return replace(verdict, message=one_line(verdict.message, secrets=self._secrets, limit=400))
 
+    def find_credentials(self) -> None:
+        """Raise CredentialsError unless there is a region, and something to sign with."""
+        self._account.find()
+
     def connect(self) -> None:
         """Make the client, which takes a moment, before the first request's turn comes."""
         self._connected()

@@ -130,6 +130,9 @@ def _answered(response: Mapping[str, Any]) -> Verdict:
     code = str(told.get("Code") or status)
     reported = f"{code}: {one_line(told.get('Message') or '') or 'no reason given'}"
     wait = seconds_of((about.get("HTTPHeaders") or {}).get("retry-after")) or seconds_told(reported)
+    if 300 <= status < 400:
+        message = f"{reported}; it sends elsewhere, where nothing is sent: check the endpoint and AWS_REGION"
+        return Verdict(kind="fatal", message=f"{message}; a proxy or a login page may be in between")
     if code in _THROTTLED or status == 429:
         return Verdict(kind="throttled", message=reported, retry_after=wait)
     if code in _BAD_KEY or (status == 401 and code not in _NOT_ALLOWED):

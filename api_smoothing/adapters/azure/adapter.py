@@ -172,28 +172,32 @@ class AzureAdapter:
         """Make the client, which takes a moment, before the first request's turn comes."""
         self._connected()
 
+    def find_credentials(self) -> None:
+        """Raise CredentialsError unless there are an endpoint and a key that can be sent."""
+        self._found()
+
+    def _found(self) -> tuple[str, str]:
+        """Endpoint and key."""
+        if not self._endpoint:
+            raise missing_credentials(
+                "azure", "VISION_ENDPOINT is not set; set it to https://NAME.cognitiveservices.azure.com"
+            )
+        if not self._key:
+            raise missing_credentials("azure", "VISION_KEY is not set; set it to a key of the resource")
+        if not is_sendable(self._key):
+            raise missing_credentials("azure", "VISION_KEY has a space or a line break in it; set it anew")
+        check_encrypted(self._endpoint, named=self._named)
+        return self._endpoint, self._key
+
     def _connected(self) -> Ask:
         with self._lock:
             if self._ask is None or self._process != os.getpid():  # connections do not survive a fork
-                if not self._endpoint:
-                    raise missing_credentials(
-                        "azure",
-                        "VISION_ENDPOINT is not set; set it to https://NAME.cognitiveservices.azure.com",
-                    )
-                if not self._key:
-                    raise missing_credentials(
-                        "azure", "VISION_KEY is not set; set it to a key of the resource"
-                    )
-                if not is_sendable(self._key):
-                    raise missing_credentials(
-                        "azure", "VISION_KEY has a space or a line break in it; set it anew"
-                    )
-                check_encrypted(self._endpoint, named=self._named)
+                endpoint, key = self._found()
                 connect = _connect if self._api == "4.0" else azure32.connect
                 self._process = os.getpid()
                 self._ask = connect(
-                    endpoint=self._endpoint,
-                    key=self._key,
+                    endpoint=endpoint,
+                    key=key,
                     model=self._model,
                     language=self._language,
                     timeout=self._timeout,

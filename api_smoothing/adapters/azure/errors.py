@@ -70,6 +70,9 @@ def _answered(status: int, response: Any) -> Verdict:
     )
     wait = seconds_of(response.headers.get("Retry-After"))
     wait = seconds_told(text) if wait is None else wait
+    if 300 <= status < 400:
+        message = f"{reported}; it sends elsewhere, where nothing is sent: check VISION_ENDPOINT"
+        return Verdict(kind="fatal", message=f"{message}; a proxy or a login page may be in between")
     if status == 429:
         return Verdict(kind="throttled", message=reported, retry_after=wait)
     if status == 403 and "quota" in text.lower():
@@ -86,7 +89,7 @@ def _answered(status: int, response: Any) -> Verdict:
         return Verdict(kind="fatal", message=message)
     if status in {400, 413, 415}:
         return Verdict(kind="refused", message=reported, retry_after=wait)
-    if status < 400 or (wait is not None and status != 404):
+    if status < 300 or (wait is not None and status != 404):
         message = f"{reported}; is a proxy or a login page in between?"
         return Verdict(kind="transient", message=message, retry_after=wait)
     return Verdict(kind="fatal", message=f"{reported}; check VISION_ENDPOINT and api=; {_CHECK}")

@@ -148,6 +148,16 @@ class Clarifai:
         with suppress(CallFailed):  # it fails in `label`, too, unless it has passed by then
             self._connection.open(time.monotonic() + self._timeout)
 
+    def find_credentials(self) -> None:
+        """Raise CredentialsError unless there is a token that can be sent."""
+        self._key = self._key or os.environ.get("CLARIFAI_PAT", "").strip()
+        if not self._key:
+            raise missing_credentials("clarifai", "no Clarifai token: set CLARIFAI_PAT")
+        if not is_sendable(self._key):
+            raise missing_credentials(
+                "clarifai", "CLARIFAI_PAT has characters that no token has: copy it again"
+            )
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer | Verdict]:
         grpc = sdk("grpc", extra="clarifai")
         resources = sdk("clarifai_grpc.grpc.api.resources_pb2", extra="clarifai")
@@ -235,15 +245,9 @@ class Clarifai:
 
     def _build(self) -> Any:
         """The method to call. Raises CredentialsError when there is no token."""
+        self.find_credentials()
         grpc = sdk("grpc", extra="clarifai")
         service = sdk("clarifai_grpc.grpc.api.service_pb2", extra="clarifai")
-        self._key = self._key or os.environ.get("CLARIFAI_PAT", "").strip()
-        if not self._key:
-            raise missing_credentials("clarifai", "no Clarifai token: set CLARIFAI_PAT")
-        if not is_sendable(self._key):
-            raise missing_credentials(
-                "clarifai", "CLARIFAI_PAT has characters that no token has: copy it again"
-            )
         target, options = self._address.target, self._address.options
         if self._address.plain:
             channel = grpc.insecure_channel(target, options)

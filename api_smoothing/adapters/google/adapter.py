@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,6 +136,40 @@ class GoogleVision:
         with suppress(CallFailed):  # it fails in `label`, too, unless it has passed by then
             self._connection.open(time.monotonic() + self._timeout)
 
+    def find_credentials(self) -> None:
+        """Raise CredentialsError unless there is an API key or a key file, or Google's own chain finds an account."""
+        self._read_key()
+        found = key_file()
+        if self._address.plain or self._key or (found and found[1].is_file()):
+            return
+        auth = sdk("google.auth", extra="google")
+        with suppress(CallFailed), self._translated():
+            auth.default()
+
+    def _read_key(self) -> None:
+        if not self._key and (self._address.plain or not key_file()):
+            self._key = os.environ.get("GOOGLE_API_KEY", "").strip()
+        if not is_sendable(self._key):
+            raise missing_credentials("google", f"the API key has characters that no key has: {WAYS}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn errors of Google's credentials into CredentialsError, or CallFailed when they may pass."""
+        try:
+            yield
+        except sdk("google.auth.exceptions", extra="google").GoogleAuthError as error:
+            reported = self._clean(error.args[0] if error.args else type(error).__name__)
+            if (found := key_file()) and as_shown(found[1]) != str(found[1]):
+                reported = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
+            if getattr(error, "retryable", False):
+                verdict = Verdict(
+                    kind="transient", message=f"Google's credentials failed: {reported}", sent=False
+                )
+                raise CallFailed(verdict) from None
+            raise missing_credentials(
+                "google", f"no usable credentials for Google ({reported}): {WAYS}"
+            ) from None
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer | Verdict]:
         grpc = sdk("grpc", extra="google")
         vision = sdk("google.cloud.vision", extra="google")
@@ -201,14 +235,10 @@ class GoogleVision:
         """The client. Raises CredentialsError, or CallFailed when they cannot be fetched now."""
         grpc = sdk("grpc", extra="google")
         vision = sdk("google.cloud.vision", extra="google")
-        auth = sdk("google.auth.exceptions", extra="google")
         package = "google.cloud.vision_v1.services.image_annotator.transports"
         transport = sdk(package, extra="google").ImageAnnotatorGrpcTransport
         address = self._address
-        if not self._key and (address.plain or not key_file()):
-            self._key = os.environ.get("GOOGLE_API_KEY", "").strip()
-        if not is_sendable(self._key):
-            raise missing_credentials("google", f"the API key has characters that no key has: {WAYS}")
+        self._read_key()
         if address.plain:
             channel = grpc.insecure_channel(address.target, address.options)
             return vision.ImageAnnotatorClient(transport=transport(channel=channel))
@@ -217,22 +247,10 @@ class GoogleVision:
             return transport.create_channel(target, **{**settings, "options": address.options})
 
         options = {"api_endpoint": address.target, **({"api_key": self._key} if self._key else {})}
-        try:
+        with self._translated():
             return vision.ImageAnnotatorClient(
                 transport=partial(transport, channel=secure_channel), client_options=options
             )
-        except auth.GoogleAuthError as error:
-            reported = self._clean(error.args[0] if error.args else type(error).__name__)
-            if (found := key_file()) and as_shown(found[1]) != str(found[1]):
-                reported = f"{found[0]} names a key file; an API key goes into GOOGLE_API_KEY"
-            if getattr(error, "retryable", False):
-                verdict = Verdict(
-                    kind="transient", message=f"Google's credentials failed: {reported}", sent=False
-                )
-                raise CallFailed(verdict) from None
-            raise missing_credentials(
-                "google", f"no usable credentials for Google ({reported}): {WAYS}"
-            ) from None
 
     def _clean(self, text: object) -> str:
         line = re.sub(r"(?i)\b(bearer\s+|ya29\.)[\w.~+/=-]+", "[secret]", str(text))

@@ -152,6 +152,10 @@ class HttpAdapter:
         """Look up the credentials and make the client, without a request. Raises CredentialsError."""
         self._connected()
 
+    def find_credentials(self) -> None:
+        """Raise CredentialsError unless every variable that the description names has a value that can be sent."""
+        self._found()
+
     def label(self, images: Sequence[EncodedImage] | Tensor, /) -> list[Answer | Verdict]:
         queries = [image for image in images if isinstance(image, EncodedImage)]
         if len(queries) != len(images) or not 1 <= len(queries) <= self.card.batch:
@@ -189,13 +193,18 @@ class HttpAdapter:
             verdict = Verdict(kind="fatal", message=f"{self.card.name} failed: {type(error).__name__}")
         return self._clean(verdict)
 
+    def _found(self) -> dict[str, str]:
+        """The values of the variables that the description names."""
+        secrets = {name: self._secret(name) for name in self._description.secrets}
+        if secrets:
+            named = "endpoint" if self._options.get("endpoint") else "url"
+            check_encrypted(self._url, named=named, allowed=self._description.plain_http)
+        return secrets
+
     def _connected(self) -> Client:
         with self._lock:
             if self._client is None or self._process != os.getpid():  # connections do not survive a fork
-                secrets = {name: self._secret(name) for name in self._description.secrets}
-                if secrets:
-                    named = "endpoint" if self._options.get("endpoint") else "url"
-                    check_encrypted(self._url, named=named, allowed=self._description.plain_http)
+                secrets = self._found()
                 self._secrets = _hidden(secrets)
                 self._client = Client(
                     self._description, url=self._url, secrets=secrets, timeout=self._timeout

@@ -6,13 +6,15 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from api_smoothing.adapters import registry
 from api_smoothing.adapters.labels.words import Words
 from api_smoothing.errors import ConfigurationError, unknown
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _KEYS: Final = ("name", "about", "other", "none", "order", "ignore", "classes")
 _LISTS: Final = ("labels", "ids", "parents")
@@ -21,8 +23,14 @@ _WORD_KEYS: Final = (*_LISTS, "threshold", "thresholds")
 
 def built_in() -> list[str]:
     """The names of the maps that come with the package."""
-    folder = resources.files("api_smoothing.adapters.labels") / "maps"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return sorted(f.name.removesuffix(".toml") for f in _maps().iterdir() if f.name.endswith(".toml"))
+
+
+def _maps() -> Traversable:
+    """The folder of the built-in maps."""
+    from importlib import resources
+
+    return resources.files("api_smoothing.adapters.labels") / "maps"
 
 
 def read(source: str | Path) -> tuple[Mapping[str, Any], str]:
@@ -41,8 +49,7 @@ def text_of(source: str | Path) -> str:
         except UnicodeDecodeError:
             raise ConfigurationError(f"label map {path} is not UTF-8 text") from None
     elif str(source) in built_in():
-        folder = resources.files("api_smoothing.adapters.labels") / "maps"
-        return (folder / f"{source}.toml").read_text("utf-8")
+        return (_maps() / f"{source}.toml").read_text("utf-8")
     raise ConfigurationError(
         f"{unknown('label map', str(source), list(built_in()))} Or give the path of a .toml file"
     )

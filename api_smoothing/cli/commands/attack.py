@@ -156,7 +156,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     progress.say("loading …")
     done: list[Attacked] = []
     try:
-        with open_api(settings, sandbox=args.sandbox, retry_failures=args.retry_failures) as api:
+        with open_api(
+            settings,
+            sandbox=args.sandbox,
+            retry_failures=args.retry_failures,
+            goes_on=recorded is not None,
+        ) as api:
             limits.told()
             for one in _attacked(args, api, data, settings, recorded):
                 done.append(one)

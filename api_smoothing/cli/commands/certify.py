@@ -164,6 +164,7 @@ class _Run:
                         self._progress,
                         sandbox=self._args.sandbox,
                         retry_failures=self._args.retry_failures,
+                        goes_on=self._args.output is not None and self._args.output.exists(),
                     )
                 )
                 for certificates in self._certificates(api, stack):

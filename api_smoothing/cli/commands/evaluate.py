@@ -143,6 +143,11 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return _run(args, argv, command=command_of(argv))
 
 
+def _goes_on(args: argparse.Namespace) -> bool:
+    """Whether there may be a run file already; of one that lies elsewhere nobody has looked yet."""
+    return args.output is not None and not (isinstance(args.output, Path) and not args.output.exists())
+
+
 def _run(args: argparse.Namespace, argv: Sequence[str], *, command: Mapping[str, Any] | None = None) -> int:
     """Evaluate, where a new file keeps the `command`."""
     from api_smoothing.datasets import open_dataset
@@ -196,6 +201,7 @@ def _run(args: argparse.Namespace, argv: Sequence[str], *, command: Mapping[str,
                 retry_failures=args.retry_failures,
                 epoch=args.epoch,
                 account=workers.account,
+                goes_on=_goes_on(args),
             )
         )
 

@@ -150,8 +150,12 @@ def _totals(
 ) -> tuple[Floats, Floats, float, float]:
     """Sums over the images for each drawn run, from below and from above; their mean; how many images never end.
 
-    Every run draws a model, and from it the images that nothing is known of.
+    Every run draws a model, and from it the images that nothing is known of. For a single image that comes to the mean
+    model, of which the runs are then the quantiles.
     """
+    if ahead.total() == 1:
+        (image,) = ahead
+        return _of_one(image, prior, model, rules)
     rng = np.random.default_rng(_SEED)
     models = shares.draw(model, _RUNS, rng)
     lows, highs, expected, endless = np.zeros(_RUNS), np.zeros(_RUNS), 0.0, 0.0
@@ -165,3 +169,15 @@ def _totals(
         expected += count * (float(weights @ seen.mean) + image.skip)
         endless += count * float(weights @ seen.open_end) / ahead.total()
     return lows, highs, expected, endless
+
+
+def _of_one(
+    image: Standing, prior: Prior, model: Floats, rules: Sequence[Rule]
+) -> tuple[Floats, Floats, float, float]:
+    """`_totals` for one image, without drawing anything."""
+    weights = prior.posterior(image.n, image.votes) if image.n else model / model.sum()
+    seen = last_of([outlook(rule, prior.nodes, n=image.n, votes=image.votes) for rule in rules])
+    reached = np.cumsum(weights @ seen.chance)
+    bins = np.searchsorted(reached, (np.arange(_RUNS) + 0.5) / _RUNS * reached[-1])
+    mean = float(weights @ seen.mean) + image.skip
+    return seen.low[bins] + image.skip, seen.high[bins] + image.skip, mean, float(weights @ seen.open_end)

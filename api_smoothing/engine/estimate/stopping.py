@@ -173,4 +173,4 @@ def _times(last: int) -> Counts:
     times = list(range(min(last, _EVERY) + 1))
     while times[-1] < last:
         times.append(min(last, int(times[-1] * _BIN)))
-    return np.unique([*times, max(0, last - 1)])
+    return np.array(sorted({*times, max(0, last - 1)}), dtype=np.int64)  # np.unique would import numpy.ma

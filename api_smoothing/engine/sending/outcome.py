@@ -18,6 +18,7 @@ from api_smoothing.errors import ConfigurationError
 PLAIN: Final = 3
 #: So many where an error that may pass has let many through at once: the first of them may have bad luck.
 IN_A_CROWD: Final = 4 * PLAIN
+_YEAR: Final = 366 * 86_400.0  # seconds
 _PARTICULARS: Final = re.compile(r"""'[^']*'|"[^"]*"|“[^”]*”|\S*\d\S*""")
 
 
@@ -31,6 +32,13 @@ class Open(Enum):
 
 #: An answer, None for a query that finally failed, or why there is neither.
 Outcome: TypeAlias = Answer | Open | None
+
+
+def in_words(seconds: float) -> str:
+    """How long a provider asks to wait; of a time beyond reason, which may be infinite, no more than that."""
+    if seconds > _YEAR:
+        return "more than a year"
+    return f"{seconds:.0f} s" if seconds >= 10.0 else f"{seconds:.2g} s"
 
 
 class AnswerStore(Protocol):

@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
-
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
+from typing import TYPE_CHECKING, Final
 
 from api_smoothing import testing
 from api_smoothing.adapters import BrokenContract
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
 from api_smoothing.engine.sending.job import Images, Job, Part
-from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, reason_of
+from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, in_words, reason_of
 from api_smoothing.engine.sending.stream import Query, Stream, by_stream
 from api_smoothing.engine.storage import BudgetAccount, Limiter, Reservation
 from api_smoothing.errors import ApiSmoothError, BudgetError, DiskError, ProviderError
 from api_smoothing.interrupts import uninterrupted
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 ATTEMPTS: Final = 5  # at each query, one after the other
 REFUSALS: Final = 2  # of one query; services refuse sound images now and then, and answer when asked again
@@ -117,6 +118,8 @@ class Sender:
                 job.stop.set()
 
     def _sent(self, job: Job) -> dict[Query, Outcome]:
+        from tenacity import Retrying, retry_if_result, stop_after_attempt  # and all of asyncio with it
+
         self._ask_versions(job)
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
@@ -417,7 +420,7 @@ class Sender:
             return
         if wait is not None and wait > LONGEST_WAIT:
             raise ProviderError(
-                f"provider {self._adapter.card.name} asks to wait {wait:.0f} s: {verdict.message or 'try later'}"
+                f"provider {self._adapter.card.name} asks to wait {in_words(wait)}: {verdict.message or 'try later'}"
             )
         job.wait = max(job.wait or 0.0, 1.0 if wait is None else wait)
         if self._limiter is not None and testing.waits():

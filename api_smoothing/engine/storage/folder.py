@@ -120,6 +120,15 @@ class FolderStorage:
             counts = [answers for _, _, answers in cache.streams()]
             return Contents(answers=sum(counts), streams=len(counts), size_bytes=cache.size_bytes())
 
+    def has_answers_of(self, provider: str) -> bool:
+        """Whether it keeps any answer of the provider that cards call so."""
+        if not self._has_answers():
+            return False
+        from api_smoothing.engine.storage.answers import DiskCache
+
+        with closing(DiskCache(self.folder)) as cache:
+            return any(count and facts.get("provider") == provider for _, facts, count in cache.streams())
+
     def clear(self) -> int:
         if not self._has_answers():
             return 0

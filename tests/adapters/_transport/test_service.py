@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from api_smoothing.adapters import (
@@ -10,6 +12,7 @@ from api_smoothing.adapters import (
     Verdict,
     one_line,
     read_each,
+    seconds_of,
     seconds_told,
 )
 
@@ -45,6 +48,22 @@ def test_a_key_is_taken_out() -> None:
 def test_a_wait_in_words_is_understood(text: str, seconds: float | None) -> None:
     """Services without the header say in the body when to come back."""
     assert seconds_told(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("9" * 400, math.inf),
+        (f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", None),
+        (f"Fri, 31 Dec 2030 23:59:59 +{'9' * 20}", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_a_header_is_a_time_or_nothing(header: str, seconds: float | None) -> None:
+    """Whatever stands there, no error comes of it."""
+    assert seconds_of(header) == seconds
 
 
 def test_one_output_fails_alone_and_all_fail_together() -> None:

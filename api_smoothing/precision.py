@@ -75,6 +75,18 @@ def devices(names: str) -> list[str]:
     return [name.strip() for name in names.split(",")]
 
 
+def check_device(name: str) -> None:
+    """Raise ConfigurationError unless torch has this device here."""
+    import torch
+
+    try:
+        torch.empty(0, device=name).cpu()  # "meta" is made, but holds nothing
+    except (RuntimeError, AssertionError, NotImplementedError):  # what torch raises for one that is not there
+        raise ConfigurationError(
+            f"device {name!r} is not available here; choose cpu, or leave it out"
+        ) from None
+
+
 def torch_type(compute: str) -> torch.dtype:
     """The torch type of "fp32", "bf16" or "fp16"."""
     import torch

@@ -37,6 +37,10 @@ def masked(url: str) -> str:
     """A URL as it may be shown: without user, password and query."""
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
+    if (
+        ":" in place and "@" not in place
+    ):  # a key with a / in it, as those of AWS have; or a port, and an @ far behind
+        place, slash, path = rest.rpartition("@")[2].partition("/")
     query = "?…" if "?" in path and scheme.startswith("http") else ""
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0] if query else path}{query}"
 

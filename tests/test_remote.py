@@ -28,6 +28,9 @@ def test_an_address_is_shown_without_what_lets_in() -> None:
     """Neither a password nor a signature; a question mark may be a part of an object's name."""
     assert str(Remote("https://me:s3cret@host/a.csv?X-Amz-Signature=s3cret")) == "https://host/a.csv?…"
     assert str(Remote("s3://bucket/what?.png")) == "s3://bucket/what?.png"
+    assert str(Remote("s3://AKIA1:s3/cr3t@bucket/a@b.png")) == "s3://b.png"  # rather too little than a key
+    assert str(Remote("https://host:8080/a.png")) == "https://host:8080/a.png"
+    assert str(Remote("s3://bucket/a@b.png")) == "s3://bucket/a@b.png"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,11 @@ class Ball:
             raise ConfigurationError(
                 f"the radius of an attack is from 0 on, in [0,1] units, not {self.radius!r}"
             )
+        if self.norm == "linf" and self.radius > 1:
+            raise ConfigurationError(
+                f"the radius of an ℓ∞ attack is at most 1, in [0,1] units, not {self.radius:g}: give levels of 255 as "
+                "8/255"
+            )
 
     @property
     def limit(self) -> int:

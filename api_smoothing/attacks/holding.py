@@ -7,6 +7,7 @@ voted on afresh, see `revote`. One image a radius is voted on, so that the level
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
@@ -69,6 +70,20 @@ class Holding:
     narrow: int = 0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the settings, before a query is paid for."""
+        self._pgd(self.radius or 0.0, self.losses)
+        if not self.factors or not all(0 < factor < math.inf for factor in self.factors):
+            raise ConfigurationError(f"the factors of an attack are numbers above 0, not {self.factors!r}")
+        for name, least in (("votes", 1), ("narrow", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigurationError(
+                    f"{name} of an attack must be a whole number from {least} on, not {value!r}"
+                )
+        if not 0 < self.error < 1:
+            raise ConfigurationError(f"the error of an attack lies between 0 and 1, not {self.error!r}")
+
     def __call__(
         self, victim: Victim, pixels: Pixels, certificate: Certificate, revote: Revote, /
     ) -> list[Attempt]:
@@ -120,9 +135,14 @@ class Holding:
         kind, losses = targets[0].certificate.kind, self.losses
         if kind != "label":  # one label alone: its own probability is all there is to change
             losses = ("towards",) if kind == "absent" else ("cross-entropy",)
-        pgd = PGD(
+        pgd = self._pgd(max(radii), losses)
+        labels = [str(target.certificate.label).removeprefix(ABSENT) for target in targets]
+        return climb_all(pgd, victim, [target.pixels for target in targets], labels, radii)
+
+    def _pgd(self, radius: float, losses: tuple[str, ...]) -> PGD:
+        return PGD(
             norm="l2",
-            radius=max(radii),
+            radius=radius,
             steps=self.steps,
             restarts=self.restarts,
             losses=losses,
@@ -130,8 +150,6 @@ class Holding:
             seed=self.seed,
             enough=_ENOUGH,
         )
-        labels = [str(target.certificate.label).removeprefix(ABSENT) for target in targets]
-        return climb_all(pgd, victim, [target.pixels for target in targets], labels, radii)
 
     def _attempt(self, target: Target, factor: float | None, radius: float, worst: Pixels) -> Attempt:
         far, runner_up = distance(target.pixels, worst, "l2"), target.certificate.method == "runner-up"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.attacks.ball import Norm, Pixels
-from api_smoothing.attacks.search import Ask, Found, Search, Spent, draws, on_levels
+from api_smoothing.attacks.search import Ask, Found, Search, Spent, check_queries, draws, on_levels
 
 Levels: TypeAlias = NDArray[np.float64]
 
@@ -35,6 +35,10 @@ class HopSkipJump:
 
     queries: int = 1_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        check_queries(self.queries)
 
     @property
     def norm(self) -> Norm:

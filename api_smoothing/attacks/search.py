@@ -43,7 +43,7 @@ class Found:
 
     `image` is the nearest one (uint8, in the attack's norm) that was answered with another class than `label`, and
     `distance` how far it is, in [0,1] units; both None where there was none. `queries` is how many images were asked
-    about; `spent` says that the attack ended for want of budget or queries.
+    about; `spent` says that the attack ended for want of budget or queries, `unpaid` that it was the budget.
     """
 
     label: str
@@ -51,17 +51,15 @@ class Found:
     distance: float | None
     queries: int
     spent: bool
+    unpaid: bool = False
 
 
 class Search:
     """Asks about changes of `clean` (uint8, (H,W) or (H,W,C)), `most` times at most, and keeps the nearest success."""
 
     def __init__(self, ask: Ask, clean: Pixels, label: str, *, most: int, norm: Norm) -> None:
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ConfigurationError(
-                f"the queries of an attack must be a whole number from 1 on, not {most!r}"
-            )
-        self._ask, self._left = ask, most
+        check_queries(most)
+        self._ask, self._left, self._unpaid = ask, most, False
         self.clean, self.label, self.norm = clean, label, norm
         self.queries = 0
         self.image: Pixels | None = None
@@ -73,6 +71,7 @@ class Search:
         found = list(self._ask(asked)) if asked else []
         self._left -= len(asked)
         self.queries += len(found)
+        self._unpaid |= len(found) < len(asked)
         for image, reply in zip(asked, found, strict=False):
             if self.is_wrong(reply):
                 self._note(image)
@@ -91,13 +90,24 @@ class Search:
     def found(self, *, spent: bool) -> Found:
         """What it has come to."""
         return Found(
-            label=self.label, image=self.image, distance=self.distance, queries=self.queries, spent=spent
+            label=self.label,
+            image=self.image,
+            distance=self.distance,
+            queries=self.queries,
+            spent=spent,
+            unpaid=self._unpaid,
         )
 
     def _note(self, image: Pixels) -> None:
         far = distance(self.clean, image, self.norm)
         if self.distance is None or far < self.distance:
             self.image, self.distance = image.copy(), far
+
+
+def check_queries(most: int) -> None:
+    """Raise ConfigurationError unless an attack can ask so many."""
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigurationError(f"the queries of an attack must be a whole number from 1 on, not {most!r}")
 
 
 def on_levels(x: NDArray[Any]) -> Pixels:

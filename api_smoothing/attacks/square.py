@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from api_smoothing.attacks.ball import Ball, Norm, Pixels
-from api_smoothing.attacks.search import Ask, Found, Reply, Search, Spent, draws
+from api_smoothing.attacks.search import Ask, Found, Reply, Search, Spent, check_queries, draws
 from api_smoothing.errors import ConfigurationError
 
 Change: TypeAlias = NDArray[np.floating[Any]]
@@ -40,8 +40,9 @@ class Square:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ball."""
+        """Check the ball and the number."""
         Ball(norm=self.norm, radius=self.radius)
+        check_queries(self.queries)
 
     def __call__(self, clean: Pixels, label: str, ask: Ask, /) -> Found:
         """An image in the ball that is answered with another class than `label`, if one was found; `clean` is uint8.

@@ -29,7 +29,8 @@ def attack_answers(
 ) -> Iterator[Attacked]:
     """Each image's answer, and the nearest image of the attack that is answered otherwise; ends with the budget.
 
-    Images that are answered wrongly as they are need no attack. PGD follows the gradients of a local model, or of
+    Images that are answered wrongly as they are need no attack. One whose attack the budget cut off before anything was
+    found is left out, as nothing can be said of it. PGD follows the gradients of a local model, or of
     `twins` in the place of what is asked: a transfer attack. What it finds is asked about like everything else.
     """
     if twins and not isinstance(attack, PGD):
@@ -66,6 +67,8 @@ def _attacked(example: Example, truths: Truths, attack: Attack, victim: Victim |
         result = replace(result, gradients=victim.said)
     else:
         found = attack(pixels, label, ask)
+    if found.unpaid and found.image is None:
+        raise Spent
     return replace(result, distance=found.distance, image=found.image, queries=result.queries + found.queries)
 
 
@@ -80,4 +83,5 @@ def _by_gradients(pgd: PGD, victim: Victim, pixels: Pixels, label: str, ask: Ask
         distance=distance(pixels, tried, pgd.norm) if turned else None,
         queries=len(replies),
         spent=not replies,
+        unpaid=not replies,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,7 @@ _STOP: Final = "stop"
 
 
 class Processes:
-    """As many workers as this process may use processors, or `workers`.
-
-    A script that uses them begins its work under `if __name__ == "__main__":`, as Python's own processes want it.
-    """
+    """As many workers as this process may use processors, or `workers`."""
 
     def __init__(self, workers: int | None = None, *, accounts: Sequence[Account] = ()) -> None:
         if workers is not None and workers < 1:
@@ -61,7 +59,7 @@ class Process:
         self._process = context.Process(
             target=_work, args=(other, recipe), daemon=True, name="api-smooth worker"
         )
-        with _started_deaf():
+        with _started_deaf(), _without_main():
             self._process.start()
         other.close()
 
@@ -114,6 +112,22 @@ def _started_deaf() -> Iterator[None]:
         finally:
             if mask:
                 mask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process started in the block does not run the user's script anew: workers load all that they need by name.
+
+    So a script needs no `if __name__ == "__main__":`, and need not be a file.
+    """
+    main = sys.modules["__main__"].__dict__
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 def _work(end: Connection, recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ def defended(classifier: Model, defence: Defence) -> Model:
     module = module_of(defence)
 
     def scores(images: Tensor) -> Tensor:
-        copies = as_copies(module(images), images, defence.name)
+        copies = as_copies(module(images.clone()), images, defence.name)
         return mean_scores(classifier, on_8_bits(copies))
 
     return scores

@@ -79,19 +79,24 @@ def purified(defence: Defence, images: Tensor, seed: int) -> Tensor:
     """
     try:
         with torch.no_grad():
-            found = defence.purify(images, seed)
+            found = defence.purify(images.clone(), seed)  # in place it may work on its own copy
     except ApiSmoothError:
         raise
     except Exception as error:  # another package's code may raise anything
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"the defence {defence.name} failed: {why[:300]}") from error
     copies = as_copies(found, images, defence.name)
-    levels = copies * 255
-    if not bool(copies.isfinite().all()) or not bool(((levels - levels.round()).abs() <= _NEAR).all()):
-        raise ConfigurationError(f"the defence {defence.name} gave values that are no multiples of 1/255")
-    if float(copies.min()) < 0 or float(copies.max()) > 1:
-        raise ConfigurationError(f"the defence {defence.name} gave values outside [0, 1]")
+    check_8_bits(copies, f"the defence {defence.name}")
     return copies
+
+
+def check_8_bits(x: Tensor, who: str) -> None:
+    """Raise ConfigurationError, beginning with `who`, unless `x` is of multiples of 1/255 in [0,1]."""
+    levels = x * 255
+    if not bool(x.isfinite().all()) or not bool(((levels - levels.round()).abs() <= _NEAR).all()):
+        raise ConfigurationError(f"{who} gave values that are no multiples of 1/255")
+    if float(x.min()) < 0 or float(x.max()) > 1:
+        raise ConfigurationError(f"{who} gave values outside [0, 1]")
 
 
 def as_copies(found: Any, images: Tensor, name: str) -> Tensor:

@@ -72,6 +72,10 @@ def classifier_of(model: Any, *, class_names: Sequence[str] | None = None, devic
 
 
 def _there(scores: Tensor, images: Tensor) -> Tensor:
+    if not bool(scores.isfinite().all()):
+        raise ConfigurationError(
+            "the model gives scores that are no finite numbers: nothing can be compared on it"
+        )
     return scores.to(images.device)
 
 

@@ -17,11 +17,12 @@ from torch.nn import functional as F
 
 from api_smoothing import runs
 from api_smoothing.attacks import PGD, Square
+from api_smoothing.attacks.losses import Model
 from api_smoothing.corruptions import corrupt
 from api_smoothing.datasets import DataSet, Example, open_dataset
 from api_smoothing.defences.adaptive import defended, mean_scores
 from api_smoothing.defences.attacked import Attacked
-from api_smoothing.defences.base import Defence, check_defence, purified
+from api_smoothing.defences.base import Defence, check_8_bits, check_defence, purified
 from api_smoothing.defences.classifier import Classifier, Targets, classifier_of
 from api_smoothing.defences.comparison import ROW, SESSION, Comparison, Defended, Row, read_rows
 from api_smoothing.defences.conditions import Attack, ByGradients, Condition, conditions_of
@@ -29,6 +30,7 @@ from api_smoothing.defences.registry import load
 from api_smoothing.denoisers.paths import majority
 from api_smoothing.errors import ConfigurationError, ImageError
 from api_smoothing.images import load as load_image
+from api_smoothing.precision import check_device
 
 
 def compare(
@@ -67,6 +69,7 @@ def compare(
     Raises ConfigurationError, WeightsError or MissingExtraError in one line; an image that cannot be read is named in
     `Comparison.unreadable`.
     """
+    check_device(device)
     made = _made(defences, device)
     conditions = conditions_of(
         attacks, corruptions, adaptive=adaptive, steps=steps, queries=queries, seed=seed
@@ -282,7 +285,7 @@ class _Drive:
             return kept
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._draw(condition, defence, batch))
-            found = attack(clean, labels, model).detach()
+            found = _made_by(attack, clean, labels, model)
         if defence is None:
             self._attacked.write(key, found)
         return found
@@ -348,6 +351,17 @@ def _made(defences: Sequence[str | Defence], device: str) -> list[Defence]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigurationError(f"two defences are called {twice!r}: give each a name of its own")
     return made
+
+
+def _made_by(attack: Attack, clean: Tensor, labels: Tensor, model: Model) -> Tensor:
+    """What the attack makes of copies, as it may work in place. Raises ConfigurationError unless that has 8 bits."""
+    found = attack(clean.clone(), labels.clone(), model)
+    if not isinstance(found, Tensor) or found.shape != clean.shape:
+        told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigurationError(f"the attack {attack.name} gave {told} for images {tuple(clean.shape)}")
+    found = found.detach().to(clean)
+    check_8_bits(found, f"the attack {attack.name}")
+    return found
 
 
 def _facts(defence: Defence) -> Defended:

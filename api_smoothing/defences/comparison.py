@@ -184,7 +184,8 @@ class Comparison:
     def table_rows(self) -> list[tuple[str, ...]]:
         """A row a cell, the heads first."""
         first = self.defences[0].name
-        heads = ("condition", "defence", "right", "95 % interval", f"beside {first}", "p", "loss", "PSNR")
+        what = "right" if self.reference == "truth" else "as bare"  # without labels
+        heads = ("condition", "defence", what, "95 % interval", f"beside {first}", "p", "loss", "PSNR")
         rows: list[tuple[str, ...]] = [heads]
         for cell in self.cells:
             beside = "" if cell.lost is None else f"−{cell.lost} +{cell.gained}"

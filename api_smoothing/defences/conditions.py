@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -119,6 +119,11 @@ def conditions_of(
             found["none"] = Condition(name="none", kind="clean")
         else:
             attack = attack_of(one, steps=steps, queries=queries, seed=seed)
+            before = found.get(attack.name)
+            if before is not None and before.attack != attack:
+                raise ConfigurationError(
+                    f"two attacks are called {attack.name!r}: give each a name of its own"
+                )
             found[attack.name] = Condition(name=attack.name, kind="attack", attack=attack)
     for condition in list(found.values()) if adaptive else []:
         if condition.attack is not None:
@@ -135,11 +140,14 @@ def conditions_of(
 
 
 def attack_of(given: Any, *, steps: int = 40, queries: int = 1_000, seed: int = 0) -> Attack:
-    """The attack that is meant by a name, or an object. Raises ConfigurationError."""
+    """The attack that is meant by a name, or an object, whose name has the settings that are not the usual ones.
+
+    Raises ConfigurationError.
+    """
     if isinstance(given, PGD):
-        return ByGradients(name=f"pgd-{given.norm}-{given.radius:.6g}", pgd=given)
+        return ByGradients(name=f"pgd-{_told(given)}", pgd=given)
     if isinstance(given, Square):
-        return ByScores(name=f"square-{given.norm}-{given.radius:.6g}", square=given)
+        return ByScores(name=f"square-{_told(given)}", square=given)
     if not isinstance(given, str):
         if isinstance(given, Attack) and isinstance(given.name, str):
             return given
@@ -157,6 +165,17 @@ def attack_of(given: Any, *, steps: int = 40, queries: int = 1_000, seed: int = 
     if found[1] == "pgd":
         return ByGradients(name=given, pgd=PGD(norm=norm, radius=radius, steps=steps, seed=seed))
     return ByScores(name=given, square=Square(norm=norm, radius=radius, queries=queries, seed=seed))
+
+
+def _told(attack: PGD | Square) -> str:
+    """Ball and settings, as "l2-0.5" or "l2-0.5?steps=5&restarts=2"."""
+    values = {one.name: (getattr(attack, one.name), one.default) for one in fields(attack)}
+    others = [
+        f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
+        for name, (value, usual) in values.items()
+        if name not in ("norm", "radius") and value != usual
+    ]
+    return "?".join([f"{attack.norm}-{attack.radius:.6g}", *(["&".join(others)] if others else [])])
 
 
 def _radius(text: str) -> float:

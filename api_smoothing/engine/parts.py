@@ -27,7 +27,7 @@ from api_smoothing.engine.storage import (
 )
 from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
-from api_smoothing.precision import devices, kind_of
+from api_smoothing.precision import check_device, devices, kind_of
 from api_smoothing.results import Budget
 
 if TYPE_CHECKING:
@@ -98,14 +98,7 @@ def device(name: str, *, several: bool = False) -> str:
         name = ",".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
     names = devices(name)
     for one in names:
-        try:
-            torch.empty(0, device=one).cpu()  # "meta" is made, but holds nothing
-        except (
-            RuntimeError,
-            AssertionError,
-            NotImplementedError,
-        ):  # what torch raises for one that is not there
-            raise ConfigurationError(f"device {one!r} is not available here; choose cpu, or auto") from None
+        check_device(one)
     if len(names) > 1:
         _check_several(names, several)
     return ",".join(names)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from api_smoothing.errors import ConfigurationError, ImageError, ProviderError
+from api_smoothing.errors import ApiSmoothError, ConfigurationError, ProviderError
 from api_smoothing.home import home
 from api_smoothing.interrupts import uninterrupted
 from api_smoothing.remote import Remote
@@ -116,7 +116,7 @@ class _Mirror:
         self._there = len(data)
 
     def _failed(self, error: Exception) -> Exception:
-        if isinstance(error, ConfigurationError | ImageError | ProviderError):
+        if isinstance(error, ApiSmoothError):
             return error
         kept = (
             f"; all of it is in {self.local}, and the same command brings it there"

@@ -203,8 +203,8 @@ class Run:  # what the lines have told so far; a method for each kind of line
         self.done.append(place)
         need(due, "an image before this one is missing, or this one is not in its place")
     def clean(self, line: Any) -> None:
-        self.queries += (queries := round(line["cost_usd"] / (self.price or 1)))
-        need(same(line["cost_usd"], queries * self.price), "the dollars are not those of whole queries")
+        self.queries += (queries := line["queries"])
+        need(same(line["cost_usd"], queries * self.price), "the dollars are not those of its queries")
         self.unsmoothed[line["item"]] = line["label"]
     def claim(self, line: Any) -> None:
         self.claimed = True

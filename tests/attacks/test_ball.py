@@ -57,6 +57,7 @@ def test_a_ball_that_is_none_is_refused(norm: Norm, radius: float) -> None:
 @given(seed=st.integers(0, 10**6), radius=st.floats(0, 3), norm=st.sampled_from(["l2", "linf"]))
 def test_what_is_brought_to_the_grid_is_in_the_ball(seed: int, radius: float, norm: Norm) -> None:
     """Whatever the point, the result is a whole image of the ball, by a count that shares no code with it."""
+    radius = min(radius, 1) if norm == "linf" else radius
     draw = np.random.default_rng(seed)
     clean = draw.integers(0, 256, (3, 3, 5, 4))
     x = clean / 255 + draw.standard_normal(clean.shape) * draw.choice([0.001, 0.05, 1.0])
@@ -71,6 +72,13 @@ def test_what_is_brought_to_the_grid_is_in_the_ball(seed: int, radius: float, no
             assert max(map(abs, apart)) <= radius * 255 * (1 + 1e-11)
         else:
             assert sum(d * d for d in apart) <= (Fraction(radius) * 255) ** 2
+
+
+def test_a_radius_in_levels_is_refused() -> None:
+    """8 in place of 8/255 would be the whole cube."""
+    with pytest.raises(ConfigurationError, match="8/255"):
+        Ball(norm="linf", radius=8)
+    Ball(norm="l2", radius=8)
 
 
 def test_of_all_whole_steps_in_the_ball_it_takes_the_best() -> None:

@@ -236,6 +236,27 @@ def test_an_attack_that_leaves_its_ball_is_an_error() -> None:
             climb(Cheat(norm="l2", radius=0.1), victim, net.at(0.3), "up")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"steps": 0},
+        {"eot": 0},
+        {"votes": 0},
+        {"narrow": -1},
+        {"error": 0.0},
+        {"radius": -1.0},
+        {"losses": ("none",)},
+        {"factors": ()},
+        {"factors": (1.0, float("nan"))},
+        {"factors": (1.0, float("inf"))},
+    ],
+)
+def test_settings_are_checked_before_anything_is_paid_for(odd: dict[str, Any]) -> None:
+    """Not once the first image is certified."""
+    with pytest.raises(ConfigurationError):
+        replace(QUICK, **odd)
+
+
 def test_other_norms_and_no_certificate_are_refused() -> None:
     """An ℓ1 radius says nothing of an ℓ2 ball."""
     net = HalfSpace(8)

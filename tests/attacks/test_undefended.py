@@ -12,6 +12,7 @@ from api_smoothing import Budget, SmoothedAPI
 from api_smoothing.attacks import PGD, HopSkipJump, Square, attack_answers
 from api_smoothing.attacks.ball import Ball
 from api_smoothing.datasets import map_truths, open_dataset
+from api_smoothing.errors import ConfigurationError
 
 
 def attacked(attack: Any, given: Any, **options: Any) -> list[Any]:
@@ -69,6 +70,28 @@ def test_the_budget_ends_it() -> None:
     given = [net.at(d) for d in (0.2, 0.3, 0.4)]
     done = attacked(HopSkipJump(queries=100), given, budget=Budget(queries=150, run="r"))
     assert [one.queries for one in done] == [101, 49]
+
+
+@pytest.mark.parametrize(
+    ("attack", "queries"),
+    [(PGD(norm="l2", radius=0.19, steps=10), 3), (Square(radius=0.005, queries=60), 30)],
+)
+def test_of_an_attack_that_the_budget_cut_off_nothing_is_said(attack: Any, queries: int) -> None:
+    """It did not fail: an image that it had no answers for does not count as one that holds."""
+    net = HalfSpace(8)
+    given = [net.at(d) for d in (0.2, 0.3)]
+    whole = attacked(attack, given[:1], budget=Budget(queries=5000, run="r"))
+    assert [one.distance for one in whole] == [None]
+    done = attacked(attack, given, budget=Budget(queries=whole[0].queries + queries - 2, run="r"))
+    assert [one.id for one in done] == [whole[0].id]
+
+
+@pytest.mark.parametrize("make", [lambda k: Square(radius=0.1, queries=k), lambda k: HopSkipJump(queries=k)])
+def test_a_number_of_queries_is_checked_before_the_first(make: Any) -> None:
+    """Not after the answer to the image as it is has been paid for."""
+    for queries in (0, 1.5, True):
+        with pytest.raises(ConfigurationError, match="whole number"):
+            make(queries)
 
 
 def test_the_same_again_asks_nobody() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from api_smoothing.attacks.outcome import Attacked, Attempt, Votes
 from api_smoothing.cli import main
 from api_smoothing.cli.commands import attack
 from api_smoothing.convnet import CLASSES
+from api_smoothing.datasets import DataSet
 
 LOCAL = "--provider torchvision --model cifar10 --denoiser none --sigma 0.05 --seed 1 --device cpu"
 
@@ -115,6 +117,15 @@ def test_a_budget_that_is_spent_is_exit_code_3(folder: Path, capsys: pytest.Capt
         ("nowhere", "no such file"),
         ("photos --smoothed --noise laplace", "Gaussian"),
         ("photos --attack pgd-linf --eps -1", "radius of an attack"),
+        ("photos --attack pgd-linf --eps 8", "give levels of 255 as 8/255"),
+        ("photos --attack pgd-linf --eps 8/0", "invalid number value: '8/0'"),
+        ("photos --attack square --queries 0", "queries of an attack"),
+        ("photos --steps 0", "steps of an attack"),
+        ("photos --smoothed --steps 0", "steps of an attack"),
+        ("photos --smoothed --eot 0", "eot of an attack"),
+        ("photos --smoothed --votes 0", "votes of an attack"),
+        ("photos --smoothed --factors nan", "--factors must be numbers"),
+        ("photos --smoothed --factors 1,inf", "--factors must be numbers"),
     ],
 )
 def test_a_slip_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
@@ -194,6 +205,24 @@ def test_a_break_is_loud(
     code, out, _ = run("photos/cat/a.png --smoothed", capsys)
     assert code == 0
     assert "TURNED INSIDE ITS CERTIFIED RADIUS" in out
+
+
+def test_what_was_not_attacked_is_not_said_to_hold() -> None:
+    """An image that is right but has a reason not to be attacked stands apart from those that were not turned."""
+    plain = Attacked(id="a", path=None, label="cat", right=True, norm="l2")
+    done = [plain, replace(plain, distance=0.1), replace(plain, reason="no class of the twins"),
+            replace(plain, right=False, reason="wrong as it is")]  # fmt: skip
+    args = argparse.Namespace(attack="pgd-l2", smoothed=False, lenders=None, output=None)
+    lines = list(attack._totals(args, done, None))
+    assert lines[1] == "right: 3 of 4; right and not turned: 1; right and not attacked: 1"
+    facts = attack._facts(args, DataSet(name="x", examples=()), done, None)
+    assert (facts["right_and_not_turned"], facts["right_and_not_attacked"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), ("1e-2", 0.01)])
+def test_a_radius_may_be_a_fraction(text: str, value: float) -> None:
+    """As papers write it."""
+    assert attack.number(text) == value
 
 
 def test_an_image_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -103,6 +104,18 @@ def test_an_image_that_cannot_be_read_is_told_and_not_called_decided(
     assert "decided already" not in error
     assert evaluate("--radii", "0", "-n", "30", "--output", "run.jsonl") == 0
     assert "5 of 6 images are decided already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--output", "--resume"])
+def test_an_output_that_needs_a_package_names_it(
+    flag: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no question of rights and keys, and the same command does not help."""
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    assert evaluate("--radii", "0", "-n", "30", flag, "s3://bucket/run.jsonl") == 2
+    error = capsys.readouterr().err
+    assert "pip install 'api-smooth[remote]' s3fs" in error
+    assert "resume" not in error
 
 
 def test_a_claim_is_proved_or_exit_1(capsys: pytest.CaptureFixture[str]) -> None:

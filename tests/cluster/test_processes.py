@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 
 import pytest
 from at_image import AtImage
 from interrupting import never_left_locked
 from many_workers import asking, facts, pictures, service
+from PIL import Image
 
 from api_smoothing.cluster import Account, Processes
 from api_smoothing.cluster.messages import Task
-from api_smoothing.cluster.processes import Process
+from api_smoothing.cluster.processes import Process, _without_main
 from api_smoothing.cluster.recipe import Recipe
 from api_smoothing.errors import ConfigurationError
 from api_smoothing.sandbox import Sandbox
@@ -77,6 +81,44 @@ def test_the_quotas_of_accounts_add_up(
     assert server.meter.busiest(1.0) >= 12
     # Ten of each may leave in their first moment. How many arrive in a second is up to the machine as well.
     assert time.monotonic() - began > (server.meter.images - 20) / 20
+
+
+UNGUARDED = """
+from api_smoothing import SmoothedAPI
+from api_smoothing.cluster import Processes
+
+with SmoothedAPI("torchvision", denoiser=None, sigma=0.05, seed=1) as api:
+    for found in api.certify_many(["a.png"], n=20, engine=Processes(1)):
+        print("certified", found.label)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_script_needs_no_guard_and_no_file(way: str, tmp_path: Path) -> None:
+    """Workers do not run it again: it is neither done twice, nor missed where it is none."""
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, *(["script.py"] if way == "file" else ["-"])],
+        input="" if way == "file" else UNGUARDED,
+        cwd=tmp_path,
+        env={**os.environ, "API_SMOOTH_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("certified") == 1
+
+
+def test_what_a_worker_is_started_with_is_given_back() -> None:
+    """The script is hidden for the time of the start alone."""
+    before = dict(vars(sys.modules["__main__"]))
+    with _without_main():
+        assert not {"init_main_from_path", "init_main_from_name"} & get_preparation_data("worker").keys()
+    assert vars(sys.modules["__main__"]) == before
 
 
 def test_this_process_must_be_one_of_the_accounts(server: Sandbox) -> None:

@@ -12,6 +12,7 @@ import torch
 from toy_defences import NAMES, Darker, Toy, pictures, smoother
 
 from api_smoothing import compare
+from api_smoothing.attacks import PGD
 from api_smoothing.attacks.victim import on_8_bits
 from api_smoothing.defences import Comparison, Cost, Denoised
 from api_smoothing.defences.comparison import WORST
@@ -113,6 +114,79 @@ def test_without_labels_the_answer_as_it_is_counts() -> None:
     assert (found.reference, found.cell("none", "none").k) == ("answer", 4)
     assert found.cell("none", "pgd-linf-12/255").k == 0
 
+    assert "as bare" in found.table()
+    assert "right" not in found.table()
+
+
+def test_what_works_in_place_changes_nothing_for_others() -> None:
+    """Neither a defence nor an attack is given the images that the next one gets."""
+
+    class Blank(Darker):
+        def purify(self, images: Any, seed: int, /) -> Any:
+            return images.zero_()
+
+    class Erased:
+        name = "erased"
+
+        def __call__(self, images: Any, labels: Any, model: Any) -> Any:
+            labels.zero_()
+            return images.zero_()
+
+    blank = Blank(name="blank")
+    given = {**QUICK, "attacks": [Erased(), "none"]}
+    found = compare(pictures(), Toy(), ["none", blank, "bits-8"], **given)
+    assert [found.cell(name, "none").k for name in ("none", "bits-8")] == [4, 4]
+    assert found.cell("none", "none").psnr is None  # the clean image, still
+    compare(pictures(), Toy(), ["none", blank], adaptive=True, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda images: images + 0.001, "multiples of 1/255"),
+        (lambda images: images * torch.nan, "multiples of 1/255"),
+        (lambda images: images + 1, "outside"),
+        (lambda images: images[:1], r"gave \(1, 3, 8, 8\) for images \(3, 3, 8, 8\)"),
+        (lambda images: None, "gave NoneType"),
+    ],
+)
+def test_what_an_attack_promises_is_checked(made: Any, why: str) -> None:
+    """An image that no file can hold is none that a defence has to stand."""
+
+    class Odd:
+        name = "odd"
+
+        def __call__(self, images: Any, labels: Any, model: Any) -> Any:
+            return made(images)
+
+    with pytest.raises(ConfigurationError, match=f"the attack odd .*{why}"):
+        compare(pictures(), Toy(), ["none"], **{**QUICK, "attacks": [Odd()]})
+
+
+def test_an_attack_object_is_known_by_its_settings(tmp_path: Path) -> None:
+    """A weak one's images are not taken for those of a strong one, in one comparison or in a file that goes on."""
+    weak, strong = (PGD(norm="l2", radius=0.5, steps=steps) for steps in (1, 30))
+    given = {**QUICK, "attacks": [weak, strong]}
+    assert len(compare(pictures(1), Toy(), ["none"], **given).conditions) == 2
+    file = tmp_path / "run.jsonl"
+    seen = []
+    for attack in (weak, strong):
+        model = Toy()
+        compare(pictures(1), model, ["none"], output=file, **{**QUICK, "attacks": [attack]})
+        seen.append(model.seen)
+    assert seen[1] > 0
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    """Not the class that happens to stand first."""
+
+    class Broken(Toy):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) * torch.nan
+
+    with pytest.raises(ConfigurationError, match="no finite numbers"):
+        compare(pictures(), Broken(), ["none"], **QUICK)
+
 
 def test_images_that_cannot_be_used_are_counted() -> None:
     """Labels that are no class, and files that are no images."""
@@ -193,6 +267,7 @@ def test_a_file_without_a_comparison_is_told(tmp_path: Path) -> None:
         (["none", "none"], {}, "two defences are called 'none'"),
         ([3], {}, "no defence"),
         (["none"], {"batch": 0}, "batch"),
+        (["none"], {"device": "warp"}, "device 'warp' is not available"),
         (["none"], {"attacks": ["magic"]}, "magic"),
         (["none"], {"class_names": ["one"]}, "2 scores for 1"),
     ],

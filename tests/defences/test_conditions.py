@@ -70,6 +70,9 @@ def test_objects_are_attacks_too() -> None:
     """PGD and Square get a name from their ball; whatever has a name and can be called stays itself."""
     assert attack_of(PGD(norm="l2", radius=0.5)).name == "pgd-l2-0.5"
     assert attack_of(Square(radius=0.25)).name == "square-linf-0.25"
+    assert attack_of(PGD(norm="l2", radius=0.5, steps=5, losses=("margin",))).name == (
+        "pgd-l2-0.5?steps=5&losses=margin"
+    )
 
     class Own:
         name = "own"
@@ -88,6 +91,12 @@ def test_objects_are_attacks_too() -> None:
         (["pgd-linf-8/0"], [], False, "radius '8/0'"),
         (["square-l1-0.5"], [], False, "no attack 'square-l1-0.5'"),
         ([3], [], False, "int is no attack"),
+        (
+            [PGD(norm="l2", radius=0.5), Square(norm="l2", radius=0.5), PGD(norm="l2", radius=0.50000001)],
+            [],
+            False,
+            "two attacks are called 'pgd-l2-0.5'",
+        ),
         ([], ["fogg"], False, "fogg"),
         ([], ["fog:6"], False, "severity"),
         ([], ["fog:x"], False, "severity in 'fog:x'"),

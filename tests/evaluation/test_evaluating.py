@@ -99,8 +99,9 @@ def test_what_it_writes_can_be_verified(folder: Path, tmp_path: Path) -> None:
         [{"n": 120}, {"radii": (0.1,)}, {"radii": (0, 0.05)}, {"radii": (0.1,), "at_least": 0.3}]
     ):
         out = tmp_path / f"{number}.jsonl"
-        evaluate(smoothed(), folder, output=out, **asked)
-        assert verifier.check(str(out))["faults"] == []
+        found = evaluate(smoothed(), folder, output=out, **asked)
+        checked = verifier.check(str(out))
+        assert (checked["faults"], checked["queries"]) == ([], found.summary.queries)
     script = Path(verifier.__file__)
     assert "api_smoothing" not in " ".join(
         line for line in script.read_text().splitlines() if line.startswith(("import", "from"))

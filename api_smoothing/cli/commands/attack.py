@@ -12,9 +12,11 @@ every attacked image has 8 bits and lies in its ball, which whole numbers decide
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attack", choices=ATTACKS, default="pgd-l2", metavar="NAME", help=f"{', '.join(ATTACKS)} (pgd-l2)"
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--radius", type=float, metavar="R", help="the ℓ2 ball of pgd-l2 and square-l2 (0.5)")
+    size.add_argument("--radius", type=number, metavar="R", help="the ℓ2 ball of pgd-l2 and square-l2 (0.5)")
     size.add_argument(
-        "--eps", type=float, metavar="E", help="the ℓ∞ ball of pgd-linf and square (8/255, 0.0314)"
+        "--eps", type=number, metavar="E", help="the ℓ∞ ball of pgd-linf and square (8/255, 0.0314)"
     )
     parser.add_argument("--steps", type=int, metavar="K", help="of PGD (40; 20 with --smoothed)")
     parser.add_argument(
@@ -135,6 +137,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="write the images that turned the answer"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object, and nothing else")
+
+
+def number(text: str) -> float:
+    """As 0.03 or 8/255. Raises ValueError."""
+    try:
+        return float(Fraction(text))
+    except (ZeroDivisionError, OverflowError):
+        raise ValueError(text) from None
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -278,7 +288,7 @@ def _factors(text: str) -> tuple[float, ...]:
         found = tuple(sorted({float(part) for part in text.split(",")}))
     except ValueError:
         found = ()
-    if not found or min(found) <= 0:
+    if not found or not all(0 < factor < math.inf for factor in found):
         raise ConfigurationError(
             f"--factors must be numbers above 0 with commas between, such as 1,4, not {text!r}"
         )
@@ -301,7 +311,7 @@ def _attacked(
     holding = Holding(
         factors=_factors(args.factors),
         radius=args.radius,
-        steps=args.steps or _STEPS[True],
+        steps=_STEPS[True] if args.steps is None else args.steps,
         restarts=args.restarts,
         eot=args.eot,
         votes=args.votes,
@@ -353,7 +363,7 @@ def _attack(args: argparse.Namespace) -> Attack:
     return PGD(
         norm=norm,
         radius=radius,
-        steps=args.steps or _STEPS[False],
+        steps=_STEPS[False] if args.steps is None else args.steps,
         restarts=args.restarts,
         seed=args.attack_seed,
     )
@@ -378,10 +388,22 @@ def _turned(done: Iterable[Attacked]) -> dict[str, Any]:
     return {"k": k, "n": len(tried), "low": low, "high": high}
 
 
+def _right(done: Iterable[Attacked]) -> dict[str, int]:
+    """Of the images whose truth is known, those answered rightly: turned or not, or never attacked, see `reason`."""
+    known = [one for one in done if one.right is not None]
+    right = [one for one in known if one.right]
+    return {
+        "k": len(right),
+        "n": len(known),
+        "kept": sum(one.distance is None and not one.reason for one in right),
+        "unattacked": sum(bool(one.reason) for one in right),
+    }
+
+
 def _facts(
     args: argparse.Namespace, data: DataSet, done: Sequence[Attacked], found: Verdict | None
 ) -> dict[str, Any]:
-    right = [one for one in done if one.right is not None]
+    right = _right(done)
     return {
         "dataset": data.name,
         "attack": args.attack,
@@ -390,8 +412,9 @@ def _facts(
         "path": args.path if args.smoothed else None,
         "images": [one.to_dict() for one in done],
         "turned": _turned(done),
-        "right": {"k": sum(bool(one.right) for one in right), "n": len(right)},
-        "right_and_not_turned": sum(bool(one.right) and one.distance is None for one in right),
+        "right": {"k": right["k"], "n": right["n"]},
+        "right_and_not_turned": right["kept"],
+        "right_and_not_attacked": right["unattacked"],
         "verdict": None if found is None else found.to_dict(),
     }
 
@@ -434,10 +457,10 @@ def _totals(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict |
     turned = _turned(done)
     share = f"95 % interval {turned['low']:.1%} to {turned['high']:.1%}"
     yield f"turned: {turned['k']} of {turned['n']} ({share})"
-    right = [one for one in done if one.right is not None]
-    if right:
-        kept = sum(bool(one.right) and one.distance is None for one in right)
-        yield f"right: {sum(bool(one.right) for one in right)} of {len(right)}; right and not turned: {kept}"
+    right = _right(done)
+    if right["n"]:
+        left_out = f"; right and not attacked: {right['unattacked']}" if right["unattacked"] else ""
+        yield f"right: {right['k']} of {right['n']}; right and not turned: {right['kept']}{left_out}"
     if found is not None:
         yield (
             f"inside the certified radius: {found.turned} of {found.images} turned "

@@ -121,12 +121,12 @@ def _without_main() -> Iterator[None]:
     So a script needs no `if __name__ == "__main__":`, and need not be a file.
     """
     main = sys.modules["__main__"].__dict__
-    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
-    main.pop("__file__", None)
+    kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
     try:
         yield
     finally:
+        del main["__spec__"]
         main.update(kept)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_smoothing.adapters.base import Adapter, AdapterCard, Answer, Verdict
-from api_smoothing.engine.sending import encode, enlargement
-from api_smoothing.engine.sending.outcome import in_words
+from api_smoothing.engine.sending import encode, enlargement, in_words
 from api_smoothing.engine.storage import FolderStorage, Storage
 from api_smoothing.errors import ApiSmoothError, ImageError, ProviderError
 from api_smoothing.home import home

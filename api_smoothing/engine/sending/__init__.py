@@ -3,7 +3,7 @@
 from api_smoothing.engine.sending.desk import Desk, Here, There
 from api_smoothing.engine.sending.drift import Canary, Watch
 from api_smoothing.engine.sending.noisy import AsIs, drawing
-from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome
+from api_smoothing.engine.sending.outcome import FirstRequestGate, Latency, Open, Outcome, in_words
 from api_smoothing.engine.sending.pixels import Cleaner, encode, enlargement
 from api_smoothing.engine.sending.sender import Sender
 from api_smoothing.engine.sending.stopwatch import Stopwatch
@@ -30,4 +30,5 @@ __all__ = [
     "drawing",
     "encode",
     "enlargement",
+    "in_words",
 ]

@@ -22,10 +22,8 @@ from api_smoothing.certify.spec import Method
 from api_smoothing.engine import parts
 from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.estimate import defaults
-from api_smoothing.engine.estimate.forecast import forecast
-from api_smoothing.engine.estimate.pace import pace, remember
-from api_smoothing.engine.estimate.pricing import price
-from api_smoothing.engine.estimate.shares import prior as shares_of
+from api_smoothing.engine.estimate.pace import remember
+from api_smoothing.engine.estimate.pipeline import Pipeline
 from api_smoothing.engine.lessons import Lesson, Lessons, lesson_of
 from api_smoothing.engine.looks import Question, about_labels, about_the_label, about_the_prediction
 from api_smoothing.engine.neighbours import Neighbours, Visit
@@ -74,7 +72,6 @@ Counting = TypeVar("Counting", bound=Counts)
 
 _log = logging.getLogger("api_smoothing")
 
-_MAJORITY = 1e-9  # a radius for those who ask about 0
 _PLENTY = 1_000_000  # queries no image takes: such a budget cannot decide when to stop
 
 
@@ -169,9 +166,17 @@ class SmoothedAPI:
             self._seed = of_epoch(self._storage.seed(seed), self._epoch)
             # The card's, not the name asked for: a rehearsal's certificate must not pass for the service's.
             self._provider = self._adapter.card.provider
-            card, cost = self._adapter.card, price(self._adapter.card)
-            self._terms, self._has_budget = defaults.terms_of(card, cost), budget is not None
-            self._budget = budget or defaults.usual_budget(card, cost)
+            self._pipeline = Pipeline(
+                card=self._adapter.card,
+                denoiser=self._denoiser,
+                size=self.size,
+                sigma=self.sigma,
+                alpha=alpha,
+                method=method,
+                noise=noise,
+                given=budget,
+            )
+            self._has_budget, self._budget = budget is not None, self._pipeline.budget
             self._observers, self._warned = observers_of(observers), False
             self._session = Session(
                 self._adapter,
@@ -240,12 +245,12 @@ class SmoothedAPI:
         `engine` "processes" (of this machine) or "ray" (docs/scale.md) has the images certified by several processes,
         each as this one would, on the same budget, quota and answers; or a `cluster.Engine`.
         """
-        spec = self._spec(radius, n, n0, radii)
+        spec = self._pipeline.spec(radius, n, n0, radii)
         question = {"radius": radius, "radii": tuple(radii), "n": n, "n0": n0}
         lessons, visits = self._teacher or Lessons(self._lessons), list[Visit]()
         learning = lessons if self._prior == "learn" and spec.learns else None
         work = None if engine is None else _workers().work(self, engine, spec, question, learning)
-        self._begin_run(spec.n, self._unset_cap(_aim(radius, spec.radii), n, spec.n))
+        self._begin_run(spec.n, self._pipeline.unset_cap(radius, spec.radii, n, spec.n))
         if work is not None:
             results = work(img if isinstance(img, images.Later) else self._loaded(img) for img in imgs)
         else:
@@ -434,8 +439,8 @@ class SmoothedAPI:
             least=self._adapter.card.min_score,
             unseen_ok=unseen_ok,
         )
-        asked, n = n, self._answers(radius, n, "auto", reader.most + len(absent))
-        self._begin_run(n, self._unset_cap(radius, asked, n))
+        asked, n = n, self._pipeline.answers(radius, n, "auto", reader.most + len(absent))
+        self._begin_run(n, self._pipeline.unset_cap(radius, (), asked, n))
         loaded = self._loaded(img)
         noise, sender = self._noise_stream(loaded), self._session.sender()
         inquiry = self._inquiry(loaded, noise, sender, parts.scored(reader, self._adapter))
@@ -489,7 +494,7 @@ class SmoothedAPI:
 
         The label differs from the most probable one with probability at most α (Cohen et al. 2019, PREDICT).
         """
-        self._answers(None, n, "auto")
+        self._pipeline.answers(None, n, "auto")
         self._begin_run(n)
         loaded, sender = self._loaded(img), self._session.sender()
         inquiry = self._inquiry(loaded, self._noise_stream(loaded), sender)
@@ -553,29 +558,19 @@ class SmoothedAPI:
         is counted in. Without `within_budget` no budget is. Seconds have the denoising in them, as fast as in earlier
         runs on this machine. Raises UnreachableRadiusError for a radius that no answers could certify.
         """
-        if isinstance(images_or_count, int):
-            if not 1 <= images_or_count <= defaults.MOST_IMAGES:
-                raise ConfigurationError(
-                    f"an estimate is for 1 to {defaults.MOST_IMAGES:,} images, not {images_or_count:,}"
-                )
-            known: list[list[Any]] = [[]] * images_or_count
-        else:
-            known = [self._known(img) for img in images.as_list(images_or_count)]
-        card, denoiser = self._adapter.card, self._denoiser_id()
-        spec, session = self._spec(radius, n, n0, radii), self._session
-        limited = within_budget and (self._has_budget or spec.n is None)
-        return forecast(
-            known,
-            spec=spec,
-            affordable=session.account.affordable() if limited else None,
-            card=card,
-            price=session.price,
-            extra_per_image=session.extra_per_image,
-            queries_per_vote=session.queries_per_vote,
-            prior=self.vote_shares,
-            pace=pace(card, denoiser=denoiser, size=self.size),
-            unset=self._unset_cap(_aim(radius, spec.radii), n, spec.n),
-            stops_at=None if self._has_budget else self._budget.usd,
+
+        def known() -> list[list[Any]]:
+            assert not isinstance(images_or_count, int)
+            return [self._known(img) for img in images.as_list(images_or_count)]
+
+        return self._pipeline.estimate(
+            images_or_count if isinstance(images_or_count, int) else known,
+            radius=radius,
+            radii=radii,
+            n=n,
+            n0=n0,
+            within_budget=within_budget,
+            affordable=self._session.account.affordable,
         )
 
     @property
@@ -631,7 +626,7 @@ class SmoothedAPI:
     @property
     def vote_shares(self) -> VoteShares:
         """What is known, before any answer, of how images' votes agree."""
-        return shares_of(self.card, sigma=self.sigma, size=self.size, denoiser=self._denoiser_id())
+        return self._pipeline.vote_shares
 
     @contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:
@@ -708,52 +703,7 @@ class SmoothedAPI:
         n0: int = 100,
     ) -> Spec:
         """What `certify_many` makes of these arguments: the rule, and the number of answers that holds."""
-        return self._spec(radius, n, n0, radii)
-
-    def _spec(
-        self,
-        radius: float | None,
-        n: int | Literal["auto"] | None,
-        n0: int,
-        radii: Sequence[float] = (),
-    ) -> Spec:
-        sequence = defaults.by_the_sequence(radius, radii, n, self.method)
-        return Spec(
-            radius=radius,
-            radii=sequence,
-            n=self._answers(_aim(radius, sequence), n, self.method, by_sequence=bool(sequence)),
-            n0=n0,
-            sigma=self.sigma,
-            alpha=self.alpha,
-            method=self.method,
-            noise=self.noise,
-        )
-
-    def _answers(
-        self,
-        radius: float | None,
-        n: int | Literal["auto"] | None,
-        method: Method,
-        max_classes: int = 1,
-        by_sequence: bool = False,
-    ) -> int | None:
-        """The most answers an image may take."""
-        cap = partial(
-            defaults.usual_cap,
-            terms=self._terms,
-            sigma=self.sigma,
-            alpha=self.alpha,
-            noise=self.noise,
-            max_classes=max_classes,
-            by_sequence=by_sequence,
-        )
-        return defaults.answers_for(radius, n, method=method, cap=cap)
-
-    def _unset_cap(self, radius: float | None, asked: object, n: int | None) -> tuple[str, ...]:
-        """What is told of a cap that nobody set."""
-        if asked != "auto" or radius is None or n is None:
-            return ()
-        return (defaults.about_the_cap(n, self._terms),)
+        return self._pipeline.spec(radius, n, n0, radii)
 
     def _begin_run(self, n: int | None, unset: tuple[str, ...] = ()) -> None:
         """Tell, before the first query, what limits a call; of money that nobody limited also in the log, once."""
@@ -882,11 +832,6 @@ class SmoothedAPI:
     def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
-
-
-def _aim(radius: float | None, radii: Sequence[float]) -> float | None:
-    """The radius that decides how many answers are wanted: the one asked about, or the largest."""
-    return max(*radii, _MAJORITY) if radii else radius
 
 
 def _answered(

@@ -160,3 +160,31 @@ def passages(upper: Counts, p: Floats, lower: Counts) -> tuple[Floats, Floats]:
         if rows.size == 0 or mass.shape[1] == 0:
             break
     return calls, crossed
+
+
+def running(upper: Counts, p: Floats, lower: Counts) -> Floats:
+    """P(still running after t answers), t = 0 … horizon along the rows, for each of the `p` along the columns.
+
+    A `p` is followed until at most 10⁻¹² of it is alive, so this plans and proves nothing.
+    """
+    found = np.zeros((upper.size + 1, p.size))
+    found[0] = 1.0
+    columns, hit, miss = np.arange(p.size), p, 1.0 - p
+    mass, first = np.ones((1, p.size)), 0  # rows are counts, so that each is one stretch of memory
+    for t, (top, floor) in enumerate(zip(upper.tolist(), lower.tolist(), strict=True), 1):
+        step = np.empty((mass.shape[0] + 1, columns.size))
+        step[0] = 0.0
+        np.multiply(mass, hit, out=step[1:])
+        mass *= miss
+        step[:-1] += mass
+        below = max(0, floor + 1 - first)
+        mass = step[below : max(below, top - first)]
+        first += below
+        left = mass.sum(axis=0)
+        found[t, columns] = left
+        if left.min() <= _GONE:
+            alive = left > _GONE
+            columns, mass, hit, miss = columns[alive], mass[:, alive], hit[alive], miss[alive]
+        if columns.size == 0:
+            break
+    return found

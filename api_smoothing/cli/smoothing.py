@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from api_smoothing.adapters import Adapter
     from api_smoothing.adapters.base import AdapterCard
     from api_smoothing.adapters.labels.label_map import LabelMap
+    from api_smoothing.engine.estimate.pipeline import Pipeline
 
 #: Every setting of the facade; commands add those of their own question (radius, n, …).
 FACADE: Final = (
@@ -129,11 +130,19 @@ def estimates(
         side = refuse_early(settings, options)
         kept = not isinstance(images, int) and kept_answers(settings)
         ways, named = foresee(settings, native_side=side, kept=kept)
-        asked = images if isinstance(images, int) or (kept and named) else _readable(images)
+        if isinstance(images, int):
+            count: int | None = images
+        else:
+            count = None if kept and named else _readable(images)
+        more |= {"radius": settings.radius, "radii": radii, "n": settings.n}
         found = []
+        if count is not None and not (kept or kept_budgets(settings)):
+            pipeline = _pipeline(settings, options, ways[0])
+            found.append(pipeline.estimate(count, affordable=partial(_whole, pipeline), **more))
+            ways = ()
         for way in ways:
-            with _facade(settings, options, way=way, remembers=kept or kept_budgets(settings)) as api:
-                found.append(api.estimate(asked, radius=settings.radius, radii=radii, n=settings.n, **more))
+            with _facade(settings, options, way=way) as api:
+                found.append(api.estimate(images if count is None else count, **more))
     best = min(found, key=lambda estimate: estimate.queries_expected)
     if named or isinstance(images, int):
         return best
@@ -147,6 +156,39 @@ def _readable(images: Sequence[str]) -> int:
     return len([*map(decode, images)])
 
 
+def _whole(pipeline: Pipeline) -> int | None:
+    """The queries of a budget of which nothing was spent."""
+    from api_smoothing.engine.storage.in_memory_budget import Limits
+
+    return Limits(pipeline.budget, micro_usd=pipeline.price.micro_usd).left(0, 0)
+
+
+def _pipeline(settings: Settings, options: Mapping[str, Any], way: Foreseen) -> Pipeline:
+    """What the facade would make its estimates from, without it: where nothing is kept, nothing is opened."""
+    from api_smoothing.adapters import registry
+    from api_smoothing.engine import parts
+    from api_smoothing.engine.estimate.pipeline import Pipeline
+
+    sigma, alpha, method, noise = float(settings.sigma), settings.alpha, settings.method, settings.noise
+    budget = _budget(settings)
+    parts.check(sigma=sigma, alpha=alpha, method=method, noise=noise, budget=budget)
+    parts.check_sharing(settings.prior, settings.reuse)
+    given = {name: value for name, value in options.items() if value is not None}
+    model = registry.load(settings.provider, **given) if way.model is None else way.model
+    denoiser = parts.denoiser(way.denoiser, sigma=sigma, size=settings.size, card=model.card, device="cpu")
+    parts.label_map(settings.labels, model.card)
+    return Pipeline(
+        card=model.card,
+        denoiser=denoiser,
+        size=parts.size(settings.size, denoiser, model.card),
+        sigma=sigma,
+        alpha=alpha,
+        method=method,
+        noise=noise,
+        given=budget,
+    )
+
+
 @contextmanager
 def _facade(
     settings: Settings,
@@ -157,12 +199,8 @@ def _facade(
     account: str | None = None,
     progress: Progress | None = None,
     way: Foreseen | None = None,
-    remembers: bool = True,
 ) -> Iterator[SmoothedAPI]:
-    """The facade itself; with `way`, on the cards of the networks in place of them.
-
-    One that does not remember opens no database: nothing was ever kept where it would look.
-    """
+    """The facade itself; with `way`, on the cards of the networks in place of them."""
     from api_smoothing import SmoothedAPI
 
     provider: str | ForeseenModel = settings.provider
@@ -189,10 +227,6 @@ def _facade(
         observers=() if progress is None else (progress,),
         **options,
     )
-    if not remembers:
-        with made(store="memory") as api:
-            yield api
-        return
     if settings.store is None:
         with made(cache=settings.cache) as api:
             yield api

@@ -16,15 +16,6 @@ from api_smoothing.adapters.labels.label_map import LabelMap, TopLabel, first_la
 from api_smoothing.denoisers.adopted import UNKNOWN
 from api_smoothing.denoisers.replicas import Replicas
 from api_smoothing.denoisers.selection import select
-from api_smoothing.engine.session import nameable
-from api_smoothing.engine.storage import (
-    FolderStorage,
-    MemoryStorage,
-    Storage,
-    is_address,
-    masked,
-    open_database,
-)
 from api_smoothing.errors import ConfigurationError, UnknownOption
 from api_smoothing.home import home
 from api_smoothing.precision import check_device, devices, kind_of
@@ -34,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from api_smoothing.denoisers.base import Denoiser
+    from api_smoothing.engine.storage import Storage
 
 METHODS = ("auto", "sequential", "fixed", "clopper-pearson", "runner-up")
 #: The side that images are brought to for a provider that names none: what photographic classifiers are made for.
@@ -253,6 +245,15 @@ def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
 
     `cache` is the folder of the answers, True for the installation's own, False to keep none.
     """
+    from api_smoothing.engine.storage import (
+        FolderStorage,
+        MemoryStorage,
+        Storage,
+        is_address,
+        masked,
+        open_database,
+    )
+
     if store is None:
         folder = None if isinstance(cache, bool) else Path(cache)
         return FolderStorage(home(), cache=folder, keep=cache is not False)
@@ -277,6 +278,8 @@ def storage(store: str | Storage | None, cache: bool | str | Path) -> Storage:
 
 def check_cache(choice: bool | str | Path, adapter: Adapter, denoiser: Denoiser | None) -> None:
     """Refuse a folder for answers that cannot be kept."""
+    from api_smoothing.engine.session import nameable
+
     if isinstance(choice, bool) or adapter.card.accepts != "png" or nameable(adapter.card, denoiser):
         return
     if denoiser is not None and not denoiser.card.named:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api_smoothing.adapters.base import Adapter, AdapterCard
 from api_smoothing.denoisers.adopted import UNKNOWN
-from api_smoothing.engine.estimate.pricing import price
+from api_smoothing.engine.estimate.pricing import CANARIES, price
 from api_smoothing.engine.looks import Question, begun, look_of, unknown
 from api_smoothing.engine.paths import PathVotes
 from api_smoothing.engine.scheduler import IMAGES, Opening, Scheduler, cost
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from api_smoothing.images import Later, Loaded
 
 T = TypeVar("T")
-
-CANARIES = 2  # queries an image costs beyond its votes, where drift shows only through a canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

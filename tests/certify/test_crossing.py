@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from api_smoothing.certify.crossing import _TINY, _TRIM, Counts, Passages, passage
+from api_smoothing.certify.crossing import _TINY, _TRIM, Counts, Passages, passage, running
 from api_smoothing.certify.fixed import tail
 from api_smoothing.certify.futility import futility_boundary
 from api_smoothing.certify.sequential import open_boundary
@@ -110,3 +110,15 @@ def test_a_search_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Passages, "__call__", noting)
     spending.spending_boundary.__wrapped__(P0, 1000, ALPHA)
     assert sum(steps) < sum(trials) / 2
+
+
+def test_who_is_still_running_is_what_passages_leave() -> None:
+    """For each share, after each answer: 1 less what has crossed and what has fallen."""
+    upper = spending_boundary(P0, 300, ALPHA).counts(300)
+    lower = np.arange(1, 301) - futility_boundary(P0).counts(300)
+    shares = np.array([0.0, 0.3, P0, 0.9, 0.97, 1.0])
+    found = running(upper, shares, lower)
+    for column, p in enumerate(shares):
+        for t in (0, 1, 46, 47, 120, 300):
+            ran = passage(upper[:t], float(p), lower[:t])
+            assert found[t, column] == pytest.approx(1.0 - ran.upper - ran.lower, abs=1e-11)

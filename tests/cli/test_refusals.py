@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from command_line import one_line
 
+from api_smoothing import Budget
 from api_smoothing.cli import main
+from api_smoothing.engine.storage import FolderStorage
 from api_smoothing.home import home
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -117,3 +120,32 @@ def test_an_estimate_refuses_what_is_no_image(capsys: pytest.CaptureFixture[str]
     Path("a.png").write_bytes(b"no image")
     assert main(["certify", *QUESTION, "--dry-run", "--provider", "aws"]) == 2
     one_line(capsys.readouterr().err, "a.png", "not an image")
+
+
+ASKED = [
+    ["--radius", "0.25"],
+    ["--radius", "0.25", "-n", "300", "--budget-queries", "100"],
+    ["--radius", "0.1", "-n", "none", "--budget-usd", "0.3"],
+    ["-n", "200", "--method", "clopper-pearson"],
+    ["--labels-present", "cat", "-n", "200"],
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=" ".join)
+@pytest.mark.parametrize("provider", ["torchvision", "aws", "google"])
+def test_an_estimate_is_the_same_with_and_without_databases(
+    provider: str, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is told where nothing was ever kept is what the databases would tell of nothing."""
+
+    def told() -> dict[str, object]:
+        assert main(["certify", "a.png", *asked, "--dry-run", "--json", "--provider", provider]) == 0
+        found = json.loads(capsys.readouterr().out)
+        found["assumptions"] = [line for line in found["assumptions"] if "on this machine" not in line]
+        return {name: value for name, value in found.items() if not name.startswith("seconds")}
+
+    without = told()
+    assert not home().exists()
+    with closing(FolderStorage(home()).budget(Budget(usd=1.0), run="another", provider="aws", micro_usd=1)):
+        assert (home() / "ledger.db").exists()
+    assert told() == without

@@ -311,7 +311,7 @@ def _fewest(settings: Settings) -> int:
     """Queries that are enough to begin an image: all of a fixed number, or twice what a sure one takes."""
     from api_smoothing.certify.plan import min_queries
     from api_smoothing.certify.spec import Spec
-    from api_smoothing.engine.session import CANARIES
+    from api_smoothing.engine.estimate.pricing import CANARIES
 
     spec = Spec(
         radius=settings.radius,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +113,8 @@ def _read() -> dict[str, tuple[float, float]]:
 
 def _write(path: Path, text: str) -> None:
     """Put the whole file in its place at once: others may be reading."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:

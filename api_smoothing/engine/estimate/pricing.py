@@ -29,6 +29,9 @@ from api_smoothing.errors import ConfigurationError, unknown
 from api_smoothing.home import answers_folder, home, settings_file
 from api_smoothing.private import refuse_writable
 
+#: Queries an image costs beyond its votes, where drift shows only through a canary.
+CANARIES: Final = 2
+
 USER_FILE: Final = "pricing.toml"
 STALE_DAYS: Final = 180
 _MOST: Final = 1_000_000  # dollars per 1000; a larger price is a slip of the pen

@@ -95,8 +95,8 @@ def _to_target(
     lows, highs, expected = each * lows, each * highs, each * expected
     canaries = extra * ahead.total()
     middle = round(expected) + canaries
-    low = min(middle, math.floor(np.quantile(lows, TAIL)) + canaries)
-    high = max(middle, math.ceil(np.quantile(highs, 1.0 - TAIL)) + canaries)
+    low = min(middle, math.floor(_quantile(lows, TAIL)) + canaries)
+    high = max(middle, math.ceil(_quantile(highs, 1.0 - TAIL)) + canaries)
     lines = (
         [f"{len(asked)} images by their answers in the cache, which speak for the others as well"]
         if asked
@@ -143,6 +143,11 @@ def _stand(votes: Votes, spec: Spec, rule: Rule) -> tuple[Standing, bool]:
     bound = certifier.result()
     standing = Standing(n=bound.n, votes=max(bound.counts.values(), default=0), skip=rule.skip - bound.n0)
     return standing, certifier.need() == 0
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """As np.quantile, which would import numpy.ma."""
+    return float(np.interp(share * (values.size - 1), np.arange(values.size), np.sort(values)))
 
 
 def _totals(

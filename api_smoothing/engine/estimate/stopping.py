@@ -19,7 +19,7 @@ from scipy.special import gammaln
 from api_smoothing.certify import Spec, certifier_of, plan
 from api_smoothing.certify.anytime import ConfidenceSequence
 from api_smoothing.certify.cohen import ClopperPearsonCertifier
-from api_smoothing.certify.crossing import Counts, Floats
+from api_smoothing.certify.crossing import Counts, Floats, running
 from api_smoothing.certify.fixed import FixedCertifier
 from api_smoothing.certify.futility import futility_boundary, hopeless_share, spare
 from api_smoothing.certify.radius import threshold
@@ -138,6 +138,10 @@ def last_of(outlooks: Sequence[Outlook]) -> Outlook:
 def _going(rule: Rule, shares: Floats, n: int, votes: int) -> tuple[Counts, Floats]:
     """Times t from 0 on, and P(T > t) at each of them for each share."""
     times = _times(rule.upper.size - n)
+    if times[-1] <= _EVERY:  # then following every share by itself takes less than the logarithms
+        going = running(rule.upper[n:] - votes, shares, rule.lower[n:] - votes)
+        going[-1] *= not rule.ends
+        return times, going
     going = np.zeros((times.size, shares.size))
     going[0] = 1.0
     p = np.clip(shares, 1e-12, 1.0 - 1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -23,6 +24,7 @@ from api_smoothing.engine.affordable import within_budget
 from api_smoothing.engine.estimate import shares
 from api_smoothing.engine.estimate.forecast import forecast
 from api_smoothing.engine.estimate.pricing import Price, Tier, price
+from api_smoothing.engine.estimate.queries import TAIL, Standing, _totals
 from api_smoothing.engine.estimate.stopping import outlook, stopping_rules
 from api_smoothing.errors import UnreachableRadiusError
 from api_smoothing.results import CostEstimate
@@ -77,6 +79,19 @@ def estimate(
         extra_per_image=extra,
         today=TODAY,
     )
+
+
+def test_of_one_image_the_runs_are_its_quantiles() -> None:
+    """Nothing is drawn, so that their mean is the expectation, and low and high cut off what they say."""
+    rules, prior = stopping_rules(question(n=400)), shares.UNKNOWN
+    model, image = prior.model([]), Standing(n=0, votes=0, skip=0)
+    lows, highs, expected, endless = _totals(Counter([image]), prior, model, rules)
+    assert (endless, lows.tolist()) == (0.0, sorted(lows.tolist()))
+    assert float(((lows + highs) / 2).mean()) == pytest.approx(expected, abs=0.6)
+    chance = model / model.sum() @ outlook(rules[0], prior.nodes).chance
+    for share in (TAIL, 0.5, 1 - TAIL):
+        least = int(np.searchsorted(np.cumsum(chance), share)) + 1  # of T, whose bins are single numbers here
+        assert abs(float(np.quantile(highs, share)) - least) <= 1
 
 
 def span(found: CostEstimate) -> tuple[int, int, int]:

@@ -157,6 +157,11 @@ def test_a_run_file_is_attacked_and_joined_in_the_report(
     assert main(["report", "run.jsonl"]) == 0
     table = capsys.readouterr().out
     assert "| attacked: turned inside the certified radius | 0 of 2 |" in table
+    Path("run.attacks.jsonl").unlink()
+    assert main([*line.split(), "--limit", "1"]) == 0
+    assert "inside the certified radius: 0 of 1 turned" in capsys.readouterr().out
+    assert main([*line.split(), "--sample", "1"]) == 2
+    assert "--limit K takes the first" in capsys.readouterr().err
     assert main([*line.split(), "--sigma", "0.1"]) == 2
     assert "give the run's settings" in capsys.readouterr().err
 

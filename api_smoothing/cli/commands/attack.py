@@ -205,9 +205,17 @@ def _run_of(args: argparse.Namespace) -> Run | None:
     """The run file on the command line, if there is one; its settings are those that no flag gives."""
     if not args.source[0].endswith(".jsonl"):
         return None
+    from api_smoothing.datasets.base import at_least_one
     from api_smoothing.recorded import read_run
 
     found = read_run(args.source[0])
+    if args.sample is not None or args.sample_seed is not None:
+        raise ConfigurationError(
+            "the certificates of a run file are attacked in its order: --limit K takes the first"
+        )
+    if args.limit is not None:
+        found = replace(found, certificates=found.certificates[: at_least_one("--limit", args.limit)])
+        args.limit = None  # of the certificates, not of the data set
     settings = found.header.settings
     args.smoothed, args.source = True, args.source[1:]
     given = {name: settings.get(name) for name in _OF_RUN}

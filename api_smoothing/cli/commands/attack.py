@@ -43,7 +43,7 @@ from api_smoothing.cli.smoothing import (
     settings_of,
 )
 from api_smoothing.cli.stopping import exit_code, tell
-from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
+from api_smoothing.errors import BudgetError, ConfigurationError, CredentialsError, ProviderError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
@@ -165,19 +165,22 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     progress = Progress(sys.stderr, 0, summaries=False)
     progress.say("loading …")
     done: list[Attacked] = []
+    begun = False
     try:
         with open_api(settings, sandbox=args.sandbox, retry_failures=args.retry_failures) as api:
             limits.told()
+            begun = True  # from now on an image may have been paid for in part
             for one in _attacked(args, api, data, settings, recorded):
                 done.append(one)
                 progress.say(f"{len(done):,} of {len(data):,} images")
     except KeyboardInterrupt as stop:
         progress.clear()
-        complain(f"interrupted; {how_to_resume(settings, argv, answered=bool(done))}")
+        complain(f"interrupted; {how_to_resume(settings, argv, answered=begun)}")
         return exit_code(stop)
     except ProviderError as error:
         progress.clear()
-        complain(f"error: {error}; {how_to_resume(settings, argv, answered=bool(done))}")
+        asked = begun and (bool(done) or not isinstance(error, CredentialsError))
+        complain(f"error: {error}; {how_to_resume(settings, argv, answered=asked)}")
         return error.exit_code
     progress.clear()
     found = _verdict(args, done)
@@ -195,7 +198,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         again = with_larger_budget(settings, argv, account=limits.account)
         complain(
             f"error: the budget {what_is_left(settings, limits.account)}; {len(done):,} of {len(data):,} images "
-            f"attacked, {how_to_resume(settings, again, answered=bool(done))}"
+            f"attacked, {how_to_resume(settings, again)}"
         )
         return BudgetError.exit_code
     return 0 if found is None or found.holds else 1

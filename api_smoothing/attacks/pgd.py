@@ -172,6 +172,11 @@ class PGD:
                     "PGD needs gradients and this model gives none: attack it by its answers (square, hopskipjump)"
                 )
             (slope,) = torch.autograd.grad(raised, free)
+        if not bool(slope.isfinite().all()):
+            raise ConfigurationError(
+                "PGD needs gradients that are finite numbers and this model gives others: an attack by them would find "
+                "nothing, whatever there is"
+            )
         return slope, self.judge(scores.detach(), labels)
 
     def _inside(self, clean: Tensor, x: Tensor, reach: Tensor) -> Tensor:

@@ -157,6 +157,13 @@ def test_what_has_no_gradient_is_refused() -> None:
         PGD(norm="l2", radius=0.3)(clean, labels, lambda x: Toy()(x).detach())
 
 
+def test_gradients_that_are_no_numbers_are_refused() -> None:
+    """An attack that follows them finds nothing, which would look like a model that holds."""
+    clean, labels = pictures()
+    with pytest.raises(ConfigurationError, match="finite"):
+        PGD(norm="l2", radius=0.3)(clean, labels, lambda x: Toy()(x) * torch.nan)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -121,7 +121,7 @@ def _without_main() -> Iterator[None]:
     So a script needs no `if __name__ == "__main__":`, and need not be a file.
     """
     main = sys.modules["__main__"].__dict__
-    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     main.pop("__file__", None)
     main["__spec__"] = None
     try:

@@ -34,8 +34,7 @@ class Ball:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.norm not in ("l2", "linf"):
-            raise ConfigurationError(f"the norm of an attack is l2 or linf, not {self.norm!r}")
+        _check_norm(self.norm)
         if not (math.isfinite(self.radius) and self.radius >= 0):
             raise ConfigurationError(
                 f"the radius of an attack is from 0 on, in [0,1] units, not {self.radius!r}"
@@ -98,8 +97,14 @@ class Ball:
         return moved_by(low).div(255).to(clean.dtype)
 
 
+def _check_norm(norm: str) -> None:
+    if norm not in ("l2", "linf"):
+        raise ConfigurationError(f"the norm of an attack is l2 or linf, not {norm!r}")
+
+
 def measure(clean: NDArray[Any], attacked: NDArray[Any], norm: Norm) -> int:
     """The largest |δ| for ℓ∞, Σδ² for ℓ2, of uint8 images of one shape: in whole steps of 1/255."""
+    _check_norm(norm)
     if clean.dtype != np.uint8 or attacked.dtype != np.uint8 or clean.shape != attacked.shape:
         raise ConfigurationError(
             f"attacks are measured between uint8 images of one shape, not {clean.dtype} {clean.shape} and "

@@ -13,6 +13,7 @@ from api_smoothing.attacks.ball import Ball, Norm
 from api_smoothing.attacks.losses import LOSSES, Loss, Model, expected, margin
 from api_smoothing.errors import ConfigurationError, unknown
 
+_NEAR = 1e-3  # of an 8-bit level: what float32 may fall short of a whole one
 _JUDGED = 4  # times as many draws as in a step say which of several runs was the best
 
 
@@ -76,6 +77,7 @@ class PGD:
         """
         if not len(images):
             return images.clone()
+        self._check(images, labels)
         balls = [
             Ball(norm=self.norm, radius=r) for r in ([self.radius] * len(images) if radii is None else radii)
         ]
@@ -85,6 +87,20 @@ class PGD:
         if len(runs) == 1:
             return self._run(images, labels, model, balls, *runs[0])
         return self._worst(images, labels, model, balls, runs)
+
+    def _check(self, images: Tensor, labels: Tensor) -> None:
+        if images.ndim != 4 or not images.is_floating_point() or labels.shape != images.shape[:1]:
+            raise ConfigurationError(
+                f"an attack takes floating-point images (N, C, H, W) and labels (N,), not {images.dtype} "
+                f"{tuple(images.shape)} and {tuple(labels.shape)}"
+            )
+        if not bool(((images >= 0) & (images <= 1)).all()):
+            raise ConfigurationError("an attack takes images of values from 0 to 1: divide 8-bit ones by 255")
+        levels = images * 255
+        if self.rounded and bool(((levels - levels.round()).abs() > _NEAR).any()):
+            raise ConfigurationError(
+                "an attack takes 8-bit images, multiples of 1/255: round them, or take rounded=False"
+            )
 
     def _worst(
         self,
@@ -156,6 +172,11 @@ class PGD:
                     "PGD needs gradients and this model gives none: attack it by its answers (square, hopskipjump)"
                 )
             (slope,) = torch.autograd.grad(raised, free)
+        if not bool(slope.isfinite().all()):
+            raise ConfigurationError(
+                "PGD needs gradients that are finite numbers and this model gives others: an attack by them would find "
+                "nothing, whatever there is"
+            )
         return slope, self.judge(scores.detach(), labels)
 
     def _inside(self, clean: Tensor, x: Tensor, reach: Tensor) -> Tensor:

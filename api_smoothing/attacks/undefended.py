@@ -33,6 +33,8 @@ def attack_answers(
     found is left out, as nothing can be said of it. PGD follows the gradients of a local model, or of
     `twins` in the place of what is asked: a transfer attack. What it finds is asked about like everything else.
     """
+    if not isinstance(attack, PGD | Square | HopSkipJump):
+        raise ConfigurationError(f"an attack on answers is a PGD, Square or HopSkipJump, not {attack!r}")
     if twins and not isinstance(attack, PGD):
         raise ConfigurationError("twins are for attacks that follow gradients: pgd-l2 and pgd-linf")
     victim = victim_of(api, smoothed=False, twins=twins) if isinstance(attack, PGD) else None

@@ -26,6 +26,8 @@ from api_smoothing.errors import ConfigurationError, CredentialsError, nearest
 
 _KEYS: Final = ("name", "variables", "rate", "budget_usd", "options")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: As variables are usually called, and no key is: VISION_KEY_1.
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 #: Options that would be keys themselves.
 _SECRET: Final = re.compile(r"key|secret|token|password|\bpat\b", re.IGNORECASE)
 
@@ -49,7 +51,8 @@ class Account:
         for name, source in self.variables.items():
             if not (value := os.environ.get(source, "").strip()):
                 raise CredentialsError(
-                    f"the account {self.name} takes {name} from the variable {source}, which is not set"
+                    f"the account {self.name} takes {_unless_a_key(name)} from the variable {_unless_a_key(source)}, "
+                    "which is not set: variables has the names of variables, not keys"
                 )
             found[name] = value
         return found
@@ -118,6 +121,11 @@ def _read(entry: Any, where: str) -> Account:
 
 def _is_variable(name: Any) -> bool:
     return isinstance(name, str) and _VARIABLE.fullmatch(name) is not None
+
+
+def _unless_a_key(name: str) -> str:
+    """The name of a variable, as far as it cannot be a key that stands in its place."""
+    return name if _NAME.fullmatch(name) else "***"
 
 
 def _number(entry: Mapping[str, Any], key: str, where: str) -> float | None:

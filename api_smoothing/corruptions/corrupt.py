@@ -78,7 +78,7 @@ def check(name: str, severity: int) -> None:
     """Raise ConfigurationError unless there is such a corruption and severity."""
     if name not in _ALL:
         raise ConfigurationError(unknown("corruption", name, NAMES))
-    if isinstance(severity, bool) or severity not in SEVERITIES:
+    if isinstance(severity, bool | float) or severity not in SEVERITIES:
         raise ConfigurationError(f"severity must be a whole number from 1 to 5, not {severity!r}")
 
 

@@ -38,6 +38,7 @@ def write(
         for severity in severities:
             check(name, severity)
     files, failed, told = file_names(dataset), dict[str, str](), time.monotonic()
+    _refuse_the_data_set(dataset, folder)
     places = [(name, severity, folder / name / str(severity)) for name in names for severity in severities]
     for number, example in enumerate(dataset):
         try:
@@ -80,6 +81,15 @@ def _inside(name: str) -> str:
 def _without_ending(name: str) -> str:
     stem, ending = os.path.splitext(name)
     return stem if ending.lower() in suffixes() else name
+
+
+def _refuse_the_data_set(dataset: DataSet, folder: Path) -> None:
+    """A folder of images would hold its own copies, as images of a class called after the corruption."""
+    root = Path(dataset.name)
+    if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
+        raise ConfigurationError(
+            f"{folder} lies in the data set {root}, which would then have the copies as well: write beside it"
+        )
 
 
 def _refuse_the_source(path: Path, example: Example) -> None:

@@ -84,27 +84,31 @@ class Evaluation:
 
 
 def rows_of(summary: Summary) -> list[tuple[str, str, str]]:
-    """What a table of one evaluation says: what, its value, its interval."""
+    """What a table of one evaluation says: what, its value, its interval.
+
+    A claim ends the run by what it has seen, for which an exact interval does not hold: its own bound is what is known.
+    """
+    told = _share if summary.claim is None else _counted
     done = f"{summary.images:,}" + (f" of {summary.planned:,}" if summary.planned > summary.images else "")
     sandbox = summary.provider.endswith("@sandbox")
     right = "right" if summary.reference == "truth" else "as unsmoothed"
     rows = [("images", done, "")]
     if summary.clean is not None:
-        rows.append(("clean accuracy", *_share(summary.clean)))
+        rows.append(("clean accuracy", *told(summary.clean)))
     if summary.reference == "truth":
-        rows.append(("smoothed accuracy", *_share(summary.smoothed)))
+        rows.append(("smoothed accuracy", *told(summary.smoothed)))
     if summary.agreement is not None:
-        rows.append(("agreement with unsmoothed", *_share(summary.agreement)))
+        rows.append(("agreement with unsmoothed", *told(summary.agreement)))
     for at in summary.radii:
-        rows.append((f"certified {right} at {at.radius:g}", *_share(at.certified)))
+        rows.append((f"certified {right} at {at.radius:g}", *told(at.certified)))
     rows += [
         (
             "average certified radius",
             f"{summary.acr:.4f}",
             f"{summary.acr_low:.4f} to {summary.acr_high:.4f}",
         ),
-        ("abstained", *_share(summary.abstained)),
-        ("failed", *_share(summary.failed)),
+        ("abstained", *told(summary.abstained)),
+        ("failed", *told(summary.failed)),
         ("queries", f"{summary.queries:,}", f"{summary.cached:,} more were cached" if summary.cached else ""),
         ("dollars", f"${summary.usd:.4f}", "not charged by the sandbox" if sandbox else ""),
         ("seconds", f"{summary.seconds:.1f}", ""),
@@ -116,6 +120,10 @@ def rows_of(summary: Summary) -> list[tuple[str, str, str]]:
             ("claim", str(summary.claim["state"]), str(summary.claim["statement"]).partition(": ")[2])
         )
     return rows
+
+
+def _counted(share: Share) -> tuple[str, str]:
+    return _share(share)[0], f"({share.k} of {share.n})"
 
 
 def _share(share: Share) -> tuple[str, str]:

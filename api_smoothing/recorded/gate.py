@@ -31,12 +31,16 @@ class Gate:
 def no_worse_than(baseline: Run, run: Run, radius: float, *, max_drop: float = 0.0) -> Gate:
     """Fails where certified accuracy at `radius` has fallen by more than `max_drop`, significantly so.
 
-    Compared are the images that both runs have, by their id. Raises ConfigurationError where there is none, where
-    their pixels or truths differ, or where one of them was not asked about that radius.
+    Compared are the images that both runs have, by their id; one that can no longer be read is certified nowhere, as in
+    the table, and one that could not be read in the baseline is left out. Raises ConfigurationError where there is
+    none, where their pixels or truths differ, or where one of them was not asked about that radius.
     """
     for one in (baseline, run):
         _check_asked(one, radius)
     before, after = _right(baseline, radius), _right(run, radius)
+    after |= {
+        item: (before[item][0], False) for item in run.unreadable if item in before and item not in after
+    }
     common = [item for item in after if item in before]
     if not common:
         raise ConfigurationError(

@@ -74,6 +74,13 @@ def test_what_is_brought_to_the_grid_is_in_the_ball(seed: int, radius: float, no
             assert sum(d * d for d in apart) <= (Fraction(radius) * 255) ** 2
 
 
+def test_another_norm_is_refused() -> None:
+    """Not measured as ℓ2."""
+    black = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(ConfigurationError, match="l2 or linf"):
+        distance(black, black, "l1")  # type: ignore[arg-type]
+
+
 def test_a_radius_in_levels_is_refused() -> None:
     """8 in place of 8/255 would be the whole cube."""
     with pytest.raises(ConfigurationError, match="8/255"):

@@ -157,6 +157,13 @@ def test_what_has_no_gradient_is_refused() -> None:
         PGD(norm="l2", radius=0.3)(clean, labels, lambda x: Toy()(x).detach())
 
 
+def test_gradients_that_are_no_numbers_are_refused() -> None:
+    """An attack that follows them finds nothing, which would look like a model that holds."""
+    clean, labels = pictures()
+    with pytest.raises(ConfigurationError, match="finite"):
+        PGD(norm="l2", radius=0.3)(clean, labels, lambda x: Toy()(x) * torch.nan)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -170,6 +177,23 @@ def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: s
     """Before anything is computed."""
     with pytest.raises(ConfigurationError, match=words):
         replace(PGD(norm="l2", radius=0.3), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x * 255, "divide 8-bit ones by 255"),
+        (lambda x: (x * 255).to(torch.uint8), "floating-point images"),
+        (lambda x: x * torch.nan, "from 0 to 1"),
+        (lambda x: (x + 0.001).clamp(0, 1), "rounded=False"),
+        (lambda x: x[0], "floating-point images"),
+    ],
+)
+def test_images_that_would_be_misread_are_refused(change: Callable[[Tensor], Tensor], words: str) -> None:
+    """In place of an attack on other images than those that are meant."""
+    clean, labels = pictures()
+    with pytest.raises(ConfigurationError, match=words):
+        PGD(norm="l2", radius=0.3)(change(clean), labels, Toy())
 
 
 @pytest.mark.parametrize(("norm", "radius"), [("linf", 0.04), ("l2", 0.7)])
@@ -186,6 +210,7 @@ def test_foolbox_fools_as_many(norm: Norm, radius: float) -> None:
     }
     theirs: object = kinds[norm](rel_stepsize=2.5 / 40, steps=40)
     model = foolbox.PyTorchModel(net, bounds=(0, 1))
+    torch.manual_seed(0)  # its random starts come from there
     _, attacked, _ = theirs(model, images, labels, epsilons=radius)  # type: ignore[operator]
     with torch.no_grad():
         clean, mine, other = ((net(x).argmax(1) == labels).float().mean() for x in (images, ours, attacked))

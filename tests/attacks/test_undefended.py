@@ -94,6 +94,12 @@ def test_a_number_of_queries_is_checked_before_the_first(make: Any) -> None:
             make(queries)
 
 
+def test_what_is_no_attack_is_refused() -> None:
+    """In a line, before anything is asked."""
+    with pytest.raises(ConfigurationError, match="PGD, Square or HopSkipJump"):
+        attacked("pgd", [HalfSpace(8).at(0.2)])
+
+
 def test_the_same_again_asks_nobody() -> None:
     """Answers are kept: the second time the budget is not touched."""
     net = HalfSpace(8)

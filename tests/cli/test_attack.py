@@ -99,6 +99,25 @@ def test_a_budget_that_is_spent_is_exit_code_3(folder: Path, capsys: pytest.Capt
     assert "a.png" in out
 
 
+def test_what_the_first_image_was_asked_is_not_forgotten(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget or a user that ends its attack leaves answers, which are kept and were paid for."""
+    line = "photos/cat/a.png --attack square --eps 1/255 --queries 30 --run r"
+    code, out, error = run(f"{line} --budget-queries 5", capsys)
+    assert code == 3
+    assert "0 of 1 images attacked, all answers are kept" in error
+    assert "none found" not in out
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("api_smoothing.attacks.search.Search.replies", interrupted)
+    code, _, error = run(line, capsys)
+    assert code == 130
+    assert "all answers are kept" in error
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -157,6 +176,11 @@ def test_a_run_file_is_attacked_and_joined_in_the_report(
     assert main(["report", "run.jsonl"]) == 0
     table = capsys.readouterr().out
     assert "| attacked: turned inside the certified radius | 0 of 2 |" in table
+    Path("run.attacks.jsonl").unlink()
+    assert main([*line.split(), "--limit", "1"]) == 0
+    assert "inside the certified radius: 0 of 1 turned" in capsys.readouterr().out
+    assert main([*line.split(), "--sample", "1"]) == 2
+    assert "--limit K takes the first" in capsys.readouterr().err
     assert main([*line.split(), "--sigma", "0.1"]) == 2
     assert "give the run's settings" in capsys.readouterr().err
 

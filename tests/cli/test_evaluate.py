@@ -120,6 +120,10 @@ def test_an_output_that_needs_a_package_names_it(
 
 def test_a_claim_is_proved_or_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
     """--at-least says what is known; refuted is exit 1."""
+    assert evaluate("--radii", "0.1", "--at-least", "0.1") == 0
+    table = capsys.readouterr().out
+    assert "certified right at 0.1" in table
+    assert "% to " not in table, "an interval that does not hold for a run that stopped by what it saw"
     assert evaluate("--radii", "0.1", "--at-least", "0.1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["claim"]["state"] == "proved"
     assert evaluate("--radii", "0.1", "--at-least", "0.9", "--json") == 1

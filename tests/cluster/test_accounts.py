@@ -55,6 +55,15 @@ def test_what_is_wrong_is_told_in_a_line_without_a_key(tmp_path: Path, text: str
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("key", ["AIzaSyD_s3cret", "0123abcdef", "AKIAS3CRET"])
+def test_a_key_in_place_of_a_variable_is_not_shown(key: str) -> None:
+    """Though it might be the name of one."""
+    for variables in ({"VISION_KEY": key}, {key: "KEY_1"}):
+        with pytest.raises(CredentialsError, match="names of variables, not keys") as told:
+            Account(name="one", variables=variables).values()
+        assert key not in str(told.value)
+
+
 def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the account; one that is set gives its value."""
     account = Account(name="one", variables={"VISION_KEY": "KEY_1"})

@@ -71,6 +71,7 @@ def test_chance_comes_from_the_image_the_name_and_the_seed() -> None:
     [
         ("fogg", 1, "unknown corruption 'fogg'; did you mean fog"),
         ("fog", 0, "severity must be a whole number from 1 to 5, not 0"),
+        ("fog", 3.0, "severity must be a whole number from 1 to 5, not 3.0"),
         ("fog", 6, "not 6"),
         ("fog", 1.5, r"not 1\.5"),
         ("fog", True, "not True"),

@@ -71,3 +71,13 @@ def test_no_image_of_the_set_is_written_over(small: Pixels, tmp_path: Path) -> N
     with pytest.raises(ConfigurationError, match="write to another folder"):
         write(open_dataset(place), ["fog"], [1], tmp_path)
     assert (place / "a.png").read_bytes() == before
+
+
+def test_copies_do_not_become_images_of_the_set(folder: Path, tmp_path: Path) -> None:
+    """Not in the folder itself nor below it: the next command would corrupt and count them."""
+    count = len(open_dataset(folder))
+    for place in (folder, folder / "foggy"):
+        with pytest.raises(ConfigurationError, match="write beside it"):
+            write(open_dataset(folder), ["fog"], [1], place)
+    assert len(open_dataset(folder)) == count
+    write(open_dataset(folder / "cat/a.png"), ["fog"], [1], folder)  # an image is no folder of them

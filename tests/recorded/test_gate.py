@@ -63,6 +63,18 @@ def test_the_gate_is_the_exact_test_for_pairs() -> None:
     assert "10" in found.why
 
 
+def test_images_that_cannot_be_read_any_more_do_not_pass_a_gate() -> None:
+    """They count as failed, as in the table; what the baseline could not read is no gain."""
+    whole = as_truth(run_of([True] * 12))
+    lost = {f"{i}": "damaged" for i in range(2, 12)}
+    two = replace(whole, certificates=whole.certificates[:2], unreadable=lost, path="b.jsonl")
+    found = no_worse_than(whole, two, 0.1)
+    assert (found.passed, found.p_value) == (False, pytest.approx(2**-10))
+    assert "12 of 12 before, 2 now: 10 lost, 0 gained" in found.why
+    back = no_worse_than(two, whole, 0.1)
+    assert (back.passed, "2 of 2 before, 2 now: 0 lost, 0 gained" in back.why) == (True, True)
+
+
 def test_runs_of_other_images_cannot_be_compared() -> None:
     """No image in common, or other labels, are one line."""
     before = as_truth(run_of([True] * 3))

@@ -43,7 +43,7 @@ from api_smoothing.cli.smoothing import (
     settings_of,
 )
 from api_smoothing.cli.stopping import exit_code, tell
-from api_smoothing.errors import BudgetError, ConfigurationError, ProviderError
+from api_smoothing.errors import BudgetError, ConfigurationError, CredentialsError, ProviderError
 from api_smoothing.shown import shown
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     progress = Progress(sys.stderr, 0, summaries=False)
     progress.say("loading …")
     done: list[Attacked] = []
+    begun = False
     try:
         with open_api(
             settings,
@@ -173,16 +174,18 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             goes_on=recorded is not None,
         ) as api:
             limits.told()
+            begun = True  # from now on an image may have been paid for in part
             for one in _attacked(args, api, data, settings, recorded):
                 done.append(one)
                 progress.say(f"{len(done):,} of {len(data):,} images")
     except KeyboardInterrupt as stop:
         progress.clear()
-        complain(f"interrupted; {how_to_resume(settings, argv, answered=bool(done))}")
+        complain(f"interrupted; {how_to_resume(settings, argv, answered=begun)}")
         return exit_code(stop)
     except ProviderError as error:
         progress.clear()
-        complain(f"error: {error}; {how_to_resume(settings, argv, answered=bool(done))}")
+        asked = begun and (bool(done) or not isinstance(error, CredentialsError))
+        complain(f"error: {error}; {how_to_resume(settings, argv, answered=asked)}")
         return error.exit_code
     progress.clear()
     found = _verdict(args, done)
@@ -200,7 +203,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         again = with_larger_budget(settings, argv, account=limits.account)
         complain(
             f"error: the budget {what_is_left(settings, limits.account)}; {len(done):,} of {len(data):,} images "
-            f"attacked, {how_to_resume(settings, again, answered=bool(done))}"
+            f"attacked, {how_to_resume(settings, again)}"
         )
         return BudgetError.exit_code
     return 0 if found is None or found.holds else 1
@@ -210,9 +213,17 @@ def _run_of(args: argparse.Namespace) -> Run | None:
     """The run file on the command line, if there is one; its settings are those that no flag gives."""
     if not args.source[0].endswith(".jsonl"):
         return None
+    from api_smoothing.datasets.base import at_least_one
     from api_smoothing.recorded import read_run
 
     found = read_run(args.source[0])
+    if args.sample is not None or args.sample_seed is not None:
+        raise ConfigurationError(
+            "the certificates of a run file are attacked in its order: --limit K takes the first"
+        )
+    if args.limit is not None:
+        found = replace(found, certificates=found.certificates[: at_least_one("--limit", args.limit)])
+        args.limit = None  # of the certificates, not of the data set
     settings = found.header.settings
     args.smoothed, args.source = True, args.source[1:]
     given = {name: settings.get(name) for name in _OF_RUN}

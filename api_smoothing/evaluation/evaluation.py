@@ -105,7 +105,7 @@ def rows_of(summary: Summary) -> list[tuple[str, str, str]]:
         (
             "average certified radius",
             f"{summary.acr:.4f}",
-            f"{summary.acr_low:.4f} to {summary.acr_high:.4f}",
+            f"{summary.acr_low:.4f} to {summary.acr_high:.4f}" if summary.claim is None else "",
         ),
         ("abstained", *told(summary.abstained)),
         ("failed", *told(summary.failed)),

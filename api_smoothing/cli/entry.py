@@ -149,10 +149,6 @@ def _dispatch(argv: list[str]) -> int:
     if command is not None and command not in (known := names()):
         near = nearest(command, known, most=1)
         raise UsageError(f"unknown command {command!r}; did you mean {' or '.join(near)}?")
-    if command is not None:
-        from api_smoothing.cli.special import begin_with_functions
-
-        begin_with_functions()
     try:
         args, strange = build_parser([] if command is None else [command]).parse_known_args(argv)
     except SystemExit as done:  # --help and --version

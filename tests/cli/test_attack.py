@@ -14,7 +14,7 @@ from PIL import Image
 from run_files import certificates, settings, write
 
 from api_smoothing.attacks import Ball
-from api_smoothing.attacks.outcome import Attacked, Attempt, Votes
+from api_smoothing.attacks.outcome import Attacked, Attempt, Verdict, Votes
 from api_smoothing.cli import main
 from api_smoothing.cli.commands import attack
 from api_smoothing.convnet import CLASSES
@@ -241,6 +241,25 @@ def test_what_was_not_attacked_is_not_said_to_hold() -> None:
     assert lines[1] == "right: 3 of 4; right and not turned: 1; right and not attacked: 1"
     facts = attack._facts(args, DataSet(name="x", examples=()), done, None)
     assert (facts["right_and_not_turned"], facts["right_and_not_attacked"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("radius", "power", "said"),
+    [
+        (None, 3, "the same attack at 4 times the radius: 3 of 5 turned"),
+        (
+            None,
+            2,
+            "the same attack at 4 times the radius: 2 of 5 turned, so that a clean count inside says little",
+        ),
+        (0.7, 3, "the same attack at radius 0.7, beyond the certified one: 3 of 5 turned"),
+    ],
+)
+def test_where_the_power_was_seen_is_told(radius: float | None, power: int, said: str) -> None:
+    """At the radius that was attacked, and what a weak attack is worth."""
+    found = Verdict(images=5, turned=0, level=0.001, p_value=1, low=0, high=0.5, power=power, outside=5)
+    args = argparse.Namespace(smoothed=True, factors="1,4", radius=radius, output=None)
+    assert said in list(attack._totals(args, [], found))
 
 
 @pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), ("1e-2", 0.01)])

@@ -483,8 +483,10 @@ def _totals(args: argparse.Namespace, done: Sequence[Attacked], found: Verdict |
             )
         )
         if found.outside:
-            most = max(_factors(args.factors))
-            yield f"the same attack at {most:g} times the radius: {found.power} of {found.outside} turned"
+            factor = f"{max(_factors(args.factors)):g} times the radius"
+            where = factor if args.radius is None else f"radius {args.radius:g}, beyond the certified one"
+            little = ", so that a clean count inside says little" if 2 * found.power < found.outside else ""
+            yield f"the same attack at {where}: {found.power} of {found.outside} turned{little}"
     for said in sorted({one.gradients for one in done if one.gradients}):
         yield f"followed: {said}"
     if args.output is not None:

@@ -271,6 +271,11 @@ def test_a_radius_may_be_a_fraction(text: str, value: float) -> None:
 def test_an_image_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--output may not be the folder that is attacked."""
     line = "photos --attack pgd-linf --eps 0.1 --steps 3 --restarts 1 -o photos"
-    code, _, error = run(line, capsys)
+    code, out, error = run(line, capsys)
     assert code == 2
     assert "would write over" in error
+    assert "turned: " in out, "what the queries have shown is told all the same"
+    (folder / "file").write_bytes(b"")
+    code, out, error = run("photos/cat/a.png --attack pgd-linf --eps 0.1 --steps 3 -o file", capsys)
+    assert code == 2
+    assert "turned: 1 of 1" in out

@@ -189,12 +189,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         return error.exit_code
     progress.clear()
     found = _verdict(args, done)
-    if args.output is not None:
-        _write(done, data, args.output)
     if args.json:
         print_json(_facts(args, data, done, found))
     else:
         _print(args, done, found)
+    if args.output is not None:  # last: where that cannot be written, what was paid for is told
+        _write(done, data, args.output)
     if recorded is not None:
         from api_smoothing.recorded.attacked import file_beside
 

@@ -192,6 +192,7 @@ class VoteSource:
         self._taken = 0  # votes handed on, which is the index of the next one
         self._wanted = 0  # votes expected in all
         self._looked = 0  # queries below were looked up in the cache
+        self._new: range | None = range(0)  # of which nothing was kept; None where something was
         self._outcomes: dict[int, Answer | None] = {}  # not yet taken
         self._kept: set[int] = set()  # of those, the ones that were not asked for here
         self._missing: list[int] = []  # to be asked
@@ -310,10 +311,18 @@ class VoteSource:
 
     def _recalled(self, span: range) -> list[int]:
         """Take over what is kept of `span`; the rest, which is to be asked."""
-        known = self._recall(span)
+        known = {} if self._is_new(span) else self._recall(span)
         self._outcomes |= known
         self._kept.update(known)
         return [i for i in span if i not in known]
+
+    def _is_new(self, span: range) -> bool:
+        """Whether nothing is kept from `span` on. What others have kept since then comes with the claim."""
+        if self._new is not None and span.stop > self._new.stop:
+            ahead = range(span.start, max(span.stop, span.start + SPAN))
+            kept = self._cache.read(self._stream, ahead) or self._cache.failures(self._stream, ahead)
+            self._new = None if kept else ahead
+        return self._new is not None
 
     def _look_again(self) -> None:
         """Take over what another process has got meanwhile; miss what it has given up."""

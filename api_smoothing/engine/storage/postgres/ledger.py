@@ -3,13 +3,18 @@
 Reservations of several threads are one call, which locks the run, checks its limits and those of the account's day, and
 takes out what fits. Each has a number of its own, so that a call whose reply was lost can be made again and changes
 nothing. A process that dies leaves its reservations standing as spent.
+
+What is left is asked for with every few answers, to see whether another image can be begun, and only a reservation
+decides what may be sent. So while it is plenty it is asked for twice a second, and what was reserved here is taken off.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -19,6 +24,9 @@ from api_smoothing.engine.storage.postgres.server import Server
 from api_smoothing.engine.storage.postgres.together import Together
 from api_smoothing.errors import ConfigurationError, DiskError
 from api_smoothing.results import Budget
+
+_PLENTY: Final = 1_000  # queries that are left: fewer are counted each time
+_RECENT: Final = 0.5  # seconds
 
 
 class _Wanted(NamedTuple):
@@ -50,12 +58,26 @@ class ServerLedger:
         self._run, self._provider, self._account = run, provider, account or provider
         self._lock = threading.Lock()
         self._sent: list[int] = []  # entries that were, to be noted with the next call
+        self._granted = 0  # queries, by this object
+        self._seen = (0, 0, -math.inf)  # what was left, what was granted by then, and when
         self._take: Together[_Wanted, int] = Together(self._taken)
         self._server.call(_ENTER, (run,))
 
     def affordable(self) -> int | None:
+        if self._limits.left(0, 0) is None:
+            return None
+        with self._lock:
+            left, before, at = self._seen
+            left -= self._granted - before
+            if left >= _PLENTY and time.monotonic() < at + _RECENT:
+                return left
+            granted, now = self._granted, time.monotonic()
         [(queries, micro_usd, today)] = self._server.call(_STANDING, (self._account, self._run))
-        return self._limits.left(queries, micro_usd, today)
+        found = self._limits.left(queries, micro_usd, today)
+        assert found is not None
+        with self._lock:
+            self._seen = found, granted, now
+        return found
 
     def spent(self) -> tuple[int, int]:
         [(queries, micro_usd, _)] = self._server.call(_STANDING, (self._account, self._run))
@@ -70,6 +92,8 @@ class ServerLedger:
             return Reservation(granted=())
         entry = secrets.randbits(63)
         count = self._take(_Wanted(entry, stream, len(indices), leave))
+        with self._lock:
+            self._granted += count
         return Reservation(granted=tuple(indices[:count]), unpaid=tuple(indices[count:]), entry=entry)
 
     def settle(self, reservation: Reservation, *, sent: bool) -> None:

@@ -169,6 +169,36 @@ def test_an_answer_is_never_asked_for_twice() -> None:
     assert sum(map(len, second.requests)) == 6
 
 
+class Looked(MemoryCache):
+    """Counts how often it is looked into."""
+
+    looks = 0
+
+    def read(self, stream: str, indices: Sequence[int]) -> dict[int, Answer]:
+        self.looks += isinstance(indices, range)
+        return super().read(stream, indices)
+
+
+def test_a_new_image_is_looked_up_once() -> None:
+    """However many rounds it takes; what another process has got since then comes with the claim, and is not paid."""
+    cache, adapter = Looked(), Scripted()
+    asked, other = (source_of(each, cache=cache, shared=True) for each in (adapter, Scripted()))
+    votes = asked.votes
+    for want in (4, 4, 4):
+        votes.expect(want)
+        for outcomes in asked.ask(votes.need()):
+            votes.give(outcomes)
+            votes.take()
+        assert cache.looks == 1
+    theirs, got = other.take(20), list[Hashable | None]()
+    votes.expect(8)
+    for outcomes in asked.ask(votes.need()):
+        votes.give(outcomes)
+        got += votes.take()
+    assert got == theirs[12:]
+    assert (votes.count.sent, votes.count.cached, sum(map(len, adapter.requests))) == (12, 8, 12)
+
+
 @pytest.mark.parametrize(
     ("budget", "allowed"), [(Budget(queries=5), 5), (Budget(usd=0.0075), 7), (Budget(queries=0), 0)]
 )

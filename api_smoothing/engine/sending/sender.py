@@ -61,7 +61,7 @@ class Sender:
         self._cut_short: dict[Query, Outcome] = {}
         self._lock = threading.Lock()
         #: How many requests may be paid and wait for their turn.
-        self.near = _near_their_turn(adapter.card)
+        self.near = _near_their_turn(adapter.card, ahead=getattr(limiter, "ahead", 0.0))
         self._places = threading.BoundedSemaphore(self.near)
 
     @property
@@ -433,10 +433,12 @@ class Sender:
         return f"provider {self._adapter.card.name} failed: {text}"
 
 
-def _near_their_turn(card: AdapterCard) -> int:
-    """How many requests may be paid and waiting: as many as leave while one more is paid."""
+def _near_their_turn(card: AdapterCard, *, ahead: float) -> int:
+    """How many requests may be paid and waiting: as many as leave while one more is paid and waits with its turn."""
     rate = card.queries_per_second
-    return _MOST_NEAR if rate is None else min(_MOST_NEAR, 2 + math.ceil(rate / card.batch * _RESERVING))
+    if rate is None:
+        return _MOST_NEAR
+    return min(_MOST_NEAR, 2 + math.ceil(rate / card.batch * (_RESERVING + ahead)))
 
 
 def _stamped(answer: Answer, version: str | None) -> Answer:

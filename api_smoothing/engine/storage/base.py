@@ -79,7 +79,10 @@ class VoteCache(Protocol):
 
 
 class Limiter(Protocol):
-    """Where requests wait for their turn, or until `stop` is set. Thread-safe; see `storage.rate`."""
+    """Where requests wait for their turn, or until `stop` is set. Thread-safe; see `storage.rate`.
+
+    One that gives turns beforehand tells by how many seconds, as `ahead`: so many more requests wait with a turn.
+    """
 
     def listen(self, tell: Callable[[float], object]) -> None:
         """Have `tell` called, from a thread that waits, with the seconds it will wait where they are many."""

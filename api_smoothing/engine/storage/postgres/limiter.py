@@ -47,6 +47,8 @@ class ServerLimiter:
     `clock` is steady and in seconds. `sleep` waits that long, in place of the event that ends a wait.
     """
 
+    ahead: Final = AHEAD
+
     def __init__(
         self,
         server: Server,

@@ -51,6 +51,9 @@ class Summary:
     answers, `smoothed` that of the most frequent answer, without a proof, `agreement` how many of those are the
     unsmoothed answer. `acr` is the average certified radius, 0 where the label is not right, with its interval. `usd`,
     `queries` and `cached` are of all sessions, `seconds` of those that came to their end.
+
+    Intervals are for a number of images fixed beforehand. A run for a `claim` ends by what it has seen: only the
+    claim's own bounds hold of it, and `to_dict` has None in the place of the others.
     """
 
     reference: str
@@ -89,11 +92,23 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values."""
-        return {**asdict(self), "space": None if self.space is None else list(self.space)}
+        found = asdict(self)
+        if self.claim is not None:
+            found = {**_without_intervals(found), "claim": found["claim"]}
+        return {**found, "space": None if self.space is None else list(self.space)}
 
     def to_json(self) -> str:
         """One line of JSON."""
         return one_line(self.to_dict())
+
+
+def _without_intervals(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: None if name in ("low", "high", "acr_low", "acr_high") else _without_intervals(each)
+            for name, each in value.items()
+        }
+    return [*map(_without_intervals, value)] if isinstance(value, list | tuple) else value
 
 
 def certified_at(found: Certificate, radius: float) -> str | None:

@@ -26,7 +26,10 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would r
 
 
 def table(runs: Iterable[Run]) -> str:
-    """The summary as a Markdown table, a column a run, with exact 95 % intervals; differences below it."""
+    """The summary as a Markdown table, a column a run, with exact 95 % intervals; differences below it.
+
+    A run for a claim has none, as it ended by what it had seen.
+    """
     return markdown(entries_of(runs))
 
 
@@ -36,11 +39,11 @@ def markdown(entries: Sequence[Entry]) -> str:
     summaries = [entry.summary for entry in entries]
     rows = [[f"certified at {r:g}", *(_at(entry, r) for entry in entries)] for r in radii]
     rows += [
-        ["accuracy without noise", *(_share(s.clean) for s in summaries)],
-        ["smoothed accuracy", *(_share(entry.smoothed) for entry in entries)],
-        ["smoothed as without noise", *(_share(s.agreement) for s in summaries)],
-        ["abstained", *(_share(s.abstained) for s in summaries)],
-        ["failed or unreadable", *(_share(s.failed) for s in summaries)],
+        ["accuracy without noise", *(_share(entry, entry.summary.clean) for entry in entries)],
+        ["smoothed accuracy", *(_share(entry, entry.smoothed) for entry in entries)],
+        ["smoothed as without noise", *(_share(entry, entry.summary.agreement) for entry in entries)],
+        ["abstained", *(_share(entry, entry.summary.abstained) for entry in entries)],
+        ["failed or unreadable", *(_share(entry, entry.summary.failed) for entry in entries)],
         ["average certified radius", *(_average(entry) for entry in entries)],
         *attacks.cells(entries),
         ["images", *(f"{len(entry.rows):,}" for entry in entries)],
@@ -127,21 +130,24 @@ def _at(entry: Entry, radius: float) -> str:
     i = entry.curve.at(radius)
     if not entry.curve.n:
         return "–"
-    return (
-        f"{percent(int(entry.curve.k[i]) / entry.curve.n)}"
-        f" ({between(float(entry.curve.low[i]), float(entry.curve.high[i]))})"
-    )
+    value = percent(int(entry.curve.k[i]) / entry.curve.n)
+    return _with(entry, value, between(float(entry.curve.low[i]), float(entry.curve.high[i])))
 
 
-def _share(share: Share | None) -> str:
+def _share(entry: Entry, share: Share | None) -> str:
     if share is None or share.value is None:
         return "–"
-    return f"{percent(share.value)} ({between(share.low, share.high)})"
+    return _with(entry, percent(share.value), between(share.low, share.high))
+
+
+def _with(entry: Entry, value: str, interval: str) -> str:
+    """A figure with its interval, which a run that ended by what it had seen does not have."""
+    return f"{value} ({interval})" if entry.claim is None else value
 
 
 def _average(entry: Entry) -> str:
     value, interval = entry.radius_on_average
-    return value if value == "–" else f"{value} ({interval})"
+    return value if value == "–" else _with(entry, value, interval)
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

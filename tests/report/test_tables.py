@@ -60,3 +60,34 @@ def test_the_markdown_stays_a_table(tmp_path: Path) -> None:
     assert "a\\|b\\<img\\>" in lines[0]
     assert {line.replace("\\|", "").count("|") for line in lines if "certified" in line} == {4}
     assert [line for line in lines if line.startswith("| against")]
+
+
+def test_a_run_for_a_claim_has_no_intervals(tmp_path: Path) -> None:
+    """They are for a number of images fixed beforehand, and it ended by what it had seen; its own bounds stand."""
+    path = run_file(tmp_path / "run.jsonl", 50, radii=[0.1], radius=0.1, n=None, at_least=0.4)
+    fixed = read(path)
+    assert "(" in table([fixed])
+    facts = {
+        "at_least": 0.4,
+        "radius": 0.1,
+        "confidence": 0.95,
+        "population": 500,
+        "lower": 0.402,
+        "upper": 0.612,
+    }
+    claim = {**facts, "looked": 50, "certified": 31, "state": "proved", "statement": ""}
+    with path.open("a") as file:
+        file.write(json.dumps({"schema": "api-smooth/claim/1", **claim}) + "\n")
+    claimed = read(path)
+    assert "(" not in table([claimed])
+    (before,), (values,) = (as_json(entries_of([run]))["runs"] for run in (fixed, claimed))
+    assert None not in (
+        before["acr_low"],
+        before["abstained"]["low"],
+        before["radii"][0]["certified"]["high"],
+    )
+    assert [values["acr_low"], values["abstained"]["low"], values["radii"][0]["certified"]["high"]] == [
+        None
+    ] * 3
+    assert values["radii"][0]["certified"]["k"] == before["radii"][0]["certified"]["k"]
+    assert (values["claim"]["lower"], values["claim"]["upper"]) == (0.402, 0.612)

@@ -118,7 +118,7 @@ def _about_time(card: AdapterCard, pace: Pace | None) -> Iterator[str]:
         yield f"{1 / pace.query:.3g} queries a second, as in earlier runs on this machine"
     elif pace is not None:
         yield (
-            f"{1 / pace.query:.3g} queries a second are taken to be denoised on this machine, which is seen with the "
+            f"{1 / pace.query:.3g} queries a second are taken to be made on this machine, which is seen with the "
             f"first run; it may be {pace.unsure:g} times as fast, or as slow{_about_others(pace)}"
         )
     rate = card.queries_per_second

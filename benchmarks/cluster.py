@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes on this machine whose workers, nodes and drivers are killed, against one process.
 
     python benchmarks/cluster.py [faults] [database] [local] [scaling] [quota] [cards] [--images 200] [--n 20]
+                                 [--senders 1,2,4,8]
 
 faults    200 images through a sandbox: a worker gets `kill -9`, a node is taken away, the driver gets `kill -9` and is
           started again. Certificates are compared with those of one process, field by field but for `created` and what
@@ -281,7 +282,8 @@ def scaling(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
 def quota(args: argparse.Namespace, nodes: Nodes) -> dict[str, Any]:
     """The share of a quota that so many senders use, and its busiest second."""
     found: dict[str, Any] = {}
-    for senders in (None, 2, 4, 8):
+    for count in map(int, args.senders.split(",")):
+        senders = count if count > 1 else None
         with (
             tempfile.TemporaryDirectory() as folder,
             pictures(args.images) as data,
@@ -341,6 +343,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--rate", type=float, default=50.0)
+    parser.add_argument("--senders", default="1,2,4,8", help="of the quota; 1 is one process without Ray")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         nodes = Nodes(Path(home)) if {*args.parts} - {"cards", "quota"} else None

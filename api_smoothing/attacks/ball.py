@@ -19,6 +19,13 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 _HALVINGS: Final = 40  # of the factor that brings an image into an ℓ2 ball
 _NEAR: Final = 0.95  # of the radius, from which on an image is brought to the edge
+_SHORT: Final = 1e-3  # of an 8-bit level: what float32 may fall short of a whole one
+
+
+def has_8_bits(x: Tensor) -> bool:
+    """Whether all of `x`, in [0,1] units, are multiples of 1/255."""
+    levels = x * 255
+    return bool(((levels - levels.round()).abs() <= _SHORT).all())  # of NaN and ∞ it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

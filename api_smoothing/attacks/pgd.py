@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from api_smoothing.attacks.ball import Ball, Norm
+from api_smoothing.attacks.ball import Ball, Norm, has_8_bits
 from api_smoothing.attacks.losses import LOSSES, Loss, Model, expected, margin
 from api_smoothing.errors import ConfigurationError, unknown
 
-_NEAR = 1e-3  # of an 8-bit level: what float32 may fall short of a whole one
 _JUDGED = 4  # times as many draws as in a step say which of several runs was the best
 
 
@@ -96,8 +95,7 @@ class PGD:
             )
         if not bool(((images >= 0) & (images <= 1)).all()):
             raise ConfigurationError("an attack takes images of values from 0 to 1: divide 8-bit ones by 255")
-        levels = images * 255
-        if self.rounded and bool(((levels - levels.round()).abs() > _NEAR).any()):
+        if self.rounded and not has_8_bits(images):
             raise ConfigurationError(
                 "an attack takes 8-bit images, multiples of 1/255: round them, or take rounded=False"
             )

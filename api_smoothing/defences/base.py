@@ -8,9 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from api_smoothing.attacks.ball import has_8_bits
 from api_smoothing.errors import ApiSmoothError, ConfigurationError
-
-_NEAR = 1e-3  # of an 8-bit level: what float32 may fall short of a whole one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +91,7 @@ def purified(defence: Defence, images: Tensor, seed: int) -> Tensor:
 
 def check_8_bits(x: Tensor, who: str) -> None:
     """Raise ConfigurationError, beginning with `who`, unless `x` is of multiples of 1/255 in [0,1]."""
-    levels = x * 255
-    if not bool(x.isfinite().all()) or not bool(((levels - levels.round()).abs() <= _NEAR).all()):
+    if not has_8_bits(x):
         raise ConfigurationError(f"{who} gave values that are no multiples of 1/255")
     if float(x.min()) < 0 or float(x.max()) > 1:
         raise ConfigurationError(f"{who} gave values outside [0, 1]")
